@@ -1,0 +1,33 @@
+"""Every error that ggt-hub raises on purpose. A message names the thing, the reason and the next step."""
+
+
+class GGTHubError(Exception):
+    """Base of all errors of ggt-hub."""
+
+
+class ImageError(GGTHubError, ValueError):
+    """A picture could not be read or written: which one, and why."""
+
+
+class TaskError(GGTHubError, ValueError):
+    """A task name that the vocabulary, or the model at hand, does not know."""
+
+
+class RestorerError(GGTHubError, ValueError):
+    """A restorer cannot be loaded, or was called with something it does not support."""
+
+
+class DegradationError(GGTHubError, ValueError):
+    """A degradation, preset or recipe that does not exist or cannot be applied."""
+
+
+class MetricError(GGTHubError, ValueError):
+    """A metric that does not exist, or was given pictures it cannot score."""
+
+
+class HubError(GGTHubError, OSError):
+    """A repository, revision or file could not be had from the Hub or the local cache."""
+
+
+class TrainingError(GGTHubError, ValueError):
+    """A training recipe or checkpoint that cannot be used."""
