@@ -1,0 +1,145 @@
+"""Id + revision -> exact snapshot, online or offline.
+
+The client library falls back to what it has in the cache when the Hub refuses or does not answer, with a line
+in the log at most. Here a revision that cannot be had is an error: what is given back is what was asked for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+)
+
+from ggt_hub.errors import HubError
+
+
+def snapshot(
+    repo_id: str,
+    *,
+    repo_type: str = "model",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    allow_patterns: str | list[str] | None = None,
+) -> Path:
+    """Download a repository at one revision, or find it in the cache.
+
+    Args:
+        repo_id: `namespace/name`.
+        repo_type: `model`, `dataset` or `space`.
+        revision: branch, tag or commit; None means `main`.
+        token: an access token; None takes the one that was stored at login, False none.
+        cache_dir: where downloads are kept; None means the cache that all Hugging Face libraries share.
+        local_files_only: look only in the cache. Offline mode (`HF_HUB_OFFLINE=1`) does the same.
+        allow_patterns: take only the files that match, such as `["*.json"]`.
+
+    Returns:
+        The folder with the files, read-only by convention; its name is the commit.
+
+    Raises:
+        HubError: if exactly this revision cannot be had: no such repository or revision, gated, offline and
+            not in the cache, or the Hub does not answer.
+    """
+    where: dict[str, Any] = {
+        "repo_type": repo_type,
+        "revision": revision,
+        "token": token,
+        "cache_dir": cache_dir,
+    }
+    commit = resolve(repo_id, **where, local_files_only=local_files_only)
+    with _explained(repo_id, repo_type, revision):
+        path = Path(
+            snapshot_download(
+                repo_id, **where, local_files_only=local_files_only, allow_patterns=allow_patterns
+            )
+        )
+    if path.name != commit:
+        raise HubError(
+            f"{repo_type} {repo_id!r}: {_named(revision)} was {commit[:8]} and then {path.name[:8]}: "
+            "it moved, or the Hub stopped answering, during the download; try again"
+        )
+    return path
+
+
+def resolve(
+    repo_id: str,
+    *,
+    repo_type: str = "model",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> str:
+    """Find the commit (40 hex digits) that a revision names now or, offline, named when it was last seen.
+
+    The arguments and errors are those of `snapshot`. A commit is returned as it is, without asking the Hub.
+    """
+    with _explained(repo_id, repo_type, revision):
+        if local_files_only or constants.HF_HUB_OFFLINE or _is_commit(revision):
+            return (
+                HfApi(token=token)
+                .resolve_revision(
+                    repo_id,
+                    repo_type=repo_type,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    local_files_only=True,
+                )
+                .resolved
+            )
+        return HfApi(token=token).repo_info(repo_id, repo_type=repo_type, revision=revision).sha or ""
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
+
+
+def _named(revision: str | None) -> str:
+    return f"revision {revision or constants.DEFAULT_REVISION!r}"
+
+
+@contextmanager
+def _explained(repo_id: str, repo_type: str, revision: str | None) -> Iterator[None]:
+    """Turn the client's errors into a `HubError` that says what was asked for and what to do."""
+    what = f"{repo_type} {repo_id!r}"
+    page = f"{constants.ENDPOINT}/{constants.REPO_TYPES_URL_PREFIXES.get(repo_type, '')}{repo_id}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise HubError(
+            f"{what} is gated: accept its terms at {page}, then run `hf auth login` or pass token="
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"{what} does not exist at {constants.ENDPOINT}, or is private: check the spelling, "
+            "or run `hf auth login` or pass token="
+        ) from error
+    except RevisionNotFoundError as error:
+        raise HubError(
+            f"{what} has no {_named(revision)}: choose a branch, tag or commit listed at {page}/tree/main"
+        ) from error
+    except (LocalEntryNotFoundError, RevisionResolutionError, OfflineModeIsEnabled) as error:
+        raise HubError(
+            f"{what}: {_named(revision)} is not, or not completely, in the local cache: load it once while "
+            "connected, without local_files_only and HF_HUB_OFFLINE"
+        ) from error
+    except HFValidationError as error:
+        raise HubError(f"{repo_id!r} is neither a folder nor an id like 'namespace/name': {error}") from error
+    except HTTPError as error:
+        reason = str(error).splitlines()[0]
+        raise HubError(
+            f"{what}: {constants.ENDPOINT} cannot be reached or refuses to answer ({reason}): try again "
+            "later, or take what is in the local cache with local_files_only=True or HF_HUB_OFFLINE=1"
+        ) from error

@@ -1,0 +1,1 @@
+"""Tests of ggt-hub; the folders mirror the package."""

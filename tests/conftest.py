@@ -1,0 +1,56 @@
+"""A local Hub for all tests: nothing here ever reaches the real one.
+
+The clients read their endpoint when they are first imported, and test modules import them early. So the
+address is fixed here, before anything else is imported; nobody listens until a test asks for `hub`.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.local_hub import LocalHub
+
+HUB = LocalHub()
+HOME = Path(tempfile.mkdtemp(prefix="ggt-hub-tests-"))
+
+os.environ.update(
+    HF_ENDPOINT=HUB.url,
+    HF_HOME=str(HOME),
+    HF_HUB_DISABLE_XET="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_UPDATE_CHECK="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    HF_UPDATE_DOWNLOAD_COUNTS="0",
+)
+for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TRANSFORMERS_OFFLINE"):
+    os.environ.pop(name, None)
+
+
+def pytest_unconfigure() -> None:
+    HUB.stop()
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def hub() -> Iterator[LocalHub]:
+    """The local Hub, running and empty, and empty caches on the side of the clients."""
+    from huggingface_hub import HfFileSystem
+
+    HUB.reset()
+    HfFileSystem.clear_instance_cache()
+    shutil.rmtree(HOME, ignore_errors=True)
+    yield HUB.start()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `HF_HUB_OFFLINE=1` does, for a process whose clients are imported already."""
+    import datasets
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

@@ -1,0 +1,1 @@
+"""Local stand-ins that speak the real protocols, driven in tests only by the real clients."""

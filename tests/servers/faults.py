@@ -1,0 +1,44 @@
+"""What can go wrong between a client and the local Hub, asked for by a test."""
+
+import re
+import threading
+from dataclasses import dataclass
+
+
+@dataclass
+class Fault:
+    """One thing to do wrong to the next `times` requests whose path matches `match`.
+
+    `status` answers with that code; `drop_after` sends so many bytes of the body and cuts the connection;
+    `flip_byte` turns over one bit of the body's middle byte, size unchanged; `delay` waits so many seconds
+    before answering.
+    """
+
+    match: str = ""
+    times: int = 1
+    status: int | None = None
+    drop_after: int | None = None
+    flip_byte: bool = False
+    delay: float = 0.0
+    method: str = "GET"
+
+
+class Faults:
+    """The faults still to happen, and a delay that every answer suffers."""
+
+    def __init__(self) -> None:
+        self.delay_each = 0.0
+        self._waiting: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> None:
+        self._waiting.append(fault)
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that this request meets, used up by one; None where nothing is to go wrong."""
+        with self._lock:
+            for fault in self._waiting:
+                if fault.times > 0 and method == fault.method and re.search(fault.match, path):
+                    fault.times -= 1
+                    return fault
+        return None
