@@ -1,0 +1,93 @@
+"""`write_image`: the one way out for pixels. A file is written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ggt_hub.errors import ImageError
+from ggt_hub.images.convert import from_array, from_tensor, is_tensor
+from ggt_hub.images.encode import ENCODERS
+from ggt_hub.images.picture import Picture
+from ggt_hub.images.read import read_image
+
+_NO_LIMIT = 2**62  # what is in memory already needs no protection from its size
+
+
+def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) -> Path:
+    """Write one picture; the suffix decides the format.
+
+    PNG and TIFF keep 8 or 16 bits, grey, alpha, profile and EXIF. JPEG (4:4:4), WebP and BMP hold 8
+    bits; JPEG and BMP have no transparency, which is laid on white; WebP turns grey into RGB; BMP carries no
+    metadata. A loss of depth, transparency or oversized EXIF is an `ImageWarning`.
+
+    Args:
+        image: A `Picture`, PIL image, array or tensor as `read_image` takes them. Floats are written in 8 bits;
+            pass uint16 for 16.
+        path: Where to; the folder must exist. An existing file is replaced in one step.
+        quality: 1 to 100, of JPEG and WebP; 100 makes WebP lossless.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ImageError: For an unknown suffix or quality, and if the file cannot be written; then nothing is left
+            behind and an existing file is as it was.
+    """
+    path = Path(path)
+    encode = ENCODERS.get(path.suffix.lower())
+    if encode is None:
+        known = ", ".join(ENCODERS)
+        raise ImageError(f"cannot write {str(path)!r}: its suffix names no format. Use one of {known}.")
+    if not 1 <= quality <= 100:
+        raise ImageError(f"cannot write {str(path)!r}: quality must be 1 to 100, not {quality}.")
+    data = encode(_as_picture(image), quality)
+    write_atomically(data, path)
+    return path
+
+
+def _as_picture(image: Any) -> Picture:
+    if is_tensor(image):
+        return from_tensor(image, "<tensor>", _NO_LIMIT, np.uint8)
+    if isinstance(image, np.ndarray):
+        return from_array(image, "<array>", _NO_LIMIT, np.uint8)
+    return read_image(image, max_pixels=_NO_LIMIT)
+
+
+def write_atomically(data: bytes, path: Path) -> None:
+    """Put `data` at `path` in one step, through a temporary file in the same folder.
+
+    Raises:
+        ImageError: If that fails; the temporary file is removed.
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".ggt-hub-", suffix=".part")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, 0o666 & ~_umask())
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except (OSError, ValueError) as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(
+            f"cannot write {str(path)!r}: {reason}. Check the folder and the free space."
+        ) from error
+
+
+def _umask() -> int:
+    """The process's umask. It can only be read by setting it; Linux also shows it, without that race."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
