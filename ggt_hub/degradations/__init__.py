@@ -1,0 +1,70 @@
+"""Clean pictures into damaged ones, with a recipe that gives the same bytes again."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ggt_hub.degradations.base import Array, Degradation, Parameters
+from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset
+from ggt_hub.errors import DegradationError
+from ggt_hub.images import Picture, read_image
+
+__all__ = ["FAMILIES", "Degradation", "Preset", "degrade", "list_presets", "load_preset", "replay"]
+
+Recipe = dict[str, Any]
+"""Plain JSON: `preset`, `task`, `seed`, `strength`, and `steps`, the parameters of each step in order."""
+
+
+def degrade(
+    image: Any, preset_or_task: str, *, strength: float | None = None, seed: int = 0
+) -> tuple[Any, Recipe]:
+    """Damage a picture.
+
+    Args:
+        image: anything `read_image` takes. Alpha and metadata are kept.
+        preset_or_task: a family (`blur`, `noise`, `compression`, `low_light`, `resize`) or a chain of them
+            (`mixture`, `web`, `night`); see `list_presets`.
+        strength: 0 (mildest) .. 1 (most severe); None draws the severity of each step.
+        seed: same picture, preset, strength and seed: same bytes.
+
+    Returns:
+        The picture (PIL for PIL, an integer array for an array, otherwise a `Picture`), and its recipe.
+
+    Raises:
+        DegradationError: for an unknown name, or a strength outside 0..1.
+        ImageError: if the picture cannot be read.
+    """
+    if strength is not None and not 0.0 <= strength <= 1.0:
+        raise DegradationError(f"strength is {strength}: it must lie in 0..1, or be None to draw it")
+    preset = load_preset(preset_or_task)
+    steps = list(preset.sample(np.random.default_rng(seed), strength))
+    recipe = {"preset": preset.name, "task": preset.task, "seed": seed, "strength": strength, "steps": steps}
+    return replay(image, recipe), recipe
+
+
+def replay(image: Any, recipe: Recipe) -> Any:
+    """Apply a recipe to a picture: the bytes that `degrade` gave when it wrote the recipe.
+
+    Raises:
+        DegradationError: if the recipe names a family that does not exist.
+        ImageError: if the picture cannot be read.
+    """
+    picture = read_image(image)
+    return _as_given(picture.with_rgb(apply_steps(picture.rgb(), recipe["steps"])), image)
+
+
+def apply_steps(image: Array, steps: list[Parameters]) -> Array:
+    """Apply drawn parameters to a float picture (height x width x 3, 0..1), one step after the other."""
+    for parameters in steps:
+        family = parameters["family"]
+        if family not in FAMILIES:
+            raise DegradationError(f"the recipe names the family {family!r}: there are {', '.join(FAMILIES)}")
+        image = FAMILIES[family]().apply(image, parameters)
+    return image
+
+
+def _as_given(picture: Picture, given: Any) -> Any:
+    if isinstance(given, Image.Image):
+        return picture.to_pil()
+    return np.asarray(picture) if isinstance(given, np.ndarray) else picture

@@ -1,0 +1,13 @@
+"""Networks that no library has. Each class records this package as its home in published repositories,
+so the files here may move without breaking them.
+"""
+
+from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how to load what is here)
+
+from ggt_hub.models.compact_restorer import CompactRestorer
+from ggt_hub.models.text_connector import TextConnector
+
+__all__ = ["CompactRestorer", "TextConnector"]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

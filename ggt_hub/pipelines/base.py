@@ -1,0 +1,209 @@
+"""The contract of all restorers: `RestorerPipeline.from_pretrained(x)` and `pipe(image, ...)`."""
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
+
+import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
+from ggt_hub.errors import RestorerError
+from ggt_hub.hub import snapshot
+from ggt_hub.images import Picture, read_image
+from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.tasks import check_task
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Restorers that are part of the package: one folder each, as `save_pretrained` writes it."""
+
+PIPELINES: dict[str, str] = {"CompactRestorerPipeline": "ggt_hub.pipelines.compact"}
+"""Class named in a repository's `model_index.json` -> the module that holds it."""
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+
+
+@dataclass
+class RestorerPipelineOutput(BaseOutput):
+    """What a call returns.
+
+    Attributes:
+        images: one restored picture for each that was given, in order: PIL; or with `output_type="np"` float32
+            arrays (height, width, 3), 0..1; or with `"pt"` float32 tensors (3, height, width), 0..1. Always a
+            list, since pictures may differ in size.
+        findings: for restorers that judge the damage themselves, what was found in each picture; else None.
+    """
+
+    images: list[Any]
+    findings: list[dict[str, float]] | None = None
+
+
+class RestorerPipeline(DiffusionPipeline):
+    """Base class of all restorers, and the way to load any of them.
+
+    A subclass sets `description` and implements `__call__(image, *, task=None, prompt=None, upscale=None,
+    generator=None, output_type="pil", return_dict=True, ...)` from the methods below, in their order.
+    """
+
+    description: ClassVar[RestorerDescription]
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **kwargs: Any) -> Self:
+        """Load a restorer; the class that comes back is the one that the files were saved from.
+
+        Args:
+            source: a folder, an id on the Hub (`namespace/name`), or the name of a restorer inside the package
+                (`"compact"`).
+            **kwargs: for the Hub `revision`, `token`, `cache_dir`, `local_files_only`; for loading `dtype`,
+                `device_map`, `variant`, quantisation and components, as in diffusers.
+
+        Raises:
+            HubError: if exactly this repository and revision cannot be had.
+            RestorerError: if the files are not a restorer, or of another class than the one asked.
+        """
+        where = {key: kwargs.pop(key) for key in _WHERE if key in kwargs}
+        folder = _locate(source, where)
+        target = pipeline_class(folder)
+        if not issubclass(target, cls):
+            raise RestorerError(
+                f"{source} holds a {target.__name__}, not a {cls.__name__}: load it with that class"
+            )
+        return target.from_folder(folder, **kwargs)
+
+    @classmethod
+    def from_folder(cls, folder: Path, **kwargs: Any) -> Self:
+        """Load from a local folder. A class that also reads somebody else's layout overrides this."""
+        return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
+        """Download a repository and return its folder.
+
+        The stock method insists that component classes belong to diffusers, which is why other pipelines with
+        classes of their own need `trust_remote_code`; ours are imported with this module.
+        """
+        return snapshot(pretrained_model_name, **{key: kwargs[key] for key in _WHERE if key in kwargs})
+
+    def check_inputs(
+        self, *, task: str | None, prompt: str | None, upscale: int | None, output_type: str, tile: int | None
+    ) -> None:
+        """Refuse what this restorer does not support.
+
+        Raises:
+            TaskError: for a task it does not know.
+            RestorerError: for anything else; the message lists what is supported.
+        """
+        name, description = type(self).__name__, self.description
+        if task is not None:
+            check_task(task, description.tasks, name)
+        if prompt is not None and not description.takes_prompt:
+            raise RestorerError(
+                f"{name} takes no prompt: tell it a task instead ({', '.join(description.tasks)})"
+            )
+        if upscale is not None and upscale not in description.upscales:
+            factors = ", ".join(map(str, description.upscales))
+            raise RestorerError(f"{name} cannot upscale by {upscale!r}: it supports {factors}")
+        if output_type not in OUTPUT_TYPES:
+            raise RestorerError(f"output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
+        if tile is not None and description.tiling == "none":
+            raise RestorerError(f"{name} cannot work in tiles: leave out tile")
+        if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
+            raise RestorerError(f"tile is {tile!r}: give the side in pixels, or 0 for one piece")
+
+    def read_images(self, image: Any) -> list[Picture]:
+        """The pictures of a call: one of anything that `read_image` takes, a list of them, or a batch (4-D).
+
+        Raises:
+            RestorerError: if there is none.
+            ImageError: if one of them cannot be read.
+        """
+        if image is None:
+            raise RestorerError(f"{type(self).__name__} restores pictures: give one as the first argument")
+        batched = isinstance(image, (list, tuple)) or getattr(image, "ndim", 0) == 4
+        items = list(image) if batched else [image]
+        if not items:
+            raise RestorerError("the list of pictures is empty: give at least one")
+        return [read_image(item) for item in items]
+
+    def split_generators(
+        self, generator: torch.Generator | list[torch.Generator] | None, count: int
+    ) -> list[torch.Generator | None]:
+        """One generator per picture: the list given, or seeds drawn from a single one in the order of the pictures.
+
+        Raises:
+            RestorerError: if a list has not one generator for each picture.
+        """
+        if generator is None:
+            return [None] * count
+        if isinstance(generator, torch.Generator):
+            seeds = [
+                int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+                for _ in range(count)
+            ]
+            return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+        if len(generator) != count:
+            raise RestorerError(
+                f"{len(generator)} generators for {count} pictures: give one each, or a single one"
+            )
+        return list(generator)
+
+    def postprocess(self, picture: Picture, restored: NDArray[np.float32], output_type: str) -> Any:
+        """Turn a restored RGB picture (height, width, 3), 0..1, into what was asked for.
+
+        PIL results keep the mode (grey, alpha) and the metadata of the picture that was given.
+        """
+        if output_type == "np":
+            return restored
+        if output_type == "pt":
+            return torch.from_numpy(np.ascontiguousarray(restored.transpose(2, 0, 1)))
+        return picture.with_rgb(restored).to_pil()
+
+
+_WHERE = ("revision", "token", "cache_dir", "local_files_only")
+
+
+def _locate(source: str | Path, where: dict[str, Any]) -> Path:
+    """The folder that `source` stands for: the package's own, a local one, or a snapshot from the Hub."""
+    if isinstance(source, str) and (BUNDLED / source / "model_index.json").is_file():
+        return _without_revision(BUNDLED / source, where)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return _without_revision(folder, where)
+    if folder.exists() or str(source).count("/") != 1 or str(source).startswith((".", "~", "/")):
+        names = ", ".join(repr(path.name) for path in sorted(BUNDLED.iterdir()) if path.is_dir())
+        raise RestorerError(
+            f"no restorer at {str(source)!r}: give a folder that save_pretrained wrote, an id on the Hub "
+            f"(namespace/name), or one that ships with the package ({names})"
+        )
+    return snapshot(str(source), **where)
+
+
+def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
+    if where.get("revision") is not None:
+        raise RestorerError(f"{folder.name!r} is a local restorer: it has no revision {where['revision']!r}")
+    return folder
+
+
+def pipeline_class(folder: Path) -> type[RestorerPipeline]:
+    """The class that a saved restorer names.
+
+    Raises:
+        RestorerError: if the folder is not a saved pipeline, or one that is not a restorer of ours.
+    """
+    index = folder / "model_index.json"
+    try:
+        name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except FileNotFoundError as error:
+        raise RestorerError(f"{folder} is not a restorer: it has no model_index.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RestorerError(f"{index} is damaged: {error!r}") from error
+    if name not in PIPELINES:
+        raise RestorerError(
+            f"{folder} holds a {name}: ggt-hub knows {', '.join(PIPELINES)}; load it with diffusers"
+        )
+    return getattr(import_module(PIPELINES[name]), name)

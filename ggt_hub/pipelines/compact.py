@@ -1,0 +1,168 @@
+"""The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ggt_hub.errors import RestorerError
+from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
+from ggt_hub.models import CompactRestorer
+from ggt_hub.models.compact_restorer import TASKS, apply_curve
+from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
+from ggt_hub.pipelines.description import RestorerDescription
+
+PATCH = 256
+"""The estimator looks at patches of this side, spread over a large picture; their verdicts are averaged."""
+
+
+class CompactRestorerPipeline(RestorerPipeline):
+    """Restores noise, compression, blur and low resolution without being told which, and low light when asked."""
+
+    description = RestorerDescription(
+        tasks=TASKS,
+        upscales=(1, 2, 3, 4),
+        native_size=None,
+        multiple=8,
+        tiling="external",
+        tile=1024,
+        overlap=192,
+        takes_prompt=False,
+        memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
+    )
+
+    def __init__(self, restorer: CompactRestorer) -> None:
+        super().__init__()
+        self.register_modules(restorer=restorer)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Any,
+        *,
+        task: str | None = None,
+        prompt: str | None = None,
+        strength: float = 1.0,
+        upscale: int | None = None,
+        tile: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> RestorerPipelineOutput | tuple[list[Any]]:
+        """Restore one picture or a list of them.
+
+        Args:
+            image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
+            task: what is wrong, if it is known: `blur`, `compression`, `noise`, or `general` (the same as None).
+                `low_light` also lifts the exposure, which no other call does.
+            prompt: not supported; here so that all restorers are called alike.
+            strength: 0 (the picture as it is) .. 1 (fully restored).
+            upscale: 1 (None), 2, 3 or 4: the picture is enlarged (bicubic), then restored.
+            tile: side of the tiles in pixels; None means 1024, 0 one piece.
+            generator: accepted for the contract; nothing here is random.
+            output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
+            return_dict: False returns a tuple, as in diffusers.
+
+        Raises:
+            TaskError, RestorerError: for what is not supported.
+            ImageError: if a picture cannot be read.
+        """
+        self.check_inputs(task=task, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile)
+        if not 0.0 <= strength <= 1.0:
+            raise RestorerError(f"strength is {strength}: it must lie in 0..1")
+        pictures = self.read_images(image)
+        self.split_generators(generator, len(pictures))
+        images, findings = [], []
+        for picture in self.progress_bar(pictures):
+            enlarged = _enlarged(picture, upscale or 1)
+            restored, estimates = self._restore(enlarged, task or "general", strength, tile)
+            images.append(self.postprocess(picture, restored, output_type))
+            findings.append(_in_units(estimates))
+        if not return_dict:
+            return (images,)
+        return RestorerPipelineOutput(images=images, findings=findings)
+
+    def _restore(
+        self, picture: Picture, task: str, strength: float, tile: int | None
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """The restored picture (height, width, 3), 0..1, and the estimates (1, 4) that steered it.
+
+        What is decided once for the whole picture (estimates, exposure) is decided before it is cut into tiles.
+        """
+        network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
+        curve = self._exposure(picture) if task == "low_light" else None
+        estimates = self._estimates(picture, curve)
+        c = network.condition(
+            estimates,
+            torch.tensor([TASKS.index(task)], device=self.device),
+            torch.tensor([strength], **options),
+        )
+
+        def restore_tile(pixels: Tensor) -> Tensor:
+            return network(pixels.to(**options), c, curve, strength).clamp(0, 1).float().cpu()
+
+        side = self.description.tile if tile is None else tile
+        largest = max(picture.size)
+        restored = run_tiled(
+            restore_tile,
+            picture,
+            tile=side or largest,
+            overlap=min(self.description.overlap, (side or largest) // 2),
+            multiple=self.description.multiple,
+        )
+        return restored, estimates
+
+    def _exposure(self, picture: Picture) -> Tensor:
+        width, height = picture.size
+        small = cv2.resize(
+            picture.pixels, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA
+        )
+        return self.restorer.exposure(_to_tensor(read_image(small).rgb()).to(self.device, self.dtype))
+
+    def _estimates(self, picture: Picture, curve: Tensor | None) -> Tensor:
+        verdicts = []
+        for patch in _patches(picture):
+            pixels = _to_tensor(patch).to(self.device, self.dtype)
+            lifted = pixels if curve is None else apply_curve(pixels, curve).clamp(0, 1)
+            verdicts.append(self.restorer.estimator(lifted))
+        return torch.stack(verdicts).mean(0)
+
+
+def _enlarged(picture: Picture, factor: int) -> Picture:
+    if factor == 1:
+        return picture
+    width, height = picture.size
+    pixels = cv2.resize(picture.pixels, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
+    return read_image(pixels)
+
+
+def _patches(picture: Picture) -> list[NDArray[np.float32]]:
+    """All of a small picture, or nine patches spread evenly over a large one, each padded to even sides."""
+    boxes = [
+        (left, top, left + min(PATCH, picture.size[0]), top + min(PATCH, picture.size[1]))
+        for left in _starts(picture.size[0])
+        for top in _starts(picture.size[1])
+    ]
+    return [pad_to_multiple(picture.rgb(box), 8) for box in boxes]
+
+
+def _starts(extent: int) -> list[int]:
+    return sorted({round((extent - min(PATCH, extent)) * share) for share in (0.0, 0.5, 1.0)})
+
+
+def _to_tensor(image: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+
+
+def _in_units(estimates: Tensor) -> dict[str, float]:
+    """The estimates of one picture in the units in which people think of them."""
+    noise, compression, blur, resize = estimates.flatten().tolist()
+    return {
+        "noise_sigma": round(50 * noise, 1),
+        "jpeg_quality": round(100 - 100 * min(compression, 1.0)),
+        "blur_sigma": round(3 * blur, 2),
+        "enlarged_by": round(1 + 2 * resize, 2),
+    }

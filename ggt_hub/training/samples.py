@@ -1,0 +1,120 @@
+"""Training samples: a crop of a clean photograph, damaged on the fly, and what was done to it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ggt_hub.degradations import apply_steps
+from ggt_hub.degradations.base import Array, Parameters
+from ggt_hub.errors import TrainingError
+from ggt_hub.images import read_image
+from ggt_hub.models.compact_restorer import TASKS
+from ggt_hub.training.recipe import Group, Recipe
+
+MARGIN = 16
+"""Pixels around a crop that are damaged and cut away: hides the borders of filters, moves the grid of JPEG."""
+
+
+class DamagedCrops(Dataset[dict[str, Tensor]]):
+    """Sample i of a recipe; the same for every order, number of workers and restart.
+
+    Items: `lq` and `gt` (3, crop, crop) 0..1; `task` index into the network's TASKS (`general` when not told);
+    `severity` (4,) targets of the estimator, NaN where unknown; `lift` whether the exposure is to change;
+    `group` index of the group.
+    """
+
+    def __init__(self, recipe: Recipe, length: int) -> None:
+        self.recipe, self.length = recipe, length
+        self.paths = sorted(path for path in recipe.images.rglob("*") if path.is_file())
+        if not self.paths:
+            raise TrainingError(
+                f"no photographs under {recipe.images}: set `images` in the recipe, or --images"
+            )
+        self.groups = list(recipe.groups.values())
+        shares = np.array([group.share for group in self.groups])
+        self.chances = shares / shares.sum()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = default_rng((self.recipe.seed, index))
+        chosen = int(rng.choice(len(self.groups), p=self.chances))
+        group = self.groups[chosen]
+        clean = _crop(_load(self.paths[rng.integers(len(self.paths))]), self.recipe.crop + MARGIN, rng)
+        steps = list(group.preset.sample(rng))
+        lq, gt = apply_steps(clean, steps), apply_steps(clean, _without_noise(steps)) if group.dark else clean
+        lift = group.preset.task == "low_light"
+        told = lift or rng.random() < self.recipe.hint
+        task = group.preset.task if told else "general"
+        window = _window(rng, self.recipe.crop)
+        return {
+            "lq": _to_tensor(np.rint(lq[window] * 255) / 255),
+            "gt": _to_tensor(gt[window]),
+            "task": torch.tensor(TASKS.index(task)),
+            "severity": torch.tensor(_severity(steps, group), dtype=torch.float32),
+            "lift": torch.tensor(lift),
+            "group": torch.tensor(chosen),
+        }
+
+
+@cache
+def _load(path: Path) -> np.ndarray:
+    return np.asarray(read_image(path).to_pil().convert("RGB"))
+
+
+def _crop(photograph: np.ndarray, side: int, rng: Generator) -> Array:
+    """A square of float pixels, turned and mirrored; a third of them from a smaller copy of the photograph."""
+    scale = rng.uniform(0.55, 1.0) if rng.random() < 0.33 else 1.0
+    scale = max(scale, side / min(photograph.shape[:2]))
+    wide = min(int(np.ceil(side / scale)), *photograph.shape[:2])
+    top, left = (int(rng.integers(extent - wide + 1)) for extent in photograph.shape[:2])
+    patch = photograph[top : top + wide, left : left + wide].astype(np.float32) / 255
+    if wide != side:
+        patch = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
+    patch = np.rot90(patch, int(rng.integers(4)))
+    return np.ascontiguousarray(patch[:, ::-1] if rng.random() < 0.5 else patch)
+
+
+def _window(rng: Generator, side: int) -> tuple[slice, slice]:
+    top, left = rng.integers(MARGIN + 1, size=2)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def _without_noise(steps: list[Parameters]) -> list[Parameters]:
+    return [step | {"read_noise": 0.0, "shot_noise": 0.0} for step in steps]
+
+
+def _severity(steps: list[Parameters], group: Group) -> list[float]:
+    """Targets of the estimator, in the order of its ESTIMATES; about 1 for severe damage of each kind.
+
+    noise: deviation / 50 levels; compression: (100 - quality) / 100; blur: deviation of the kernel / 3 pixels;
+    resize: (1 / scale - 1) / 2.
+    """
+    if any(step["family"] == "low_light" for step in steps):
+        return [float("nan")] * 4
+    noise = np.sqrt(sum(step["sigma"] ** 2 for step in steps if step["family"] == "noise")) / 50
+    lost = [(100 - step["quality"]) / 100 for step in steps if step["family"] == "compression"]
+    spread = [_kernel_deviation(step) / 3 for step in steps if step["family"] == "blur"]
+    shrunk = [(1 / step["scale"] - 1) / 2 for step in steps if step["family"] == "resize"]
+    return [float(noise), max(lost, default=0.0), max(spread, default=0.0), max(shrunk, default=0.0)]
+
+
+def _kernel_deviation(parameters: dict[str, Any]) -> float:
+    """Mean standard deviation of a blur kernel along its axes, in pixels."""
+    if parameters["kind"] == "gaussian":
+        return float(np.mean(parameters["sigma"]))
+    if parameters["kind"] == "defocus":
+        return float(parameters["radius"]) / 2
+    return float(parameters["length"]) / np.sqrt(12) / 2
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
