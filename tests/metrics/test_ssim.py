@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from ggt_hub.errors import MetricError
+from ggt_hub.metrics import ms_ssim, ssim
+from tests.metrics.golden import pairs, tensor
+
+PAIRS = pairs()
+PAPER = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_ssim_is_scikit_images(name):
+    restored, gt = PAIRS[name]
+    expected = structural_similarity(gt, restored, channel_axis=2, **PAPER)
+    assert ssim(restored, gt)[0] == pytest.approx(expected, abs=1e-5)
+    assert ssim(restored, gt, precise=True)[0] == pytest.approx(expected, abs=1e-9)
+    assert float(ssim(tensor(restored), tensor(gt))[0]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", [ssim, ms_ssim])
+@pytest.mark.parametrize("channels", ["rgb", "y", "ycbcr"])
+def test_tensors_score_as_arrays_and_batches_as_singles(metric, channels):
+    gt = PAIRS["odd sides"][1]
+    restored = [PAIRS["odd sides"][0], np.roll(gt, 2, axis=1)]
+    arrays = metric(restored, [gt, gt], channels=channels)
+    batch = np.stack([tensor(picture)[0].numpy() for picture in restored])
+    reference = tensor(gt).repeat(2, 1, 1, 1)
+    tensors = metric(reference.new_tensor(batch), reference, channels=channels)
+    # float32 filters that add in another order; on luma the two must also round alike
+    np.testing.assert_allclose(tensors.numpy(), arrays, atol=5e-6)
+
+
+def test_equal_pictures_score_one_and_an_inverted_one_below_zero_on_rgb_only():
+    picture = PAIRS["noise 5"][1]
+    for metric in (ssim, ms_ssim):
+        assert metric(picture, picture)[0] == pytest.approx(1, abs=1e-6)
+    assert ssim(255 - picture, picture)[0] < 0
+    assert ssim(255 - picture, picture, channels="y")[0] >= 0
+
+
+def test_precise_ms_ssim_differs_by_rounding_only():
+    restored, gt = PAIRS["chelsea darker"]
+    assert ms_ssim(restored, gt)[0] == pytest.approx(ms_ssim(restored, gt, precise=True)[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("metric", "smallest"), [(ssim, 11), (ms_ssim, 161)])
+def test_the_smallest_side_is_the_window_at_the_coarsest_scale(metric, smallest):
+    fits = np.zeros((smallest, smallest + 3, 3), np.uint8)
+    assert metric(fits, fits)[0] == pytest.approx(1)
+    with pytest.raises(MetricError, match=f"needs {smallest} pixels"):
+        metric(fits[1:], fits[1:])
