@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images.metadata import DECODER_ERRORS, orientation_of, portable_exif, upright, usable_icc
+from ggt_hub.images.faults import DECODER_ERRORS, damage
+from ggt_hub.images.metadata import orientation_of, portable_exif, upright, usable_icc
 from ggt_hub.images.picture import ImageWarning, Picture, quantised
 
 _OVERSHOOT = 0.5  # floats this far outside 0..1 are ringing of a filter or network; further is another range
@@ -109,9 +110,7 @@ def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:
         converted, icc = _in_plain_mode(image, name)
         array = _with_colour_key(np.asarray(converted), converted)
     except DECODER_ERRORS as error:
-        raise ImageError(
-            f"cannot read {name!r}: {_plain(error)}. The file is incomplete or damaged."
-        ) from error
+        raise damage(name, error) from error
     picture = from_array(array, name, max_pixels)
     return finished(picture, icc, exif_of(image), name)
 
@@ -134,10 +133,6 @@ def exif_of(image: Image.Image) -> Image.Exif:
         return image.getexif()
     except DECODER_ERRORS:
         return Image.Exif()
-
-
-def _plain(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def _in_plain_mode(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:
@@ -174,7 +169,7 @@ def _sixteen_bits(image: Image.Image, name: str) -> Image.Image:
 
 
 def _without_palette(image: Image.Image) -> Image.Image:
-    has_alpha = image.mode == "PA" or "transparency" in image.info
+    has_alpha = image.has_transparency_data
     colours = image.convert("RGBA" if has_alpha else "RGB")
     channels = np.asarray(colours)
     if (channels[..., :1] == channels[..., 1:3]).all():

@@ -18,11 +18,6 @@ _TIFFFILE_CODECS = (1, 8, 32946)  # none and the two numbers of Deflate; the res
 _WHITE_IS_ZERO, _RGB = 0, 2
 
 
-def png_is_deep(data: bytes) -> bool:
-    """Whether a PNG stores 16 bits a channel (IHDR, PNG 3rd edition, 11.2.1)."""
-    return data[24:25] == b"\x10"
-
-
 def pnm_is_deep(data: bytes) -> bool:
     """Whether a PGM or PPM uses the whole 16-bit range, the only deep one that OpenCV need not rescale."""
     comment_free = re.sub(rb"#[^\n]*\n", b"", data[:4096])
@@ -57,6 +52,10 @@ def tiff_tags(data: bytes, name: str, max_pixels: int) -> ImageFileDirectory_v2:
     tags.load(stream)
     if _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE, 0) & 1:
         raise ImageError(f"{name!r}: camera raw is not supported. Develop it into a 16-bit TIFF first.")
+    if _WIDTH not in tags or _HEIGHT not in tags:
+        raise ImageError(
+            f"cannot read {name!r}: its directory is missing. The file is incomplete or damaged."
+        )
     check_size(_number(tags, _WIDTH), _number(tags, _HEIGHT), max_pixels, name)
     if _TILE_WIDTH in tags:
         check_size(_number(tags, _TILE_WIDTH), _number(tags, _TILE_LENGTH), max_pixels, f"a tile of {name}")
@@ -65,7 +64,7 @@ def tiff_tags(data: bytes, name: str, max_pixels: int) -> ImageFileDirectory_v2:
 
 def tiff_is_deep(tags: ImageFileDirectory_v2) -> bool:
     """Whether a grey or RGB page stores more than 8 bits a channel. Other colour spaces stay with Pillow."""
-    return max(tags.get(_BITS, (1,))) > 8 and _number(tags, _PHOTOMETRIC) <= _RGB
+    return max(_numbers(tags, _BITS) or (1,)) > 8 and _number(tags, _PHOTOMETRIC) <= _RGB
 
 
 def decode_tiff(data: bytes, tags: ImageFileDirectory_v2, name: str) -> tuple[np.ndarray, bool]:
@@ -77,7 +76,9 @@ def decode_tiff(data: bytes, tags: ImageFileDirectory_v2, name: str) -> tuple[np
     Raises:
         ImageError: For a layout that neither tifffile nor OpenCV decodes.
     """
-    samples = _number(tags, _SAMPLES, 1)
+    samples, bits = _number(tags, _SAMPLES, 1), _number(tags, _BITS)
+    if bits not in (16, 32, 64):
+        raise ImageError(f"{name!r}: TIFF of {bits} bits a channel is not supported. Save it with 8 or 16.")
     if _number(tags, _COMPRESSION, 1) in _TIFFFILE_CODECS:
         array, turned = _decode_with_tifffile(data), False
     elif _number(tags, _PLANAR, 1) == 1 and samples in (1, 3, 4):

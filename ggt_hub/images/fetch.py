@@ -55,7 +55,8 @@ def is_public(address: Address) -> bool:
         embedded = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
         if embedded:
             return is_public(embedded)
-    return address.is_global and not address.is_multicast
+    special = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not special
 
 
 def _checked_parts(url: str) -> SplitResult:

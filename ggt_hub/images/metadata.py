@@ -1,42 +1,29 @@
 """What travels beside the pixels: orientation, EXIF, and the ICC profile."""
 
 import io
-import struct
 import warnings
-import zlib
 
-import cv2
 import numpy as np
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
+from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.picture import ImageWarning
 
-# What Pillow, OpenCV and zlib are known to raise on damaged input. SyntaxError is Pillow's word for "not mine".
-DECODER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    cv2.error,
-    Image.DecompressionBombError,
-    ImageCms.PyCMSError,
-)
-
 # Tags that describe how one TIFF file stores its pixels; in another file they would be wrong.
-_STORAGE_TAGS = frozenset(
-    (*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), 301, *range(317, 348), *range(512, 533))
-    + (700, 33723, 34377, 34675, 37724)  # XMP, IPTC, Photoshop, ICC, Photoshop's layers: not EXIF
-)
+_STORAGE_TAGS = {
+    *(
+        *range(254, 267),
+        273,
+        *range(277, 282),
+        284,
+        *range(288, 294),
+        301,
+        *range(317, 348),
+        *range(512, 533),
+    ),
+    *(700, 33723, 34377, 34675, 37724),  # XMP, IPTC, Photoshop, ICC, Photoshop's layers: not EXIF
+}
 _SUB_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 
 

@@ -110,7 +110,6 @@ class Picture:
     def _alpha_at(self, width: int, height: int) -> np.ndarray | None:
         if self.alpha is None or self.size == (width, height):
             return self.alpha
-        # PIL resamples single-channel floats exactly and never overshoots what the clip below removes.
         floats = Image.fromarray(self.alpha.astype(np.float32) / self.levels)
         resized = np.asarray(floats.resize((width, height), Image.Resampling.LANCZOS))
         return quantised(resized, self.alpha.dtype, self.name)

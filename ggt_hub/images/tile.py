@@ -139,7 +139,8 @@ def _apply(function: "TileFunction", part: FloatArray, size: tuple[int, int], sc
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(part, -1, 0))[None])
-    output = function(tensor).detach().float().cpu().numpy()
+    with torch.inference_mode():
+        output = function(tensor).float().cpu().numpy()
     height, width = part.shape[0] * scale, part.shape[1] * scale
     if output.ndim != 4 or output.shape[0] != 1 or output.shape[2:] != (height, width):
         raise RestorerError(

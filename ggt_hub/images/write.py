@@ -60,22 +60,24 @@ def _as_picture(image: Any) -> Picture:
 def write_atomically(data: bytes, path: Path) -> None:
     """Put `data` at `path` in one step, through a temporary file in the same folder.
 
+    A symbolic link stays one: the file that it points to is replaced.
+
     Raises:
         ImageError: If that fails; the temporary file is removed.
     """
-    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".ggt-hub-", suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(descriptor, 0o666 & ~_umask())
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except (OSError, ValueError) as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+        target = path.resolve()
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".ggt-hub-", suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(descriptor, 0o666 & ~_umask())
+                os.fsync(descriptor)
+            Path(temporary).replace(target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
         reason = getattr(error, "strerror", None) or error
         raise ImageError(
             f"cannot write {str(path)!r}: {reason}. Check the folder and the free space."
