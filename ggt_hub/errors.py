@@ -31,3 +31,7 @@ class HubError(GGTHubError, OSError):
 
 class TrainingError(GGTHubError, ValueError):
     """A training recipe or checkpoint that cannot be used."""
+
+
+class DatasetError(GGTHubError, ValueError):
+    """Data that cannot be read, paired, loaded or written as asked: which, and why."""

@@ -5,7 +5,12 @@ needed for data and models that go beyond them. `general` stands for a mixture, 
 has named.
 """
 
-from typing import Literal, get_args
+import json
+import re
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from ggt_hub.errors import TaskError
 
@@ -26,6 +31,10 @@ Task = Literal[
 
 TASKS: tuple[Task, ...] = get_args(Task)
 
+Language = Literal["en", "zh"]
+
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
 
 def check_task(task: str, supported: tuple[Task, ...] = TASKS, who: str = "ggt-hub") -> Task:
     """Return `task` if `who` supports it.
@@ -36,3 +45,63 @@ def check_task(task: str, supported: tuple[Task, ...] = TASKS, who: str = "ggt-h
     if task not in supported:
         raise TaskError(f"unknown task {task!r}: {who} knows {', '.join(supported)}")
     return task  # type: ignore[return-value]
+
+
+# What datasets call the tasks: folder names of RealIR-Bench, categories of GGT-100K, and habits of the field.
+LABELS: dict[str, Task] = {
+    "dark": "low_light",
+    "deblur": "blur",
+    "dehaze": "haze",
+    "deflare": "flare",
+    "demoire": "moire",
+    "denoise": "noise",
+    "derain": "rain",
+    "desnow": "snow",
+    "fog": "haze",
+    "foggy": "haze",
+    "hazy": "haze",
+    "jpeg": "compression",
+    "lowlight": "low_light",
+    "mix": "general",
+    "mixed": "general",
+    "old": "old_photo",
+    "oldphoto": "old_photo",
+    "oldphotos": "old_photo",
+    "rainy": "rain",
+    "snowy": "snow",
+    **{task.replace("_", ""): task for task in TASKS},
+}
+
+
+def find_task(label: str) -> Task | None:
+    """Find the task that a dataset means by `label`, such as "low-light", "01_haze" or "rain (mixed)".
+
+    The whole label is looked up first, then neighbouring words, then single words; None where none is known.
+    """
+    words = [word for word in re.split(r"[^a-z]+", label.lower()) if word]
+    neighbours = [first + second for first, second in pairwise(words)]
+    for candidate in ("".join(words), *neighbours, *words):
+        if candidate in LABELS:
+            return LABELS[candidate]
+    return None
+
+
+def instruction(task: Task = "general", language: Language = "en") -> str:
+    """What a model is told to do for `task`.
+
+    For the first nine tasks it is RealRestorer's published instruction, the one fixed text per task that its
+    weights were trained with (`instructions.json`, with source and SHA-256). For `snow`, `old_photo` and
+    `general` no text is published: those are ours.
+
+    Raises:
+        TaskError: for a task or language that has none.
+    """
+    if language not in LANGUAGES:
+        raise TaskError(f"no instructions in language {language!r}: choose one of {', '.join(LANGUAGES)}")
+    texts = _instructions()
+    return {**texts["published"][language]["texts"], **texts["own"][language]}[check_task(task)]
+
+
+@cache
+def _instructions() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))

@@ -1,0 +1,178 @@
+"""What is in a zip archive, from its central directory alone, and one member's bytes from a piece of it."""
+
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from ggt_hub.data.ranges import SourceFile, open_source
+from ggt_hub.data.trees import File
+from ggt_hub.errors import DatasetError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+MANIFEST_SUFFIXES = {".json", ".jsonl", ".csv", ".txt"}
+WEIGHT_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx"}
+MAX_MEMBER = 1 << 30
+MAX_EXPANSION = 1000
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+_ENCRYPTED = 0x1
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+# A member's local header repeats its name and may carry other extra fields than the directory tells of.
+_SPARE = 256
+
+_JOIN = (
+    "download its parts, join them (`cat NAME.* > NAME.zip`, or `zip -s 0` for .z01), then load by data_dir="
+)
+_UNPACK = "download and unpack it (or pack it again as .zip), then load by data_dir="
+_REFUSED = {
+    **dict.fromkeys((".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), _UNPACK),
+    ".part": _JOIN,
+}
+
+
+class Place(NamedTuple):
+    """Where a member's bytes are in its archive, and how they are stored there (sizes in bytes)."""
+
+    offset: int
+    stored_size: int
+    size: int
+    method: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive, or a file that lies there by itself.
+
+    Attributes:
+        path: where it lies in the tree, as if archives were folders.
+        name: its path inside the archive; of a file by itself, in the tree.
+        file: the archive, or the file itself.
+        place: where its bytes are in the archive; None for a file by itself.
+    """
+
+    path: str
+    name: str
+    file: File
+    place: Place | None = None
+
+    @property
+    def uri(self) -> str:
+        """The address by which `datasets` and fsspec read the member."""
+        return f"zip://{self.name}::{self.file.uri}" if self.place else self.file.uri
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a dataset that is not as it should be: where, and what is wrong with it."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def why_refused(file: File) -> str | None:
+    """Say what to do with a container that cannot be read by ranges; None for any other file."""
+    suffix = file.suffix
+    if suffix in _REFUSED:
+        return f"a {suffix} container cannot be read in place: {_REFUSED[suffix]}"
+    is_volume = suffix[1:].isdigit() or (suffix[1:2] == "z" and suffix[2:].isdigit() and len(suffix) > 2)
+    if is_volume or "part_" in suffix or suffix.startswith(".part"):
+        return f"a volume of a split archive cannot be read in place: {_JOIN}"
+    return None
+
+
+def list_members(archive: File, token: str | bool | None = None) -> tuple[list[Member], list[Problem]]:
+    """Read the central directory of a zip archive, Zip64 included.
+
+    Returns:
+        The files in it, in the order of their offsets, and what is wrong: unsafe names, duplicates, sizes that
+        cannot be, encryption, unknown compression. A member with a problem is left out of the list.
+
+    Raises:
+        DatasetError: if the directory cannot be read.
+        HubError: if the Hub does not give it.
+    """
+    try:
+        directory = zipfile.ZipFile(SourceFile(open_source(archive.uri, token)))
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
+        raise DatasetError(
+            f"{archive.path} is not a readable zip archive ({error}): if it is a volume of a split archive, "
+            f"{_JOIN}; else fetch it again"
+        ) from error
+    folder = archive.path.removesuffix(PurePosixPath(archive.path).suffix)
+    members: dict[str, Member] = {}
+    problems = []
+    for entry in sorted(directory.infolist(), key=lambda entry: entry.header_offset):
+        if entry.is_dir() or _is_litter(entry.filename):
+            continue
+        name = entry.filename.replace("\\", "/")
+        reason = _what_is_wrong(entry, name, archive.size)
+        if name in members:
+            reason = "the archive has several members of this name"
+        if reason:
+            problems.append(Problem(f"{archive.path}::{name}", reason))
+            continue
+        place = Place(
+            entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type, entry.CRC
+        )
+        members[name] = Member(f"{folder}/{name}", name, archive, place)
+    repeated = {problem.path.partition("::")[2] for problem in problems}
+    return [member for name, member in members.items() if name not in repeated], problems
+
+
+def _is_litter(name: str) -> bool:
+    """What operating systems leave in archives."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or parts[-1:] in ((".DS_Store",), ("Thumbs.db",), ("desktop.ini",))
+
+
+def _what_is_wrong(entry: zipfile.ZipInfo, name: str, archive_size: int) -> str | None:
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
+        return "the name points outside the archive"
+    if entry.flag_bits & _ENCRYPTED:
+        return "the member is encrypted"
+    if entry.compress_type not in METHODS:
+        return f"compression method {entry.compress_type} is not supported; only stored and deflated are"
+    if entry.header_offset + entry.compress_size > archive_size:
+        return f"the data would end behind the archive's {archive_size} bytes"
+    if entry.file_size > MAX_MEMBER or entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):
+        return f"an unpacked size of {entry.file_size} bytes out of {entry.compress_size} cannot be right"
+    return None
+
+
+def span(place: Place, name: str) -> tuple[int, int]:
+    """A range of an archive that holds a member, its local header included, unless that header is unusual."""
+    return place.offset, place.offset + _LOCAL_HEADER.size + len(name.encode()) + _SPARE + place.stored_size
+
+
+def unpack(piece: bytes | memoryview, place: Place) -> bytes | int:
+    """Unpack the member whose local header opens `piece`.
+
+    Returns:
+        The member's bytes; or, where `piece` is too short, how many bytes of the archive are needed.
+
+    Raises:
+        DatasetError: if this is no member, or its bytes are not those that the directory promised.
+    """
+    signature, name_size, extra_size = _LOCAL_HEADER.unpack_from(piece)
+    if signature != b"PK\x03\x04":
+        raise DatasetError("there is no member where the directory says; the archive or the index is damaged")
+    start = _LOCAL_HEADER.size + name_size + extra_size
+    if start + place.stored_size > len(piece):
+        return start + place.stored_size
+    stored = piece[start : start + place.stored_size]
+    try:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        is_stored = place.method == zipfile.ZIP_STORED
+        data = bytes(stored) if is_stored else inflate.decompress(stored, place.size + 1)
+    except zlib.error as error:
+        raise DatasetError(f"the member cannot be unpacked ({error}); the archive is damaged") from error
+    if len(data) != place.size or zlib.crc32(data) != place.crc32:
+        raise DatasetError("size or CRC-32 differ from the archive's directory; the bytes are damaged")
+    return data

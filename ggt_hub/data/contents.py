@@ -1,0 +1,142 @@
+"""What a dataset consists of: pictures, manifests, weights, and what cannot be read in place."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ggt_hub.data.archives import (
+    IMAGE_SUFFIXES,
+    MANIFEST_SUFFIXES,
+    WEIGHT_SUFFIXES,
+    Member,
+    Problem,
+    list_members,
+    why_refused,
+)
+from ggt_hub.data.fetch import read_member
+from ggt_hub.data.manifests import Entry, read_manifest
+from ggt_hub.data.trees import File, Tree
+from ggt_hub.errors import DatasetError
+
+THREADS = 4
+# A dataset has a few manifests; more files of such an ending are captions or the like, one for each picture.
+MAX_MANIFESTS = 64
+WEIGHTS_FOLDER = "pretrained-model"
+
+
+@dataclass
+class Contents:
+    """Everything found in a tree, archives looked into."""
+
+    tree: Tree
+    archives: dict[str, list[Member]] = field(default_factory=dict)
+    loose: list[Member] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
+    weights: list[File] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[Member]:
+        """All pictures, those in archives first."""
+        members = [member for found in self.archives.values() for member in found]
+        return [member for member in [*members, *self.loose] if _suffix(member.name) in IMAGE_SUFFIXES]
+
+
+def look_into(tree: Tree, token: str | bool | None = None) -> Contents:
+    """List a tree with the central directories of its zip archives; nothing else is downloaded but manifests.
+
+    Raises:
+        HubError: if the Hub does not answer.
+    """
+    contents = Contents(tree)
+    archives = []
+    for file in tree.files:
+        if WEIGHTS_FOLDER in PurePosixPath(file.path).parts or file.suffix in WEIGHT_SUFFIXES:
+            contents.weights.append(file)
+        elif file.suffix == ".zip":
+            archives.append(file)
+        elif reason := why_refused(file):
+            contents.refused.append(Problem(file.path, reason))
+        else:
+            contents.loose.append(Member(file.path, file.path, file))
+    _list_archives(contents, archives, token)
+    _read_manifests(contents, token)
+    return contents
+
+
+def _list_archives(contents: Contents, archives: list[File], token: str | bool | None) -> None:
+    def list_one(archive: File) -> tuple[list[Member], list[Problem]] | Problem:
+        try:
+            return list_members(archive, token)
+        except DatasetError as error:
+            return Problem(archive.path, str(error))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        listed = pool.map(list_one, archives)
+        for archive, found in zip(
+            archives, tqdm(listed, "Reading directories", len(archives), disable=None), strict=True
+        ):
+            if isinstance(found, Problem):
+                contents.refused.append(found)
+                continue
+            contents.archives[archive.path] = found[0]
+            contents.problems += found[1]
+
+
+def _read_manifests(contents: Contents, token: str | bool | None) -> None:
+    members = [member for found in contents.archives.values() for member in found]
+    found = [m for m in [*members, *contents.loose] if _suffix(m.name) in MANIFEST_SUFFIXES]
+    if len(found) > MAX_MANIFESTS:
+        return
+    for member in found:
+        try:
+            entries = read_manifest(member.path, read_member(member, token))
+        except DatasetError as error:
+            contents.problems.append(Problem(member.path, str(error)))
+            continue
+        if entries:
+            contents.manifests.append(member.path)
+            contents.entries += entries
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def describe(contents: Contents) -> dict[str, Any]:
+    """Sum up, for people and programs: archives with their folders and endings, weights, what is wrong."""
+    tree = contents.tree
+    return {
+        "source": tree.name,
+        "version": tree.version,
+        "files": len(tree.files),
+        "bytes": sum(file.size for file in tree.files),
+        "pictures": len(contents.pictures),
+        "archives": [_describe_archive(tree, path, found) for path, found in contents.archives.items()],
+        "loose_files": dict(Counter(_suffix(member.name) for member in contents.loose)),
+        "manifests": contents.manifests,
+        "weights": [{"path": file.path, "bytes": file.size} for file in contents.weights],
+        "refused": [str(problem) for problem in contents.refused],
+        "problems": [str(problem) for problem in contents.problems],
+    }
+
+
+def _describe_archive(tree: Tree, path: str, members: list[Member]) -> dict[str, Any]:
+    return {
+        "path": path,
+        "bytes": next(file.size for file in tree.files if file.path == path),
+        "members": len(members),
+        "folders": dict(Counter(str(PurePosixPath(member.name).parent) for member in members)),
+        "endings": dict(Counter(_suffix(member.name) for member in members)),
+        "methods": dict(
+            Counter("stored" if m.place and m.place.method == 0 else "deflated" for m in members)
+        ),
+        "first": members[0].name if members else None,
+        "last": members[-1].name if members else None,
+    }

@@ -1,0 +1,127 @@
+"""The bytes of many members at once: neighbours in an archive come in one request, requests in parallel."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from ggt_hub.data.archives import Member, Place, span, unpack
+from ggt_hub.data.ranges import open_source
+from ggt_hub.errors import DatasetError, HubError
+
+THREADS = 4
+MAX_RANGE = 8 << 20
+MAX_GAP = 64 << 10
+
+
+class Wanted(NamedTuple):
+    """A picture's bytes to fetch: a member of an archive or, without `place`, the whole file at `uri`."""
+
+    uri: str
+    name: str = ""
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        return f"{self.uri}::{self.name}" if self.place else self.uri
+
+
+# What came of a `Wanted`: its bytes, or why there are none. One bad picture never costs its neighbours.
+Fetched = bytes | DatasetError | HubError
+
+
+class Fetcher:
+    """Fetches with a few threads; a context manager."""
+
+    def __init__(self, threads: int = THREADS, token: str | bool | None = None) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+        self._token = token
+
+    def __enter__(self) -> "Fetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
+        """Fetch all, in the order given; an element that cannot be had is the error that says why."""
+        results: list[Fetched] = [b""] * len(wanted)
+        runs = list(_runs(wanted))
+        for run, fetched in zip(
+            runs, self._pool.map(lambda r: self._read([wanted[i] for i in r]), runs), strict=True
+        ):
+            for position, data in zip(run, fetched, strict=True):
+                results[position] = data
+        return results
+
+    def _read(self, run: list[Wanted]) -> list[Fetched]:
+        """Read neighbours in one archive, or a single file."""
+        try:
+            if run[0].place is None:
+                return [_whole_file(run[0].uri, self._token)]
+            source = open_source(run[0].uri, self._token)
+            start = run[0].place.offset
+            stop = min(source.size, max(span(w.place, w.name)[1] for w in run if w.place))
+            piece = memoryview(source.read(start, stop))
+        except (DatasetError, HubError) as error:
+            return [error] * len(run)
+        return [self._member(w, piece[w.place.offset - start :]) for w in run if w.place]
+
+    def _member(self, wanted: Wanted, piece: memoryview) -> Fetched:
+        assert wanted.place is not None  # noqa: S101 - told to mypy; `_read` has looked
+        try:
+            data = unpack(piece, wanted.place)
+            if isinstance(data, int):
+                offset = wanted.place.offset
+                data = unpack(open_source(wanted.uri, self._token).read(offset, offset + data), wanted.place)
+        except (DatasetError, HubError) as error:
+            return DatasetError(f"{wanted}: {error}")
+        if isinstance(data, int):
+            return DatasetError(f"{wanted}: the archive ends inside the member")
+        return data
+
+
+def _runs(wanted: Sequence[Wanted]) -> Iterator[list[int]]:
+    """Positions of `wanted` that one request serves: near each other in the same archive."""
+
+    def place(position: int) -> tuple[str, int]:
+        item = wanted[position]
+        return item.uri, item.place.offset if item.place else -1
+
+    run: list[int] = []
+    start = stop = 0
+    for position in sorted(range(len(wanted)), key=place):
+        item = wanted[position]
+        first, last = span(item.place, item.name) if item.place else (0, 0)
+        follows = run and item.place and wanted[run[0]].place and wanted[run[0]].uri == item.uri
+        if not follows or first > stop + MAX_GAP or last > start + MAX_RANGE:
+            if run:
+                yield run
+            run, start, stop = [], first, last
+        run.append(position)
+        stop = max(stop, last)
+    if run:
+        yield run
+
+
+def _whole_file(uri: str, token: str | bool | None) -> bytes:
+    if uri.startswith("hf://"):
+        source = open_source(uri, token)
+        return source.read(0, source.size)
+    try:
+        return Path(uri).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{uri} cannot be read: {error.strerror}") from error
+
+
+def read_member(member: Member, token: str | bool | None = None) -> bytes:
+    """Read one member.
+
+    Raises:
+        DatasetError: if it is damaged or missing.
+        HubError: if the Hub does not give it.
+    """
+    with Fetcher(1, token) as fetcher:
+        (data,) = fetcher.fetch([Wanted(member.file.uri, member.name, member.place)])
+    if isinstance(data, Exception):
+        raise data
+    return data

@@ -1,0 +1,162 @@
+"""An index of a dataset that lies in archives: Parquet rows that point at its pictures and hold none.
+
+    INDEX/index.json               what was indexed, at which commit, how it was paired, what is wrong with it
+    INDEX/data/TASK/SPLIT.parquet  the rows (`pairs.POINTER_FEATURES`), in the order of the archives
+
+The folder is complete or not there at all: it is made under another name and renamed.
+"""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
+
+from ggt_hub.data.archives import Member
+from ggt_hub.data.contents import Contents
+from ggt_hub.data.pairing import Pair, Pairing, pair_up
+from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
+from ggt_hub.errors import DatasetError
+
+SUMMARY = "index.json"
+UNKNOWN = "unknown"
+ROWS_PER_GROUP = 512
+_ROWS_AT_ONCE = 8192
+
+
+def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool = False) -> dict[str, Any]:
+    """Pair the pictures of a dataset and write its index.
+
+    Args:
+        contents: what the dataset consists of.
+        folder: the index to make; one that is there already is replaced.
+        source: the name of the dataset in the rows.
+        by_order: see `pairing.pair_up`.
+
+    Returns:
+        The content of `index.json`.
+
+    Raises:
+        DatasetError: if a part of the dataset cannot be read in place, or its pictures cannot be paired.
+    """
+    if contents.refused:
+        listed = "\n".join(f"  {problem}" for problem in contents.refused)
+        raise DatasetError(f"{contents.tree.name} has parts that cannot be read in place:\n{listed}")
+    pictures = contents.pictures
+    if not pictures:
+        raise DatasetError(
+            f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
+        )
+    pairing = pair_up(pictures, contents.entries, by_order=by_order)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
+        rows = _write_rows(pairing, Path(made), source)
+        summary = _summary(contents, pairing, source, rows)
+        Path(made, SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False))
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(made).rename(folder)
+        Path(made).mkdir()  # for TemporaryDirectory to remove
+    return summary
+
+
+def _summary(
+    contents: Contents, pairing: Pairing, source: str, rows: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    return {
+        "source": source,
+        "repository": contents.tree.name,
+        "commit": contents.tree.version,
+        "rules": pairing.rules,
+        "rows": rows,
+        "unpaired": [member.path for member in pairing.unpaired],
+        "problems": [str(problem) for problem in contents.problems],
+    }
+
+
+def _write_rows(pairing: Pairing, folder: Path, source: str) -> dict[str, dict[str, int]]:
+    """Write one file for each task and split; return the numbers of rows."""
+    _check_ids(pairing.pairs)
+
+    def file(pair: Pair) -> tuple[str, str]:
+        return pair.task or UNKNOWN, pair.split
+
+    def place(pair: Pair) -> tuple[Any, ...]:
+        return *file(pair), pair.lq.file.path, pair.lq.place.offset if pair.lq.place else 0, pair.lq.path
+
+    counts: dict[str, dict[str, int]] = {}
+    with tqdm(total=len(pairing.pairs), desc="Writing the index", unit="pair", disable=None) as progress:
+        for (task, split), pairs in groupby(sorted(pairing.pairs, key=place), file):
+            path = folder / "data" / task / f"{split}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            counts.setdefault(task, {})[split] = _write_file(path, pairs, source, progress)
+    return counts
+
+
+def _check_ids(pairs: Iterable[Pair]) -> None:
+    repeated = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{len(repeated)} pairs have the same id as another, such as {repeated[:3]}")
+
+
+def _write_file(path: Path, pairs: Iterable[Pair], source: str, progress: tqdm) -> int:
+    schema, rows = POINTER_FEATURES.arrow_schema, 0
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True) as writer:
+        for batch in _batches(pairs, _ROWS_AT_ONCE):
+            table = pa.Table.from_pylist([_row(pair, source) for pair in batch], schema)
+            writer.write_table(table, ROWS_PER_GROUP)
+            progress.update(len(batch))
+            rows += len(batch)
+    return rows
+
+
+def _batches(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
+    batch: list[Pair] = []
+    for pair in pairs:
+        batch.append(pair)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _row(pair: Pair, source: str) -> dict[str, Any]:
+    entry = pair.entry
+    return pair_row(
+        pair.key,
+        {"bytes": None, "path": pair.lq.uri},
+        {"bytes": None, "path": pair.gt.uri} if pair.gt else None,
+        source=source,
+        task=pair.task,
+        prompt=entry.prompt if entry else None,
+        meta=entry.further if entry else None,
+        **_pointer("lq", pair.lq),
+        **_pointer("gt", pair.gt),
+    )
+
+
+def _pointer(side: str, member: Member | None) -> dict[str, Any]:
+    if member is None or member.place is None:
+        return {}
+    return {f"{side}_archive": member.file.uri} | {
+        f"{side}_{name}": value for name, value in member.place._asdict().items()
+    }
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read `index.json`.
+
+    Raises:
+        DatasetError: if the folder is no index.
+    """
+    try:
+        return json.loads((folder / SUMMARY).read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder} is not an index of a dataset: {error}") from error

@@ -1,0 +1,242 @@
+"""Which pictures belong together, whatever a dataset's folders and names look like.
+
+Each rule says for a picture whether it is the low-quality one or the ground truth, and gives it a key that its
+partner shares. The rules are tried in order; the first that pairs nearly all pictures one to one wins.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Literal
+
+from ggt_hub.data.archives import Member
+from ggt_hub.data.manifests import Entry
+from ggt_hub.errors import DatasetError
+from ggt_hub.tasks import Task, find_task
+
+Side = Literal["lq", "gt"]
+
+SIDES: dict[str, Side] = {
+    **dict.fromkeys(("lq", "lr", "low", "input", "inputs", "degraded"), "lq"),
+    **dict.fromkeys(("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth"), "gt"),
+}
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+ENOUGH = 0.995
+NAMED = 20
+
+# Inside longer names these two say more often "low light" or "high resolution".
+LOOSE_SIDES = {word: side for word, side in SIDES.items() if word not in ("low", "high")}
+
+_WORD = re.compile(r"[^_\-. /]+")
+_Rule = Callable[[str, list[Member]], "list[Pair] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two members that belong together; `gt` is None only where a manifest says so."""
+
+    key: str
+    lq: Member
+    gt: Member | None
+    split: str
+    task: Task | None
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs of a dataset, the rules that found them, and the pictures that have no partner."""
+
+    pairs: list[Pair]
+    rules: tuple[str, ...]
+    unpaired: list[Member]
+
+
+def split_of(path: str) -> str:
+    """The split that the folders of a path name; `train` where none does."""
+    return _split_of_folder(path.rpartition("/")[0])
+
+
+def task_of(path: str) -> Task | None:
+    """The task that the folders of a path name, the innermost first; None where none does."""
+    return _task_of_folder(path.rpartition("/")[0])
+
+
+@lru_cache
+def _split_of_folder(folder: str) -> str:
+    return next((SPLITS[word] for word in reversed(_words(folder)) if word in SPLITS), "train")
+
+
+@lru_cache
+def _task_of_folder(folder: str) -> Task | None:
+    return next((task for part in reversed(folder.split("/")) if (task := find_task(part))), None)
+
+
+def pair_up(members: Sequence[Member], entries: Sequence[Entry] = (), *, by_order: bool = False) -> Pairing:
+    """Pair the pictures of a dataset, each split by the first rule that fits it.
+
+    Args:
+        members: all pictures.
+        entries: the lines of the dataset's manifests.
+        by_order: if no rule fits, pair the n-th low-quality picture with the n-th ground truth.
+
+    Raises:
+        DatasetError: if no rule pairs at least 99.5 % of the pictures of a split one to one; the message names
+            pictures without partner.
+    """
+    splits: dict[str, list[Member]] = {}
+    for member in members:
+        splits.setdefault(split_of(member.path), []).append(member)
+    parts = [_pair_split(split, part, entries, by_order) for split, part in sorted(splits.items())]
+    return Pairing(
+        [pair for part in parts for pair in part.pairs],
+        tuple(dict.fromkeys(rule for part in parts for rule in part.rules)),
+        [member for part in parts for member in part.unpaired],
+    )
+
+
+def _pair_split(split: str, members: list[Member], entries: Sequence[Entry], by_order: bool) -> Pairing:
+    rules: dict[str, _Rule] = {**_RULES, "manifest": partial(_by_manifest, entries)}
+    if by_order:
+        rules["order"] = _by_order
+    missing = members
+    for name, rule in rules.items():
+        pairs = rule(split, members) or []
+        paired = {id(picture) for pair in pairs for picture in (pair.lq, pair.gt)}
+        unpaired = [member for member in members if id(member) not in paired]
+        if pairs and len(unpaired) <= (1 - ENOUGH) * len(members):
+            return Pairing(_told_more(pairs, entries), (name,), unpaired)
+        missing = min(missing, unpaired, key=len)
+    names = "\n".join(f"  {member.path}" for member in missing[:NAMED])
+    raise DatasetError(
+        f"split {split!r}: no rule pairs its {len(members)} pictures one to one; {len(missing)} have no single "
+        f"partner, such as\n{names}\nName folders or files lq and gt, add a manifest with columns lq and gt, or, "
+        "if both sides are sorted alike, pass by_order=True"
+    )
+
+
+def _by_keys(how: str, whole: bool, split: str, members: list[Member]) -> list[Pair] | None:
+    """Pair by equal keys; None where a key is not one to one."""
+    sides: dict[Side, dict[str, Member]] = {"lq": {}, "gt": {}}
+    for member in members:
+        side = _side(member.path, how)
+        if side is None:
+            continue
+        key = _key(member.path if whole else member.name, how, side)
+        if not whole:
+            key = f"{split}/{task_of(member.path)}/{key}"
+        if key in sides[side]:
+            return None
+        sides[side][key] = member
+    return [
+        Pair(key, lq, sides["gt"][key], split, task_of(lq.path))
+        for key, lq in sides["lq"].items()
+        if key in sides["gt"]
+    ]
+
+
+def _words(part: str) -> list[str]:
+    return _WORD.findall(part.lower())
+
+
+def _parts(path: str) -> list[str]:
+    """The folders of a path, and its name without ending."""
+    *folders, name = path.split("/")
+    return [*folders, name.rpartition(".")[0] or name]
+
+
+def _side(path: str, how: str) -> Side | None:
+    """The side that whole folders, the ends of the file name, or any words tell; the innermost counts."""
+    sides = LOOSE_SIDES if how == "words" else SIDES
+    *folders, name = _parts(path)
+    words = _words(name)
+    if how == "folders":
+        words = [folder.lower() for folder in folders]
+    elif how == "names":
+        words = [words[0], words[-1]] if len(words) > 1 else []
+    else:
+        words = [*_words("/".join(folders)), *words]
+    return next((sides[word] for word in reversed(words) if word in sides), None)
+
+
+def _key(path: str, how: str, side: Side) -> str:
+    """The path without its ending and without the words that tell the side."""
+    *folders, name = _parts(path)
+    if how == "folders":
+        return "/".join([*(folder for folder in folders if SIDES.get(folder.lower()) != side), name])
+    if how == "names":
+        first, *middle, last = _WORD.findall(name)
+        kept = [first, *middle] if SIDES.get(last.lower()) == side else [*middle, last]
+        return "/".join([*folders, "_".join(kept)])
+    parts = [_WORD.findall(part) for part in (*folders, name)]
+    left = [[word for word in part if LOOSE_SIDES.get(word.lower()) != side] for part in parts]
+    return "/".join("_".join(part) for part in left if part)
+
+
+def _by_manifest(entries: Sequence[Entry], split: str, members: list[Member]) -> list[Pair] | None:
+    places = _Places(members)
+    pairs = []
+    for entry in entries:
+        lq, gt = places.find(entry.lq), places.find(entry.gt) if entry.gt else None
+        if lq is not None and (gt is not None or entry.gt is None):
+            pairs.append(
+                Pair("/".join(_parts(lq.path)), lq, gt, split, entry.task or task_of(lq.path), entry)
+            )
+    return pairs if len({pair.key for pair in pairs}) == len(pairs) else None
+
+
+def _by_order(split: str, members: list[Member]) -> list[Pair] | None:
+    sides: dict[Side, list[Member]] = {"lq": [], "gt": []}
+    for member in sorted(members, key=lambda member: member.path):
+        side = _side(member.path, "folders") or _side(member.path, "words")
+        if side:
+            sides[side].append(member)
+    if len(sides["lq"]) != len(sides["gt"]):
+        return None
+    return [
+        Pair("/".join(_parts(lq.path)), lq, gt, split, task_of(lq.path))
+        for lq, gt in zip(sides["lq"], sides["gt"], strict=True)
+    ]
+
+
+def _told_more(pairs: list[Pair], entries: Sequence[Entry]) -> list[Pair]:
+    """Add what a manifest says of pairs that were found by their names."""
+    if not entries or any(pair.entry for pair in pairs):
+        return pairs
+    places = _Places([pair.lq for pair in pairs])
+    told = {id(member): entry for entry in entries if (member := places.find(entry.lq)) is not None}
+    return [
+        Pair(pair.key, pair.lq, pair.gt, pair.split, (entry and entry.task) or pair.task, entry)
+        for pair in pairs
+        for entry in [told.get(id(pair.lq))]
+    ]
+
+
+class _Places:
+    """Members by the ends of their paths, for manifests count from folders of their own."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._by_end: dict[str, Member | None] = {}
+        for member in members:
+            parts = member.path.split("/")
+            for start in range(len(parts)):
+                end = "/".join(parts[start:])
+                self._by_end[end] = None if end in self._by_end else member
+
+    def find(self, path: str) -> Member | None:
+        """The only member whose path ends as `path` does, by as many folders as it takes."""
+        parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((self._by_end[end] for end in ends if end in self._by_end), None)
+
+
+_RULES: dict[str, _Rule] = {
+    f"{how}, {'whole path' if whole else 'inside archives'}": partial(_by_keys, how, whole)
+    for whole in (True, False)
+    for how in ("folders", "names", "words")
+}

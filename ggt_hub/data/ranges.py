@@ -1,0 +1,177 @@
+"""Bytes by range, from a file on disk or from a file in a repository of the Hub.
+
+A Hub file is asked once where its bytes lie (a large file redirects to a signed link that works for a while);
+that address is remembered, and renewed when it expires. A broken connection is taken up where it broke.
+"""
+
+import io
+import os
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import build_hf_headers, get_session
+
+from ggt_hub.errors import DatasetError, HubError
+
+TRIES = 5
+FIRST_PAUSE = 0.5
+TIMEOUT = 30.0
+TAIL = 1 << 16
+
+
+class Source(Protocol):
+    """Something that bytes are read from, by any number of threads at once."""
+
+    uri: str
+    size: int
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Read exactly the bytes from `start` up to `stop`."""
+        ...
+
+
+@lru_cache(maxsize=1024)
+def open_source(uri: str, token: str | bool | None = None) -> Source:
+    """Open `hf://datasets/NAMESPACE/NAME@COMMIT/PATH` or a path on disk; what is open is shared.
+
+    Raises:
+        DatasetError: if there is no such file on disk.
+        HubError: if the Hub does not give the file.
+    """
+    return HubSource(uri, token) if uri.startswith("hf://") else DiskSource(uri)
+
+
+class DiskSource:
+    """A file on disk, read without a position of its own, so that threads and forks may share it."""
+
+    def __init__(self, uri: str) -> None:
+        try:
+            self._file = Path(uri).open("rb")  # noqa: SIM115 - stays open as long as the source lives
+        except OSError as error:
+            raise DatasetError(f"{uri} cannot be opened: {error.strerror}") from error
+        self.uri = uri
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, stop: int) -> bytes:
+        """See `Source`."""
+        data = os.pread(self._file.fileno(), stop - start, start)
+        if len(data) != stop - start:
+            raise DatasetError(f"{self.uri} ends before byte {stop}: it is truncated; fetch it again")
+        return data
+
+
+class HubSource:
+    """A file in a dataset repository at one commit, read by HTTP ranges."""
+
+    def __init__(self, uri: str, token: str | bool | None = None) -> None:
+        repository, _, rest = uri.removeprefix("hf://datasets/").partition("@")
+        commit, _, path = rest.partition("/")
+        self.uri = uri
+        self._page = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
+        self._token = token
+        self._lock = threading.Lock()
+        self._address = ""
+        self._renew(expired=None)
+
+    def _renew(self, expired: str | None) -> None:
+        """Ask the Hub where the bytes lie, unless another thread has done so since `expired` was read."""
+        with self._lock:
+            if expired is not None and self._address != expired:
+                return
+            try:
+                found = get_hf_file_metadata(self._page, token=self._token, retry_on_errors=True)
+            except (HTTPError, OSError) as error:
+                raise HubError(f"{self.uri} cannot be had: {str(error).splitlines()[0]}") from error
+            self._address, self.size = found.location, found.size or 0
+
+    def _headers(self, address: str) -> dict[str, str]:
+        """The token goes to the Hub alone, never to the host that it redirects to."""
+        at_hub = urlsplit(address).netloc == urlsplit(constants.ENDPOINT).netloc
+        return build_hf_headers(token=self._token if at_hub else False)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """See `Source`."""
+        data = bytearray()
+        tries, trouble = 0, ""
+        while len(data) < stop - start:
+            if tries == TRIES:
+                raise HubError(
+                    f"{self.uri}: bytes {start} to {stop} cannot be had ({trouble}): try again later"
+                )
+            before = len(data)
+            trouble = self._read_some(data, start + len(data), stop)
+            tries = 0 if len(data) > before else tries + 1
+            if trouble and len(data) < stop - start:
+                time.sleep(FIRST_PAUSE * 2 ** (tries - 1) if tries else 0)
+        return bytes(data)
+
+    def _read_some(self, data: bytearray, start: int, stop: int) -> str:
+        """Append what one request gives to `data`; return what went wrong, "" if nothing."""
+        address = self._address
+        headers = {
+            **self._headers(address),
+            "Range": f"bytes={start}-{stop - 1}",
+            "Accept-Encoding": "identity",
+        }
+        try:
+            with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT) as response:
+                if response.status_code in (401, 403):
+                    self._renew(expired=address)
+                elif response.status_code == 206:
+                    for chunk in response.iter_raw():
+                        data += chunk
+                    return ""
+                elif response.status_code == 200:
+                    raise DatasetError(
+                        f"{urlsplit(address).netloc} does not serve ranges: download {self.uri} "
+                        "and give the copy on disk by data_dir="
+                    )
+                elif response.headers.get("Retry-After", "").isdigit():
+                    time.sleep(min(60, int(response.headers["Retry-After"])))
+                return f"status {response.status_code}"
+        except HTTPError as error:
+            return f"{type(error).__name__}: {error}"
+
+
+class SourceFile(io.RawIOBase):
+    """A `Source` as a read-only file object. Its tail, where archives keep their directory, is read at once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._position = source, 0
+        self._tail_start = max(0, source.size - TAIL)
+        self._tail = source.read(self._tail_start, source.size) if source.size else b""
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; past the end is allowed, before the start is not."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes, all that are left if it is negative."""
+        start = self._position
+        stop = self._source.size if size < 0 else min(self._source.size, start + size)
+        self._position = max(start, stop)
+        if stop <= start:
+            return b""
+        if start >= self._tail_start:
+            return self._tail[start - self._tail_start : stop - self._tail_start]
+        return self._source.read(start, stop)

@@ -1,0 +1,1 @@
+"""Tests of `ggt_hub.data`. (`tests/data` holds golden files.)"""

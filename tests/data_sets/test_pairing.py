@@ -1,0 +1,124 @@
+"""Pairing by the ordered rules, and what happens where none fits."""
+
+import pytest
+
+from ggt_hub.data.archives import Member
+from ggt_hub.data.manifests import Entry, read_manifest
+from ggt_hub.data.pairing import pair_up, split_of, task_of
+from ggt_hub.data.trees import File
+from ggt_hub.errors import DatasetError
+
+
+def loose(*paths: str) -> list[Member]:
+    return [Member(path, path, File(path, 1, path)) for path in paths]
+
+
+def paired(*paths: str, **options) -> tuple[set, tuple]:
+    pairing = pair_up(loose(*paths), **options)
+    return {(pair.lq.path, pair.gt.path) for pair in pairing.pairs}, pairing.rules
+
+
+@pytest.mark.parametrize(
+    ("lq", "gt", "rule"),
+    [
+        ("train/LQ/1.png", "train/GT/1.png", "folders, whole path"),
+        ("input/rain/1.jpg", "target/rain/1.png", "folders, whole path"),
+        ("low/1.png", "high/1.png", "folders, whole path"),
+        ("a/1_lq.png", "a/1_gt.png", "names, whole path"),
+        ("a/lq-1.png", "a/hq-1.png", "names, whole path"),
+        ("low-light/1_input.png", "low-light/1_target.png", "names, whole path"),
+        ("LQ/1_LQ.png", "GT/1_GT.png", "words, whole path"),
+        ("low-light_LQ_1/7.png", "low-light_GT_1/7.png", "words, whole path"),
+    ],
+)
+def test_rules_tell_the_sides_apart(lq, gt, rule):
+    other = (lq.replace("1", "22"), gt.replace("1", "22"))
+    assert paired(lq, gt, *other) == ({(lq, gt), other}, (rule,))
+
+
+def test_the_first_rule_that_fits_wins_for_each_split():
+    found, rules = paired("train/LQ/1.png", "train/GT/1.png", "test/1_lq.png", "test/1_gt.png")
+    assert found == {("train/LQ/1.png", "train/GT/1.png"), ("test/1_lq.png", "test/1_gt.png")}
+    assert rules == ("names, whole path", "folders, whole path")
+
+
+def test_same_names_in_different_categories_are_never_mixed():
+    with pytest.raises(DatasetError, match=r"haze/LQ/1\.png\n  rain/GT/1\.png"):
+        pair_up(loose("haze/LQ/1.png", "rain/GT/1.png"))
+
+
+def test_up_to_half_a_percent_without_partner_are_reported_not_dropped():
+    paths = [f"{side}/{n}.png" for side in ("LQ", "GT") for n in range(500)]
+    pairing = pair_up(loose(*paths, "LQ/alone.png"))
+    assert len(pairing.pairs) == 500
+    assert [member.path for member in pairing.unpaired] == ["LQ/alone.png"]
+    with pytest.raises(DatasetError, match=r"6 have no single partner, such as\n  LQ/x0\.png"):
+        pair_up(loose(*paths, *(f"LQ/x{n}.png" for n in range(6))))
+
+
+def test_two_candidates_for_one_partner_fail_loudly():
+    with pytest.raises(DatasetError, match="one to one"):
+        pair_up(loose("LQ/1.png", "LQ/1.jpg", "GT/1.png"))
+
+
+def test_order_pairs_only_when_asked():
+    paths = ("LQ/a.png", "LQ/b.png", "GT/x.png", "GT/y.png")
+    with pytest.raises(DatasetError, match="pass by_order=True"):
+        pair_up(loose(*paths))
+    assert paired(*paths, by_order=True) == (
+        {("LQ/a.png", "GT/x.png"), ("LQ/b.png", "GT/y.png")},
+        ("order",),
+    )
+    with pytest.raises(DatasetError):
+        pair_up(loose(*paths, "LQ/c.png"), by_order=True)
+
+
+def test_a_manifest_pairs_and_tells_task_and_prompt():
+    entry = Entry("./old/base/a.png", "old\\base\\b.png", "haze", "Clear it.", {"score": 3})
+    pairing = pair_up(loose("images/base/a.png", "images/base/b.png"), [entry])
+    (pair,) = pairing.pairs
+    assert (pair.lq.path, pair.gt.path, pair.task) == ("images/base/a.png", "images/base/b.png", "haze")
+    assert pairing.rules == ("manifest",)
+
+
+def test_a_manifest_adds_to_what_names_have_paired():
+    pairing = pair_up(loose("LQ/a.png", "GT/a.png"), [Entry("LQ/a.png", None, "snow", "Melt it.", {})])
+    (pair,) = pairing.pairs
+    assert (pair.task, pair.entry.prompt, pairing.rules) == ("snow", "Melt it.", ("folders, whole path",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.jsonl", '{"lq": "a.png", "gt": "b.png", "type": ["rain"], "prompt": "p"}\n'),
+        ("m.json", '[{"lq": "a.png", "gt": "b.png", "type": "rain", "prompt": "p"}]'),
+        ("m.json", '{"pairs": [{"lq_path": "a.png", "gt_path": "b.png", "type": "rain", "prompt": ["p"]}]}'),
+        ("m.csv", "lq,gt,type,prompt\na.png,b.png,rain,p\n"),
+    ],
+)
+def test_manifests_of_all_kinds_say_the_same(name, text):
+    assert read_manifest(name, text.encode()) == [Entry("a.png", "b.png", "rain", "p", {})]
+
+
+def test_several_kinds_of_damage_are_a_mixture_and_text_has_two_columns():
+    (entry,) = read_manifest("m.json", b'[{"lq": "a", "gt": "b", "type": ["haze", "rain"]}]')
+    assert entry.task == "general"
+    assert read_manifest("m.txt", b"a.png b.png\nc.png,d.png\n")[1][:2] == ("c.png", "d.png")
+    assert read_manifest("m.txt", b"just some words of a read-me\n") == []
+    with pytest.raises(DatasetError, match=r"m\.json cannot be read as a manifest"):
+        read_manifest("m.json", b"{")
+
+
+@pytest.mark.parametrize(
+    ("path", "split", "task"),
+    [
+        ("GGT-100K/train/haze/x.png", "train", "haze"),
+        ("GGT-100K/test_low-light/x.png", "test", "low_light"),
+        ("val/01_old photos/x.png", "validation", "old_photo"),
+        ("Rain13K/train/x.png", "train", "rain"),
+        ("train/x_rain.png", "train", None),
+        ("general mixed/x.png", "train", "general"),
+    ],
+)
+def test_folders_tell_split_and_task(path, split, task):
+    assert (split_of(path), task_of(path)) == (split, task)
