@@ -22,7 +22,10 @@ from ggt_hub.tasks import check_task
 BUNDLED = Path(__file__).parent / "bundled"
 """Restorers that are part of the package: one folder each, as `save_pretrained` writes it."""
 
-PIPELINES: dict[str, str] = {"CompactRestorerPipeline": "ggt_hub.pipelines.compact"}
+PIPELINES: dict[str, str] = {
+    "CompactRestorerPipeline": "ggt_hub.pipelines.compact",
+    "RealRestorerPipeline": "ggt_hub.pipelines.realrestorer",
+}
 """Class named in a repository's `model_index.json` -> the module that holds it."""
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -152,6 +155,18 @@ class RestorerPipeline(DiffusionPipeline):
             )
         return list(generator)
 
+    def tile_and_overlap(self, tile: int | None) -> tuple[int | None, int]:
+        """Side and overlap for `run_tiled`: the default for None, one piece for 0, else what was asked for.
+
+        The side is rounded up to what the network needs; the overlap shrinks where a tile is small.
+        """
+        description = self.description
+        side = description.tile if tile is None else tile
+        if not side:
+            return None, 0
+        side = -(-side // description.multiple) * description.multiple
+        return side, min(description.overlap, side // 4)
+
     def postprocess(self, picture: Picture, restored: NDArray[np.float32], output_type: str) -> Any:
         """Turn a restored RGB picture (height, width, 3), 0..1, into what was asked for.
 
@@ -189,6 +204,11 @@ def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
     return folder
 
 
+def load_pipeline_class(name: str) -> type[RestorerPipeline]:
+    """The class of that name; its module is imported now, not before."""
+    return getattr(import_module(PIPELINES[name]), name)
+
+
 def pipeline_class(folder: Path) -> type[RestorerPipeline]:
     """The class that a saved restorer names.
 
@@ -206,4 +226,4 @@ def pipeline_class(folder: Path) -> type[RestorerPipeline]:
         raise RestorerError(
             f"{folder} holds a {name}: ggt-hub knows {', '.join(PIPELINES)}; load it with diffusers"
         )
-    return getattr(import_module(PIPELINES[name]), name)
+    return load_pipeline_class(name)

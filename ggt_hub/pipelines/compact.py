@@ -29,7 +29,7 @@ class CompactRestorerPipeline(RestorerPipeline):
         multiple=8,
         tiling="external",
         tile=1024,
-        overlap=192,
+        overlap=64,
         takes_prompt=False,
         memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
@@ -102,16 +102,11 @@ class CompactRestorerPipeline(RestorerPipeline):
         )
 
         def restore_tile(pixels: Tensor) -> Tensor:
-            return network(pixels.to(**options), c, curve, strength).clamp(0, 1).float().cpu()
+            return network(pixels.to(**options), c, curve, strength).clamp(0, 1)
 
-        side = self.description.tile if tile is None else tile
-        largest = max(picture.size)
+        side, overlap = self.tile_and_overlap(tile)
         restored = run_tiled(
-            restore_tile,
-            picture,
-            tile=side or largest,
-            overlap=min(self.description.overlap, (side or largest) // 2),
-            multiple=self.description.multiple,
+            restore_tile, picture, tile=side, overlap=overlap, multiple=self.description.multiple
         )
         return restored, estimates
 

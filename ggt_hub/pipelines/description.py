@@ -19,7 +19,7 @@ class RestorerDescription:
         multiple: sides are padded to a multiple of this inside the call; the result has the size asked for.
         tiling: `external` (cut here into tiles and blended), `internal` (the class has its own way), `none`.
         tile: default side of an external tile, in pixels; None restores in one piece unless asked.
-        overlap: pixels that neighbouring tiles share.
+        overlap: as `run_tiled` defines it; neighbouring tiles share twice as many pixels.
         takes_prompt: whether `prompt=` is supported.
         memory: what it needs to run, in words with numbers.
     """
