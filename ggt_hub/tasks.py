@@ -86,7 +86,7 @@ def find_task(label: str) -> Task | None:
     return None
 
 
-def instruction(task: Task = "general", language: Language = "en") -> str:
+def instruction(task: str = "general", language: Language = "en") -> str:
     """What a model is told to do for `task`.
 
     For the first nine tasks it is RealRestorer's published instruction, the one fixed text per task that its

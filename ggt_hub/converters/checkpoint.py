@@ -113,13 +113,16 @@ def plan(shapes: Shapes, destinations: Mapping[str, tuple[Destination, ...]], ne
     return made
 
 
-def fill(checkpoint: Checkpoint, made: Plan, networks: Networks, dtype: torch.dtype, device: str) -> None:
-    """Copy the tensors to where `plan` says they go, as `dtype` on `device`; then no network is on `meta`."""
+def fill(checkpoint: Checkpoint, made: Plan, networks: Networks, dtype: torch.dtype) -> None:
+    """Copy the tensors to where `plan` says they go, as `dtype`.
+
+    What belongs to a network that is not among `networks` is passed over. None of them is on `meta` after it.
+    """
     for name, tensor in checkpoint.tensors():
         for to in made[name]:
-            set_module_tensor_to_device(
-                networks[to.network], to.name, device, value=to.take(tensor), dtype=dtype
-            )
+            if to.network in networks:
+                network = networks[to.network]
+                set_module_tensor_to_device(network, to.name, "cpu", value=to.take(tensor), dtype=dtype)
 
 
 def read_json(path: Path) -> dict:

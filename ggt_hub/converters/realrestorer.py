@@ -6,6 +6,7 @@ FLUX.1's too. Sizes are read from the tensors, because the configuration leaves 
 whether the weights are "v1.0" is told by a tensor of the connector, not by what the configuration says.
 """
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,19 @@ def load_published(
     folder: Path,
     dtype: torch.dtype | None = None,
     vae_dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
+    without: Container[str] = (),
 ) -> dict[str, Any]:
     """Load the published bundle as the components of `RealRestorerPipeline`.
 
-    Needs the memory of the networks and of at most one shard more. Everything is checked before the first
-    tensor is copied, so a broken bundle costs seconds.
+    Needs the memory of the networks and of at most one shard more. Names and shapes are checked before the
+    first tensor is copied, so a broken bundle costs seconds.
 
     Args:
         folder: a snapshot of the repository.
         dtype: of transformer, connector and text encoder; None means as stored (bfloat16 in the release).
         vae_dtype: of the autoencoder. The authors' own loader uses `dtype` for it, their other code and all
             ports float32, which is the default here.
-        device: where the networks are put.
+        without: components that are not to be loaded.
 
     Returns:
         The components by name, and `reference_axis`.
@@ -60,25 +61,22 @@ def load_published(
     Raises:
         RestorerError: if files are missing or damaged, or tensors do not fit.
     """
-    processor = _load_processor(folder / "processor")
-    transformer = Checkpoint(folder / "transformer")
-    vae = Checkpoint(folder / "vae")
-    dtype = dtype or transformer.dtype
+    transformer, vae = Checkpoint(folder / "transformer"), Checkpoint(folder / "vae")
     denoiser = build_denoiser(transformer.shapes, read_json(folder / "transformer" / "config.json"))
     autoencoder = build_autoencoder(vae.shapes, read_json(folder / "vae" / "config.json"))
     denoiser_plan = plan(transformer.shapes, denoiser_destinations(transformer.shapes), denoiser)
     autoencoder_plan = plan(vae.shapes, autoencoder_destinations(vae.shapes), autoencoder)
+    dtype = dtype or transformer.dtype
 
-    text_encoder = _load_text_encoder(folder / "text_encoder", dtype, device)
-    fill(transformer, denoiser_plan, denoiser, dtype, device)
-    fill(vae, autoencoder_plan, autoencoder, vae_dtype, device)
-    return {
-        **{name: network.eval() for name, network in {**denoiser, **autoencoder}.items()},
-        "text_encoder": text_encoder,
-        "processor": processor,
-        "scheduler": published_scheduler(),
-        "reference_axis": reference_axis(transformer.shapes),
-    }
+    loaded: dict[str, Any] = {"scheduler": published_scheduler()}
+    if "processor" not in without:
+        loaded["processor"] = _load_processor(folder / "processor")
+    if "text_encoder" not in without:
+        loaded["text_encoder"] = _load_text_encoder(folder / "text_encoder", dtype)
+    networks = {name: net.eval() for name, net in (denoiser | autoencoder).items() if name not in without}
+    fill(transformer, denoiser_plan, networks, dtype)
+    fill(vae, autoencoder_plan, networks, vae_dtype)
+    return {**loaded, **networks, "reference_axis": reference_axis(transformer.shapes)}
 
 
 def published_scheduler() -> FlowMatchEulerDiscreteScheduler:
@@ -183,14 +181,14 @@ def _load_processor(folder: Path) -> Any:
         raise RestorerError(f"{folder}: the processor cannot be loaded: {error}") from error
 
 
-def _load_text_encoder(folder: Path, dtype: torch.dtype, device: str) -> Qwen2_5_VLModel:
+def _load_text_encoder(folder: Path, dtype: torch.dtype) -> Qwen2_5_VLModel:
     """Qwen2.5-VL without its language head, which nothing here needs (1.09 GB in bfloat16)."""
     Checkpoint(folder)  # missing, damaged and pickled files, said our way
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # the head is expected to be left over
     try:
         model, report = Qwen2_5_VLModel.from_pretrained(
-            folder, dtype=dtype, device_map=device, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except (OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise RestorerError(f"{folder}: the text encoder cannot be loaded: {error}") from error

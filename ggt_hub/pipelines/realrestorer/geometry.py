@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -34,6 +35,12 @@ def resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling
     """
     wide = image if image.width == size[0] else image.resize((size[0], image.height), resample)
     return wide if wide.height == size[1] else wide.resize(size, resample)
+
+
+def pad(image: Image.Image) -> Image.Image:
+    """Reflect right and bottom until both sides are multiples of 16."""
+    right, below = -image.width % MULTIPLE, -image.height % MULTIPLE
+    return Image.fromarray(np.pad(np.asarray(image), ((0, below), (0, right), (0, 0)), mode="reflect"))
 
 
 def pack(latents: Tensor) -> Tensor:

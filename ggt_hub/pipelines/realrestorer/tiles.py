@@ -1,10 +1,14 @@
 """Cutting a grid of tokens into overlapping tiles, and blending what comes out of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
+
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,22 @@ class Tiles:
     def _weight(self) -> Tensor:
         """(height, width, 1): rising over the overlap from each edge, constant inside."""
         return (_ramp(self.height, self.overlap)[:, None] * _ramp(self.width, self.overlap))[..., None]
+
+
+@contextmanager
+def tiled_autoencoder(vae: AutoencoderKL, tiles: Tiles) -> Iterator[None]:
+    """Let the autoencoder work in tiles of the same size while there are several; else leave it as it is set."""
+    names = ("use_tiling", "tile_sample_min_size", "tile_latent_min_size")
+    before = {name: getattr(vae, name) for name in names}
+    side = max(tiles.height, tiles.width) * MULTIPLE
+    wanted = dict(zip(names, (True, side, side // 8), strict=True)) if len(tiles) > 1 else {}
+    try:
+        for name, value in wanted.items():
+            setattr(vae, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(vae, name, value)
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:

@@ -1,0 +1,60 @@
+"""Loading RealRestorer from a folder of either layout."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ggt_hub.converters.checkpoint import Checkpoint
+from ggt_hub.converters.realrestorer import load_published
+from ggt_hub.errors import RestorerError
+
+_WEIGHTS = ("connector", "transformer", "vae", "text_encoder")
+
+
+def published(
+    folder: Path,
+    dtype: torch.dtype | None,
+    vae_dtype: torch.dtype,
+    given: Mapping[str, Any],
+    known: Collection[str],
+) -> dict[str, Any]:
+    """Components of the published bundle, those that are given taken instead of loaded.
+
+    Raises:
+        RestorerError: if the bundle is broken, or `given` holds what is not among the `known` components: the
+            options of diffusers' own loader.
+    """
+    unknown = ", ".join(name for name in given if name not in known)
+    if unknown:
+        raise RestorerError(
+            f"{unknown}: not for the published bundle, only for our own layout; write that once with "
+            "`ggt-hub convert realrestorer SRC DST` and load DST"
+        )
+    return {**load_published(folder, dtype, vae_dtype, without=given), **given}
+
+
+def own_dtypes(
+    folder: Path, dtype: torch.dtype | None, vae_dtype: torch.dtype, given: Mapping[str, Any]
+) -> dict[str, torch.dtype]:
+    """Dtypes for diffusers' loader, after a look at the files that it would only stumble over.
+
+    Raises:
+        RestorerError: if weights are missing, damaged or pickles.
+    """
+    stored = {name: Checkpoint(folder / name) for name in _WEIGHTS if name not in given}
+    default = dtype or (stored["connector"].dtype if "connector" in stored else torch.float32)
+    return {"default": default, "vae": vae_dtype}
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what diffusers and transformers raise on files that do not fit into our error."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, RestorerError):
+            raise
+        raise RestorerError(f"{folder} cannot be loaded: {error}") from error
