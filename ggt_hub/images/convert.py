@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images.faults import DECODER_ERRORS, damage
-from ggt_hub.images.metadata import orientation_of, portable_exif, upright, usable_icc
+from ggt_hub.images.metadata import orientation_of, portable_exif, upright, usable_icc, warn_of_damaged_exif
 from ggt_hub.images.picture import ImageWarning, Picture, quantised
 
 _OVERSHOOT = 0.5  # floats this far outside 0..1 are ringing of a filter or network; further is another range
@@ -112,7 +112,7 @@ def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:
     except DECODER_ERRORS as error:
         raise damage(name, error) from error
     picture = from_array(array, name, max_pixels)
-    return finished(picture, icc, exif_of(image), name)
+    return finished(picture, icc, exif_of(image, name), name)
 
 
 def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:
@@ -127,11 +127,12 @@ def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -
     )
 
 
-def exif_of(image: Image.Image) -> Image.Exif:
-    """The EXIF of an image; an empty one where it cannot even be opened."""
+def exif_of(image: Image.Image, name: str) -> Image.Exif:
+    """The EXIF of an image; an empty one and an `ImageWarning` where it cannot even be opened."""
     try:
         return image.getexif()
-    except DECODER_ERRORS:
+    except DECODER_ERRORS as error:
+        warn_of_damaged_exif(name, error)
         return Image.Exif()
 
 

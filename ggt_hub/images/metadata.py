@@ -73,10 +73,13 @@ def portable_exif(exif: Image.Exif, name: str) -> bytes | None:
         clean[Base.Orientation] = 1
         return clean.tobytes()
     except DECODER_ERRORS as error:
-        warnings.warn(
-            f"{name!r}: its EXIF is damaged ({error}) and was left behind.", ImageWarning, stacklevel=2
-        )
+        warn_of_damaged_exif(name, error)
         return None
+
+
+def warn_of_damaged_exif(name: str, error: Exception) -> None:
+    """Say that the picture was kept and its EXIF was not."""
+    warnings.warn(f"{name!r}: its EXIF is damaged ({error}) and was left behind.", ImageWarning, stacklevel=3)
 
 
 def usable_icc(icc: bytes | None, channels: int, name: str) -> bytes | None:

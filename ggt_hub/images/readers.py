@@ -68,7 +68,9 @@ def read_jpeg(data: bytes, name: str, max_pixels: int) -> Picture:
     array = cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
         return from_pil(image, name, max_pixels)
-    return finished(from_array(array, name, max_pixels), image.info.get("icc_profile"), exif_of(image), name)
+    return finished(
+        from_array(array, name, max_pixels), image.info.get("icc_profile"), exif_of(image, name), name
+    )
 
 
 def _has_its_end(data: bytes) -> bool:
@@ -121,7 +123,9 @@ def _read_whole_png(data: bytes, name: str, max_pixels: int) -> Picture:
         array = array[..., [0, 3]]
     elif colour_key is not None and (array.ndim == 2 or array.shape[2] == 3):
         array = with_colour_key(array, colour_key)
-    return finished(from_array(array, name, max_pixels), image.info.get("icc_profile"), exif_of(image), name)
+    return finished(
+        from_array(array, name, max_pixels), image.info.get("icc_profile"), exif_of(image, name), name
+    )
 
 
 def _essential_chunks(data: bytes, extras: tuple[bytes, ...]) -> bytes:
@@ -151,13 +155,20 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> Picture:
     if not deep.tiff_is_deep(tags):
         return _read_with_pillow(TiffImageFile, data, name, max_pixels)
     array, is_upright = deep.decode_tiff(data, tags, name)
-    exif = Image.Exif()
-    exif.load(data)
-    if is_upright:
-        exif[_ORIENTATION_TAG] = 1
+    exif = _exif_of_tiff(data)
+    exif[_ORIENTATION_TAG] = 1 if is_upright else tags.get(_ORIENTATION_TAG, 1)
     if tags.next:
         _warn_of_others(name)
     return finished(from_array(array, name, max_pixels), tags.get(_ICC_TAG), exif, name)
+
+
+def _exif_of_tiff(data: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+    except DECODER_ERRORS:  # BigTIFF, which Pillow reads as a picture but not as EXIF
+        return Image.Exif()
+    return exif
 
 
 def read_ico(data: bytes, name: str, max_pixels: int) -> Picture:
