@@ -144,9 +144,7 @@ class Estimator(nn.Module):
             nn.GELU(),
             nn.Conv2d(2 * width, 2 * width, 3, padding=1),
         )
-        self.verdict = nn.Sequential(
-            nn.Linear(4 * width, 64), nn.GELU(), nn.Linear(64, len(ESTIMATES)), nn.Softplus()
-        )
+        self.verdict = nn.Sequential(nn.Linear(4 * width, 64), nn.GELU(), nn.Linear(64, len(ESTIMATES)))
 
     def forward(self, lq: Tensor) -> Tensor:
         """Map pictures (B, 3, H, W), 0..1, sides multiples of 2, to (B, len(ESTIMATES)), 0 to about 1."""

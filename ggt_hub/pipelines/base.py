@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
 from ggt_hub.errors import RestorerError
@@ -80,8 +81,19 @@ class RestorerPipeline(DiffusionPipeline):
 
     @classmethod
     def from_folder(cls, folder: Path, **kwargs: Any) -> Self:
-        """Load from a local folder. A class that also reads somebody else's layout overrides this."""
-        return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+        """Load from a local folder. A class that also reads somebody else's layout overrides this.
+
+        Raises:
+            RestorerError: if a file is missing, damaged or does not fit; weights must be safetensors.
+        """
+        try:
+            pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise RestorerError(f"the restorer in {folder} cannot be loaded: {error}") from error
+        for name, component in pipe.components.items():
+            if isinstance(component, ModelMixin) and name not in kwargs:
+                _check_complete(component, folder / name)
+        return pipe
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
@@ -202,6 +214,17 @@ def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
     if where.get("revision") is not None:
         raise RestorerError(f"{folder.name!r} is a local restorer: it has no revision {where['revision']!r}")
     return folder
+
+
+def _check_complete(network: ModelMixin, folder: Path) -> None:
+    """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
+    if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
+        return
+    stored = {name for path in folder.glob("*.safetensors") for name in safe_open(path, "pt").keys()}  # noqa: SIM118
+    if missing := sorted(set(network.state_dict()) - stored):
+        raise RestorerError(
+            f"{folder} lacks {len(missing)} tensors of a {type(network).__name__}: {missing[0]} ..."
+        )
 
 
 def load_pipeline_class(name: str) -> type[RestorerPipeline]:
