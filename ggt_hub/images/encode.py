@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ggt_hub.errors import ImageError
 from ggt_hub.images.picture import ImageWarning, Picture, to_eight_bits
 
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG 3rd edition, table 9
@@ -121,12 +120,7 @@ def _by_pillow(picture: Picture, image_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     metadata = {"icc_profile": picture.icc, "exif": picture.exif}
     carried = {key: value for key, value in metadata.items() if value}
-    try:
-        picture.to_pil().save(buffer, image_format, **options, **carried)
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"cannot write {picture.name!r} as {image_format}: {error}. Choose PNG or TIFF."
-        ) from error
+    picture.to_pil().save(buffer, image_format, **options, **carried)
     return buffer.getvalue()
 
 

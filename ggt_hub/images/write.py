@@ -44,7 +44,14 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
         raise ImageError(f"cannot write {str(path)!r}: its suffix names no format. Use one of {known}.")
     if not 1 <= quality <= 100:
         raise ImageError(f"cannot write {str(path)!r}: quality must be 1 to 100, not {quality}.")
-    data = encode(_as_picture(image), quality)
+    picture = _as_picture(image)
+    try:
+        data = encode(picture, quality)
+    except (OSError, ValueError) as error:
+        size = "x".join(map(str, picture.size))
+        raise ImageError(
+            f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
+        ) from error
     write_atomically(data, path)
     return path
 
