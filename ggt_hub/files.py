@@ -79,7 +79,7 @@ def _expand(path: str, output: Path) -> Iterator[Job]:
     elif os.path.lexists(path):
         yield Job(Path(path), Path(Path(path).name))
     else:
-        matches = sorted(glob.glob(path, recursive=True))
+        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not matches:
             raise ImageError(f"{path!r}: no such file or folder, and no file matches it as a pattern")
         root = _fixed_part(path)

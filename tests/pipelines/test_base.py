@@ -83,13 +83,13 @@ def test_what_is_not_a_restorer_is_refused(saved: Path, tmp_path: Path) -> None:
         RestorerError, match=r"no restorer at 'compcat': .*ships with the package \('compact'\)"
     ):
         RestorerPipeline.from_pretrained("compcat")
-    with pytest.raises(RestorerError, match="no model_index.json"):
+    with pytest.raises(RestorerError, match=r"no model_index.json"):
         RestorerPipeline.from_pretrained(tmp_path)
     with pytest.raises(RestorerError, match="has no revision 'v1'"):
         RestorerPipeline.from_pretrained(saved, revision="v1")
     index = saved / "model_index.json"
     index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    with pytest.raises(RestorerError, match="holds a StableDiffusionPipeline: .* load it with diffusers"):
+    with pytest.raises(RestorerError, match=r"holds a StableDiffusionPipeline: .* load it with diffusers"):
         RestorerPipeline.from_pretrained(saved)
     index.write_text("{")
     with pytest.raises(RestorerError, match="is damaged"):
@@ -206,7 +206,7 @@ def test_bad_pictures_raise_before_anything_runs(tmp_path: Path) -> None:
         pipe(None)
     with pytest.raises(RestorerError, match="empty"):
         pipe([])
-    with pytest.raises(ImageError, match="nothing.png"):
+    with pytest.raises(ImageError, match=r"nothing.png"):
         pipe([photograph(16), tmp_path / "nothing.png"])
     with pytest.raises(ImageError):
         pipe(object())

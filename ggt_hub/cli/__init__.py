@@ -1,0 +1,33 @@
+"""The command `ggt-hub`: one file per command, heavy imports inside it, so that `--help` answers at once."""
+
+import os
+import sys
+
+import typer
+
+from ggt_hub.cli import degrade, info, quickstart, restore, train
+from ggt_hub.errors import GGTHubError
+
+app = typer.Typer(
+    help="Restore real photographs, damage clean ones, and measure both.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+app.command("restore")(restore.restore)
+app.command("degrade")(degrade.degrade)
+app.command("quickstart")(quickstart.quickstart)
+app.command("train")(train.train)
+app.command("info")(info.info)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on standard error and exit code 2, not a traceback."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        app()
+    except GGTHubError as error:
+        typer.secho(f"ggt-hub: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,76 @@
+"""`ggt-hub info`."""
+
+import importlib.util
+import json as json_module
+import platform
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Annotated, Any
+
+import typer
+
+LIBRARIES = (
+    "torch", "torchvision", "diffusers", "transformers", "accelerate", "datasets", "huggingface-hub", "evaluate",
+    "gradio", "opencv-python-headless", "pillow", "numpy", "safetensors", "pyiqa",
+)  # fmt: skip
+EXTRAS = ("metrics", "iqa", "demo", "curation", "train")
+
+
+def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Show versions, devices, installed extras, and what each model needs."""
+    facts = {
+        "ggt-hub": version("ggt-hub"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "extras": {name: _extra_installed(name) for name in EXTRAS},
+        "devices": _devices(),
+        "models": _models(),
+    }
+    if json:
+        typer.echo(json_module.dumps(facts, indent=1))
+        return
+    for title, content in facts.items():
+        typer.echo(f"{title}: {content}" if isinstance(content, str) else f"\n{title}")
+        if isinstance(content, dict):
+            for name, value in content.items():
+                typer.echo(f"  {name:<24} {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "installed" if value else "not installed"
+    return "not installed" if value is None else str(value)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _extra_installed(extra: str) -> bool:
+    """Whether every package that the extra asks for is there."""
+    wanted = [line for line in requires("ggt-hub") or [] if f'extra == "{extra}"' in line]
+    names = [line.split(";")[0].split("[")[0].split(">")[0].strip() for line in wanted]
+    return all(_version(name) is not None for name in names)
+
+
+def _devices() -> dict[str, str]:
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    import torch
+
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        devices[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.0f} GiB"
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return devices
+
+
+def _models() -> dict[str, str]:
+    from ggt_hub.pipelines.base import PIPELINES, load_pipeline_class
+
+    return {name: load_pipeline_class(name).description.memory for name in PIPELINES}

@@ -1,0 +1,62 @@
+"""The entry point, `info` and `quickstart`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner
+
+from ggt_hub.cli import app
+
+
+def test_an_error_is_one_line_and_exit_code_2() -> None:
+    command = [sys.executable, "-m", "ggt_hub", "restore", "nowhere.png", "-o", "out", "--model", "compcat"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("ggt-hub: no restorer at 'compcat'")
+
+
+def test_importing_the_package_and_asking_for_help_load_no_torch() -> None:
+    code = (
+        "import sys, ggt_hub; assert 'torch' not in sys.modules; import ggt_hub.cli; "
+        "heavy = {'torch', 'diffusers', 'datasets', 'transformers'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import time; t = time.perf_counter(); import ggt_hub; print(time.perf_counter() - t)"
+    times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3)]
+    assert min(times) < 0.15
+
+
+def test_info_names_versions_devices_and_what_models_need() -> None:
+    result = CliRunner().invoke(app, ["info", "--json"])
+    facts = json.loads(result.stdout)
+    assert facts["libraries"]["torch"]
+    assert facts["devices"]["cpu"].endswith("threads")
+    assert "memory" in facts["models"]["CompactRestorerPipeline"]
+    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train"}
+    words = CliRunner().invoke(app, ["info"]).stdout
+    assert "torchvision" in words
+
+
+def test_quickstart_restores_the_samples_and_writes_a_page(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["quickstart", "-o", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip().endswith(f"report: {(tmp_path / 'demo' / 'report.html').resolve()}")
+    names = sorted(path.name for path in (tmp_path / "demo").glob("*-after.png"))
+    assert len(names) == 8
+    for name in names:
+        before = np.asarray(Image.open(tmp_path / "demo" / name.replace("after", "before")))
+        after = np.asarray(Image.open(tmp_path / "demo" / name))
+        assert before.shape == after.shape
+        assert not np.array_equal(before, after)
+    page = (tmp_path / "demo/report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/") >= 16
+    assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page) == []  # nothing from outside
