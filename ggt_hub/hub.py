@@ -52,25 +52,11 @@ def snapshot(
         HubError: if exactly this revision cannot be had: no such repository or revision, gated, offline and
             not in the cache, or the Hub does not answer.
     """
-    where: dict[str, Any] = {
-        "repo_type": repo_type,
-        "revision": revision,
-        "token": token,
-        "cache_dir": cache_dir,
-    }
-    commit = resolve(repo_id, **where, local_files_only=local_files_only)
-    with _explained(repo_id, repo_type, revision):
-        path = Path(
-            snapshot_download(
-                repo_id, **where, local_files_only=local_files_only, allow_patterns=allow_patterns
-            )
-        )
-    if path.name != commit:
-        raise HubError(
-            f"{repo_type} {repo_id!r}: {_named(revision)} was {commit[:8]} and then {path.name[:8]}: "
-            "it moved, or the Hub stopped answering, during the download; try again"
-        )
-    return path
+    where: dict[str, Any] = {"repo_type": repo_type, "token": token, "cache_dir": cache_dir}
+    where["local_files_only"] = local_files_only
+    commit = resolve(repo_id, revision=revision, **where)
+    with explained(repo_id, repo_type, revision):
+        return Path(snapshot_download(repo_id, revision=commit, allow_patterns=allow_patterns, **where))
 
 
 def resolve(
@@ -86,20 +72,24 @@ def resolve(
 
     The arguments and errors are those of `snapshot`. A commit is returned as it is, without asking the Hub.
     """
-    with _explained(repo_id, repo_type, revision):
-        if local_files_only or constants.HF_HUB_OFFLINE or _is_commit(revision):
-            return (
-                HfApi(token=token)
-                .resolve_revision(
-                    repo_id,
-                    repo_type=repo_type,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    local_files_only=True,
-                )
-                .resolved
-            )
-        return HfApi(token=token).repo_info(repo_id, repo_type=repo_type, revision=revision).sha or ""
+    api = HfApi(token=token)
+    with explained(repo_id, repo_type, revision):
+        is_online = not (local_files_only or constants.HF_HUB_OFFLINE or _is_commit(revision))
+        now = api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha if is_online else None
+        # This one remembers the answer for offline use, but falls back to older answers by itself.
+        commit = api.resolve_revision(
+            repo_id,
+            repo_type=repo_type,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=not is_online,
+        ).resolved
+    if is_online and commit != now:
+        raise HubError(
+            f"{repo_type} {repo_id!r}: {_named(revision)} was {now}, and a moment later {commit}: it has just "
+            "moved, or the Hub has stopped answering; try again"
+        )
+    return commit
 
 
 def _is_commit(revision: str | None) -> bool:
@@ -111,8 +101,17 @@ def _named(revision: str | None) -> str:
 
 
 @contextmanager
-def _explained(repo_id: str, repo_type: str, revision: str | None) -> Iterator[None]:
-    """Turn the client's errors into a `HubError` that says what was asked for and what to do."""
+def explained(repo_id: str, repo_type: str, revision: str | None) -> Iterator[None]:
+    """Turn the client's errors into a `HubError` that says what was asked for and what to do.
+
+    Args:
+        repo_id: the repository that is asked.
+        repo_type: `model`, `dataset` or `space`.
+        revision: the revision that is asked for.
+
+    Raises:
+        HubError: in place of any error of the client.
+    """
     what = f"{repo_type} {repo_id!r}"
     page = f"{constants.ENDPOINT}/{constants.REPO_TYPES_URL_PREFIXES.get(repo_type, '')}{repo_id}"
     try:

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ggt_hub.data.archives import Member
+from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
 from ggt_hub.data.pairing import Pair, Pairing, pair_up
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
@@ -108,23 +109,12 @@ def _check_ids(pairs: Iterable[Pair]) -> None:
 def _write_file(path: Path, pairs: Iterable[Pair], source: str, progress: tqdm) -> int:
     schema, rows = POINTER_FEATURES.arrow_schema, 0
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True) as writer:
-        for batch in _batches(pairs, _ROWS_AT_ONCE):
+        for batch in batched(pairs, _ROWS_AT_ONCE):
             table = pa.Table.from_pylist([_row(pair, source) for pair in batch], schema)
             writer.write_table(table, ROWS_PER_GROUP)
             progress.update(len(batch))
             rows += len(batch)
     return rows
-
-
-def _batches(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
-    batch: list[Pair] = []
-    for pair in pairs:
-        batch.append(pair)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _row(pair: Pair, source: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ partner shares. The rules are tried in order; the first that pairs nearly all pi
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
@@ -75,6 +75,12 @@ def _split_of_folder(folder: str) -> str:
 @lru_cache
 def _task_of_folder(folder: str) -> Task | None:
     return next((task for part in reversed(folder.split("/")) if (task := find_task(part))), None)
+
+
+def tells_sides(paths: Iterable[str]) -> bool:
+    """Whether some paths name a low-quality picture and others a ground truth."""
+    found = {_side(path, how) for path in paths for how in ("folders", "names")}
+    return {"lq", "gt"} <= found
 
 
 def pair_up(members: Sequence[Member], entries: Sequence[Entry] = (), *, by_order: bool = False) -> Pairing:

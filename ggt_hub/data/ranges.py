@@ -18,6 +18,7 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import build_hf_headers, get_session
 
 from ggt_hub.errors import DatasetError, HubError
+from ggt_hub.hub import explained
 
 TRIES = 5
 FIRST_PAUSE = 0.5
@@ -70,10 +71,10 @@ class HubSource:
     """A file in a dataset repository at one commit, read by HTTP ranges."""
 
     def __init__(self, uri: str, token: str | bool | None = None) -> None:
-        repository, _, rest = uri.removeprefix("hf://datasets/").partition("@")
-        commit, _, path = rest.partition("/")
+        self._repo_id, _, rest = uri.removeprefix("hf://datasets/").partition("@")
+        self._commit, _, path = rest.partition("/")
         self.uri = uri
-        self._page = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
+        self._page = hf_hub_url(self._repo_id, path, repo_type="dataset", revision=self._commit)
         self._token = token
         self._lock = threading.Lock()
         self._address = ""
@@ -84,10 +85,8 @@ class HubSource:
         with self._lock:
             if expired is not None and self._address != expired:
                 return
-            try:
+            with explained(self._repo_id, "dataset", self._commit):
                 found = get_hf_file_metadata(self._page, token=self._token, retry_on_errors=True)
-            except (HTTPError, OSError) as error:
-                raise HubError(f"{self.uri} cannot be had: {str(error).splitlines()[0]}") from error
             self._address, self.size = found.location, found.size or 0
 
     def _headers(self, address: str) -> dict[str, str]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HTTPError
 from huggingface_hub.hf_api import RepoFile
 
 from ggt_hub import hub
-from ggt_hub.errors import DatasetError, HubError
+from ggt_hub.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +50,11 @@ def hub_tree(repo_id: str, commit: str, token: str | bool | None = None) -> Tree
         HubError: if the Hub does not answer with the list.
     """
     prefix = f"hf://datasets/{repo_id}@{commit}"
-    try:
-        entries = HfApi(token=token).list_repo_tree(
-            repo_id, repo_type="dataset", revision=commit, recursive=True
+    with hub.explained(repo_id, "dataset", commit):
+        entries = list(
+            HfApi(token=token).list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
         )
-        found = [File(e.path, e.size, f"{prefix}/{e.path}") for e in entries if isinstance(e, RepoFile)]
-    except (HTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise HubError(
-            f"cannot list dataset {repo_id!r} at {commit[:8]} ({reason}): connect and try again, or give a copy "
-            "on disk by data_dir="
-        ) from error
+    found = [File(e.path, e.size, f"{prefix}/{e.path}") for e in entries if isinstance(e, RepoFile)]
     return Tree(repo_id, commit, tuple(sorted(found, key=lambda file: file.path)))
 
 

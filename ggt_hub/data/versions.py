@@ -1,10 +1,13 @@
-"""The version of the code that makes rows, so that caches made by other code are not taken for current ones."""
+"""Which version of the data, and of the code that makes rows of it: both are part of what caches are named by."""
 
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from ggt_hub import tasks
+from ggt_hub import hub, tasks
+from ggt_hub.data.trees import local_tree
+from ggt_hub.errors import DatasetError
 
 
 @cache
@@ -12,3 +15,29 @@ def code_hash() -> str:
     """A digest of the source of this package and of the vocabulary of tasks."""
     files = [*sorted(Path(__file__).parent.glob("*.py")), Path(tasks.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def with_version(repo_id: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Complete the arguments of a builder: `revision` becomes a commit, `hash` the version of the code.
+
+    Args:
+        repo_id: the repository, unless the arguments name another.
+        given: what the builder was called with. With a `data_dir` the revision is a digest of what is in it.
+
+    Raises:
+        DatasetError: if neither repository nor folder is known, or a revision of a folder is asked for.
+        HubError: if the revision cannot be had.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    data_dir, repo_id = given.get("data_dir"), given.get("repo_id", repo_id)
+    if data_dir is not None:
+        if "revision" in given:
+            raise DatasetError(f"the copy in {data_dir} has no revisions: leave out revision= or data_dir=")
+        version = local_tree(data_dir).version
+    elif repo_id is not None:
+        version = hub.resolve(
+            repo_id, repo_type="dataset", revision=given.get("revision"), token=given.get("token")
+        )
+    else:
+        raise DatasetError("give the folder that holds the pairs by data_dir=")
+    return {"hash": code_hash()} | given | {"revision": version}

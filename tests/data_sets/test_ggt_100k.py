@@ -187,7 +187,7 @@ def test_a_published_index_of_the_same_commit_is_used(tmp_path, hub):
     LAYOUTS["one archive per side"](tmp_path / "repository")
     commit = hub.add("dataset", REPOSITORY, tmp_path / "repository")
     own = GGT100K(cache_dir=str(tmp_path / "cache"))
-    hub.add("dataset", "ggt-hub/ggt-100k", own._index())
+    hub.add("dataset", "ggt-hub/ggt-100k", own.index())
     asked = len(hub.asked("Signature"))
     rows = GGT100K(cache_dir=str(tmp_path / "other")).as_streaming_dataset(split="train")
     assert not [r for r in hub.asked("Signature")[asked:] if r.range]
@@ -200,7 +200,7 @@ def test_a_published_index_of_the_same_commit_is_used(tmp_path, hub):
 
 def test_many_small_row_groups_of_rows_that_hold_nothing(tmp_path):
     LAYOUTS["one archive per side"](tmp_path / "copy")
-    index = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))._index()
+    index = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache")).index()
     files = sorted(path.relative_to(index).as_posix() for path in index.rglob("*.parquet"))
     assert files == [f"data/{task}/train.parquet" for task in ("haze", "low_light", "rain")]
     assert max(path.stat().st_size for path in index.rglob("*.parquet")) < 20_000

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -155,6 +156,11 @@ def _bound_socket() -> socket.socket:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may hang up as they like; anything else is a fault of the server and is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def __init__(self, hub: LocalHub, bound: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(bound.getsockname(), handler, bind_and_activate=False)

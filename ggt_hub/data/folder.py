@@ -1,0 +1,36 @@
+"""Pairs of one's own: a folder with `lq/` and `gt/`, with telling file names, with archives, or with a manifest."""
+
+from pathlib import Path
+
+from ggt_hub.data.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES
+from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
+from ggt_hub.data.pairing import tells_sides
+from ggt_hub.data.trees import local_tree
+
+# What the stock loaders know how to read; a folder that has any of it is theirs.
+_STOCK_SUFFIXES = {".parquet", ".arrow", ".tar", ".lance"}
+_STOCK_NAMES = (
+    "metadata.jsonl",
+    "metadata.csv",
+    "metadata.parquet",
+    "dataset_info.json",
+    "dataset_dict.json",
+)
+
+
+class PairFolder(IndexedPairs):
+    """Pairs in a folder (`data_dir`), or in any dataset repository (`repo_id`) that holds plain files or zips."""
+
+    BUILDER_CONFIGS = (IndexedConfig(name="default", version="1.0.0"),)
+
+
+def is_pair_folder(folder: str | Path) -> bool:
+    """Whether a folder holds pairs in a form that the stock library would take for single pictures."""
+    files = local_tree(folder).files
+    suffixes = {file.suffix for file in files}
+    names = {Path(file.path).name for file in files}
+    if suffixes & _STOCK_SUFFIXES or names & set(_STOCK_NAMES):
+        return False
+    pictures = [file.path for file in files if file.suffix in IMAGE_SUFFIXES]
+    has_manifest = bool(pictures) and any(file.suffix in MANIFEST_SUFFIXES for file in files)
+    return tells_sides(pictures) or has_manifest or ".zip" in suffixes

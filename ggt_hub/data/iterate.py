@@ -1,0 +1,256 @@
+"""`iter_pairs`: decoded pairs from any data set of pairs, at the speed of decoding.
+
+Rows go through `datasets` undecoded, a window of them at a time. What a window points at is fetched in the
+background, in few and parallel requests, while the window before it is decoded.
+"""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from ggt_hub.data.archives import Place
+from ggt_hub.data.fetch import THREADS, Fetched, Fetcher, Wanted
+from ggt_hub.data.pairs import PICTURES
+from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.images import read_image
+from ggt_hub.images.picture import to_eight_bits
+
+WINDOW = 32
+_AHEAD = 2
+_END = object()
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def iter_pairs(
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    *,
+    seed: int | None = None,
+    epoch: int = 0,
+    window: int = WINDOW,
+    threads: int = THREADS,
+    skip_bad: bool = False,
+    token: str | bool | None = None,
+) -> "Pairs":
+    """Iterate over decoded pairs.
+
+    Args:
+        dataset: rows of the pair schema, map-style or streaming; their pictures may be bytes, files on disk, or
+            members of archives on disk or on the Hub.
+        seed: None keeps the order. Else blocks of neighbours are shuffled, then the rows within each window:
+            reading stays sequential, and a larger window mixes better.
+        epoch: another order for each epoch.
+        window: rows fetched at a time; up to four windows of undecoded pictures are in memory.
+        threads: parallel requests.
+        skip_bad: go on, with a warning, where a picture is damaged or missing.
+        token: for gated repositories; None takes the one stored at login.
+
+    Returns:
+        An iterator of rows whose `lq` and `gt` are uint8 arrays HWC, RGB, upright (`gt` may be None). It has
+        `state_dict()` and `load_state_dict()`, and shares its rows out among the workers of a torch DataLoader.
+
+    Raises:
+        DatasetError: while iterating, if a picture is damaged or missing; the message names the row.
+        HubError: while iterating, if the Hub does not answer.
+    """
+    return Pairs(Stream(dataset, seed, epoch, window, threads, token), skip_bad)
+
+
+@dataclass
+class Undecoded:
+    """A row without its pictures, and the bytes of each (None where there is none), or why they are missing."""
+
+    row: Row
+    files: dict[str, Fetched | None]
+
+
+class Pairs:
+    """The iterator that `iter_pairs` gives."""
+
+    def __init__(self, stream: "Stream", skip_bad: bool) -> None:
+        self._stream, self._skip_bad = stream, skip_bad
+        self._undecoded = iter(stream)
+
+    def __iter__(self) -> "Pairs":
+        return self
+
+    def __next__(self) -> Row:
+        for item in self._undecoded:
+            try:
+                return item.row | {side: decode(item, side) for side in PICTURES}
+            except DatasetError as error:
+                if not self._skip_bad:
+                    raise
+                logger.warning("Left out: %s", error)
+        raise StopIteration
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on after the last pair that was given; plain numbers and dicts."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another iterator with the same data set and arguments has stopped."""
+        self._stream.load_state_dict(state)
+        self._undecoded = iter(self._stream)
+
+
+def decode(item: Undecoded, side: str) -> np.ndarray | None:
+    """Decode one picture of a row to a uint8 array HWC, RGB; None where there is none.
+
+    Raises:
+        DatasetError: if it is damaged or missing.
+    """
+    data = item.files[side]
+    if data is None:
+        return None
+    name = f"{side} of {item.row['id']!r}"
+    if isinstance(data, Exception):
+        raise type(data)(f"{name}: {data}") from data
+    try:
+        pixels = read_image(data, name=name).pixels
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+    if pixels.dtype != np.uint8:
+        pixels = to_eight_bits(pixels)
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+
+
+class Stream:
+    """Undecoded rows with the bytes of their pictures, window by window, in a reproducible order."""
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset | datasets.IterableDataset,
+        seed: int | None = None,
+        epoch: int = 0,
+        window: int = WINDOW,
+        threads: int = THREADS,
+        token: str | bool | None = None,
+    ) -> None:
+        self._dataset, self._order = dataset, (seed, epoch)
+        self._window, self._threads, self._token = window, threads, token
+        self._state: dict[str, Any] = {"window": 0, "row": 0, "dataset": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Pairs.state_dict`."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Pairs.load_state_dict`."""
+        self._state = dict(state)
+
+    def __iter__(self) -> Iterator[Undecoded]:
+        number, done = self._state["window"], self._state["row"]
+        with Fetcher(self._threads, self._token) as fetcher:
+            for state, table in _in_background(self._fetched(fetcher, number), _AHEAD):
+                order = self._order_within(number, len(table))
+                for position in order[done:]:
+                    done += 1
+                    self._state = {"window": number, "row": done, "dataset": state}
+                    yield table[position]
+                number, done = number + 1, 0
+
+    def _fetched(self, fetcher: Fetcher, number: int) -> Iterator[tuple[Any, list[Undecoded]]]:
+        """Windows with the bytes of their pictures, and the state of the data set before each."""
+        for state, table in _windows(
+            self._dataset, self._order, self._window, number, self._state["dataset"]
+        ):
+            yield state, _fetch(table, fetcher)
+
+    def _order_within(self, number: int, size: int) -> list[int]:
+        seed, epoch = self._order
+        if seed is None:
+            return list(range(size))
+        return np.random.default_rng((seed, epoch, number)).permutation(size).tolist()
+
+
+def _windows(
+    dataset: Any, order: tuple[int | None, int], window: int, number: int, state: Any
+) -> Iterator[tuple[Any, pa.Table]]:
+    """The rows of this worker as Arrow tables, from window `number` on, each with the state before it."""
+    dataset = _share_of_this_worker(dataset).with_format("arrow")
+    seed, epoch = order
+    if isinstance(dataset, datasets.Dataset):
+        for rows in _row_windows(len(dataset), seed, epoch, window)[number:]:
+            yield None, dataset[rows]
+        return
+    if seed is not None:
+        dataset = dataset.shuffle(seed=seed, buffer_size=1)  # a buffer of one shuffles shards alone
+        dataset.set_epoch(epoch)
+    if state is not None:
+        dataset.load_state_dict(state)
+    before = dataset.state_dict()
+    for table in dataset.iter(batch_size=window):
+        yield before, table
+        before = dataset.state_dict()
+
+
+def _row_windows(size: int, seed: int | None, epoch: int, window: int) -> list[range]:
+    starts = np.arange(0, size, window)
+    if seed is not None:
+        starts = np.random.default_rng((seed, epoch)).permutation(starts)
+    return [range(start, min(start + window, size)) for start in starts.tolist()]
+
+
+def _share_of_this_worker(dataset: Any) -> Any:
+    """The whole data set or, in a worker of a torch DataLoader, the worker's share."""
+    torch = sys.modules.get("torch")
+    worker = torch.utils.data.get_worker_info() if torch is not None else None
+    if worker is None:
+        return dataset
+    shards = len(dataset) if isinstance(dataset, datasets.Dataset) else dataset.num_shards
+    if worker.id >= shards:
+        return datasets.Dataset.from_dict({})
+    return dataset.shard(num_shards=min(shards, worker.num_workers), index=worker.id)
+
+
+def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Undecoded]:
+    """Split a table into rows and pictures, and fetch those that are not in it."""
+    rows = table.drop_columns([side for side in PICTURES if side in table.column_names]).to_pylist()
+    items = [Undecoded(row, dict.fromkeys(PICTURES)) for row in rows]
+    wanted: list[tuple[int, str, Wanted]] = []
+    for side in PICTURES:
+        pictures = table[side].to_pylist() if side in table.column_names else [None] * len(rows)
+        for number, picture in enumerate(pictures):
+            if picture is None:
+                continue
+            if picture["bytes"] is not None:
+                items[number].files[side] = picture["bytes"]
+            elif picture["path"] is not None:
+                wanted.append((number, side, _wanted(rows[number], side, picture["path"])))
+    fetched = fetcher.fetch([w for _, _, w in wanted])
+    for (number, side, _), data in zip(wanted, fetched, strict=True):
+        items[number].files[side] = data
+    return items
+
+
+def _wanted(row: Row, side: str, path: str) -> Wanted:
+    archive = row.get(f"{side}_archive")
+    if archive is None:
+        return Wanted(path)
+    place = Place(*(row[f"{side}_{name}"] for name in Place._fields))
+    return Wanted(archive, path.removeprefix("zip://").removesuffix(f"::{archive}"), place)
+
+
+def _in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
+    """The same items, made by another thread up to `ahead` of them early."""
+    iterator = iter(items)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        pending = deque(pool.submit(next, iterator, _END) for _ in range(ahead))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, iterator, _END))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,147 @@
+"""`load_dataset` and its companions: the stock functions, and the names that ggt-hub adds to them."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ggt_hub.data.folder import PairFolder, is_pair_folder
+from ggt_hub.data.ggt_100k import GGT100K
+from ggt_hub.data.realir_bench import RealIRBench
+from ggt_hub.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A data set that can be loaded by name.
+
+    Attributes:
+        builder: what makes its rows.
+        about: one line for people.
+        is_released: whether its authors have published it; if not, `data_dir` must say where a copy is.
+    """
+
+    builder: type[datasets.DatasetBuilder]
+    about: str
+    is_released: bool = True
+
+
+SOURCES = {
+    "ggt-100k": SourceEntry(
+        GGT100K, "103,707 real photographs with generated ground truth (arXiv 2605.31039)"
+    ),
+    "realir-bench": SourceEntry(
+        RealIRBench, "464 real photographs of nine tasks, no ground truth (2603.25502)"
+    ),
+    "pairs": SourceEntry(PairFolder, "pairs of your own, in the folder given by data_dir", is_released=False),
+    "realrestorer": SourceEntry(
+        PairFolder, "training pairs of RealRestorer (arXiv 2603.25502)", is_released=False
+    ),
+    "genir": SourceEntry(
+        PairFolder, "generated training pairs of DreamClear (2410.18666)", is_released=False
+    ),
+}
+
+
+def find_builder(
+    path: str, data_dir: str | None = None, data_files: Any = None
+) -> tuple[type[datasets.DatasetBuilder], dict[str, Any]] | None:
+    """Find what loads `path` here: a builder class and arguments for it; None if the stock library does.
+
+    As in the stock library, a folder of that name comes before anything else.
+
+    Raises:
+        DatasetError: if the authors have not released that data set, and no `data_dir` is given.
+    """
+    if data_files is not None:
+        return None
+    if Path(path).is_dir():
+        if data_dir is None and is_pair_folder(path):
+            return PairFolder, {"data_dir": str(path), "dataset_name": Path(path).resolve().name}
+        return None
+    entry = SOURCES.get(path)
+    if entry is None:
+        return None
+    if data_dir is None and not entry.is_released:
+        raise DatasetError(
+            f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir="
+        )
+    return entry.builder, {"dataset_name": path, "data_dir": data_dir}
+
+
+def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
+    """Load pairs by name or from a folder; any other name goes to `datasets.load_dataset` as it is.
+
+    The arguments are those of `datasets.load_dataset`. For the names of `SOURCES` there are further ones:
+    `max_pairs`, `validation` and `by_order` (see `indexed.IndexedConfig`).
+
+    Example:
+        load_dataset("ggt-100k", "rain", split="train", streaming=True)
+        load_dataset("my/pairs", split="train")
+
+    Raises:
+        DatasetError: if the data cannot be read as pairs, or has not been released.
+        HubError: if exactly the revision asked for cannot be had.
+    """
+    call = _bind(datasets.load_dataset, path, args, kwargs)
+    if find_builder(path, call.get("data_dir"), call.get("data_files")) is None:
+        return datasets.load_dataset(path, *args, **kwargs)
+    after = {
+        name: call.pop(name, None) for name in ("split", "num_proc", "verification_mode", "keep_in_memory")
+    }
+    streaming, _ = call.pop("streaming", False), call.pop("save_infos", False)
+    builder = load_dataset_builder(**call)
+    if streaming:
+        return builder.as_streaming_dataset(split=after["split"])
+    builder.download_and_prepare(
+        download_mode=call.get("download_mode"),
+        verification_mode=after["verification_mode"],
+        num_proc=after["num_proc"],
+    )
+    return builder.as_dataset(split=after["split"], in_memory=bool(after["keep_in_memory"]))
+
+
+def load_dataset_builder(path: str, *args: Any, **kwargs: Any) -> Any:
+    """Make the builder of a data set without loading it; see `load_dataset`."""
+    call = _bind(datasets.load_dataset_builder, path, args, kwargs)
+    found = find_builder(path, call.get("data_dir"), call.get("data_files"))
+    if found is None:
+        return datasets.load_dataset_builder(path, *args, **kwargs)
+    builder, arguments = found
+    for name in ("path", "data_dir", "data_files", "download_config", "download_mode", "trust_remote_code"):
+        call.pop(name, None)
+    return builder(config_name=call.pop("name", None), **arguments, **call)
+
+
+def get_dataset_config_names(path: str, *args: Any, **kwargs: Any) -> list[str]:
+    """List the configs of a data set; see `load_dataset`."""
+    call = _bind(datasets.get_dataset_config_names, path, args, kwargs)
+    found = find_builder(path, call.get("data_dir"), call.get("data_files"))
+    if found is None:
+        return datasets.get_dataset_config_names(path, *args, **kwargs)
+    return [config.name for config in found[0].BUILDER_CONFIGS]
+
+
+def get_dataset_split_names(path: str, *args: Any, **kwargs: Any) -> list[str]:
+    """List the splits of a config; see `load_dataset`."""
+    call = _bind(datasets.get_dataset_split_names, path, args, kwargs)
+    if find_builder(path, call.get("data_dir"), call.get("data_files")) is None:
+        return datasets.get_dataset_split_names(path, *args, **kwargs)
+    call["name"] = call.pop("config_name", None)
+    builder = load_dataset_builder(**call)
+    return [generator.name for generator in builder._split_generators(None)]
+
+
+def _bind(
+    function: Callable[..., Any], path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Name the arguments of a call, further keyword arguments among them."""
+    signature = inspect.signature(function)
+    call = dict(signature.bind(path, *args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            call |= call.pop(parameter.name, {})
+    return call
