@@ -16,7 +16,7 @@ _FORMATS: list[tuple[re.Pattern[bytes], Reader]] = [
     (re.compile(rb"\xff\xd8\xff"), readers.read_jpeg),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), readers.read_png),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), readers.read_webp),
-    (re.compile(rb"II[*+]\0|MM\0[*+]"), readers.read_tiff),
+    (re.compile(rb"(II[*+]\0|MM\0[*+])(?!.{4}CR)", re.DOTALL), readers.read_tiff),
     (re.compile(rb"GIF8[79]a"), readers.read_gif),
     (re.compile(rb"BM"), readers.read_bmp),
     (re.compile(rb"P[1-6fF]\s"), readers.read_pnm),
@@ -24,7 +24,7 @@ _FORMATS: list[tuple[re.Pattern[bytes], Reader]] = [
     (re.compile(rb".{4}ftyp.{0,48}?avi[fs]", re.DOTALL), readers.read_avif),
     (re.compile(rb"\0\0\x01\0"), readers.read_ico),
 ]
-_SUPPORTED = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF and ICO"
+_SUPPORTED = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF, ICO"
 
 # What people take for pictures, and what helps.
 _OTHERS: list[tuple[re.Pattern[bytes], str]] = [
@@ -32,6 +32,11 @@ _OTHERS: list[tuple[re.Pattern[bytes], str]] = [
         re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL),
         "a HEIC photograph. Convert it to JPEG or PNG, or open it with pillow-heif and pass the PIL image",
     ),
+    (
+        re.compile(rb"II|MM\0|.{4}ftypcrx|FUJIFILMCCD-RAW", re.DOTALL),
+        "camera raw. Develop it into a 16-bit TIFF first",
+    ),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL. Convert it to PNG first"),
     (re.compile(rb".{4}ftyp", re.DOTALL), "a video. Extract a frame first"),
     (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "a web page. Take the address of the picture"),
     (re.compile(rb"\s*<(\?xml|svg)", re.IGNORECASE), "SVG or XML. Render it to PNG first"),
@@ -70,4 +75,4 @@ def _reader_of(data: bytes, name: str) -> Reader:
     for signature, what in _OTHERS:
         if signature.match(head):
             raise ImageError(f"cannot read {name!r}: it is {what}.")
-    raise ImageError(f"cannot read {name!r}: it is not a picture. Supported are {_SUPPORTED}.")
+    raise ImageError(f"cannot read {name!r}: it is not a picture in a known format: {_SUPPORTED}.")

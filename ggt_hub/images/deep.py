@@ -1,4 +1,4 @@
-"""Decoders for what Pillow cuts down to 8 bits or cannot open: 16-bit PNG and PPM, 16-bit and float TIFF."""
+"""Decoders for what Pillow cuts to 8 bits or cannot open: 16-bit PNG, PPM, JPEG 2000; 16-bit and float TIFF."""
 
 import io
 import re
@@ -22,6 +22,12 @@ def pnm_is_deep(data: bytes) -> bool:
     """Whether a PGM or PPM uses the whole 16-bit range, the only deep one that OpenCV need not rescale."""
     comment_free = re.sub(rb"#[^\n]*\n", b"", data[:4096])
     return re.match(rb"P[2356]\s+\d+\s+\d+\s+65535\s", comment_free) is not None
+
+
+def jpeg2000_is_deep(data: bytes) -> bool:
+    """Whether the first channel has 16 unsigned bits (Ssiz in the SIZ segment, ITU-T T.800, A.5.1)."""
+    segment = data.find(b"\xff\x51")
+    return data[segment + 40 : segment + 41] == b"\x0f"
 
 
 def decode_with_opencv(data: bytes, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from ggt_hub.images.metadata import SUB_DIRECTORIES, sub_directory
 from ggt_hub.images.picture import ImageWarning, Picture, to_eight_bits
 
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG 3rd edition, table 9
@@ -65,8 +66,9 @@ def encode_tiff(picture: Picture, quality: int) -> bytes:
     """
     array = np.asarray(picture)
     layered = array[..., None] if array.ndim == 2 else array
-    differences = np.concatenate([layered[:, :1], np.diff(layered, axis=1)], axis=1)
-    data = zlib.compress(differences.astype(layered.dtype.newbyteorder("<")).tobytes(), 1)
+    differences = layered.astype(layered.dtype.newbyteorder("<"))
+    differences[:, 1:] -= layered[:, :-1]
+    data = zlib.compress(differences.data, 1)
     tags = _exif_tags(picture)
     tags[256], tags[257] = picture.size
     tags[258] = (array.itemsize * 8,) * layered.shape[2]
@@ -89,7 +91,7 @@ def _exif_tags(picture: Picture) -> ImageFileDirectory_v2:
         exif = Image.Exif()
         exif.load(picture.exif)
         for tag, value in exif.items():
-            tags[tag] = exif.get_ifd(tag) if tag in (0x8769, 0x8825) else value
+            tags[tag] = sub_directory(exif, tag) if tag in SUB_DIRECTORIES else value
     return tags
 
 

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -24,7 +25,8 @@ _STORAGE_TAGS = {
     ),
     *(700, 33723, 34377, 34675, 37724),  # XMP, IPTC, Photoshop, ICC, Photoshop's layers: not EXIF
 }
-_SUB_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
+_SIZE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight)
+SUB_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 
 
 def orientation_of(exif: Image.Exif) -> int:
@@ -62,11 +64,8 @@ def portable_exif(exif: Image.Exif, name: str) -> bytes | None:
         for tag, value in exif.items():
             if tag not in _STORAGE_TAGS:
                 clean[tag] = value
-        for directory in _SUB_DIRECTORIES:
-            entries = dict(exif.get_ifd(directory))
-            if IFD.Interop in entries:
-                entries[IFD.Interop] = exif.get_ifd(IFD.Interop)
-            if entries:
+        for directory in SUB_DIRECTORIES:
+            if entries := sub_directory(exif, directory):
                 clean[directory] = entries
         if not len(clean):
             return None
@@ -75,6 +74,17 @@ def portable_exif(exif: Image.Exif, name: str) -> bytes | None:
     except DECODER_ERRORS as error:
         warn_of_damaged_exif(name, error)
         return None
+
+
+def sub_directory(exif: Image.Exif, directory: int) -> dict[int, Any]:
+    """The entries of the Exif or GPS directory, those of the directory below it included.
+
+    Without the size of the picture, which would be wrong after turning or upscaling.
+    """
+    entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZE_TAGS}
+    if IFD.Interop in entries:
+        entries[IFD.Interop] = exif.get_ifd(IFD.Interop)
+    return entries
 
 
 def warn_of_damaged_exif(name: str, error: Exception) -> None:

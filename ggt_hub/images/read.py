@@ -46,7 +46,7 @@ def read_image(
         allow_private_addresses: Let a URL point to loopback, private or link-local addresses.
 
     Returns:
-        The picture. 16-bit files (PNG, TIFF, PPM, grey JPEG 2000) and floats become uint16, all else uint8.
+        The picture. 16-bit files (PNG, TIFF, PPM, JPEG 2000) and floats become uint16, all else uint8.
         Grey stays one channel. CMYK becomes sRGB by its profile. Of several pictures in a file (animation,
         pages) it is the first, with an `ImageWarning`.
 
@@ -68,7 +68,7 @@ def read_image(
             f"{name or '<source>'!r}: cannot read a picture from {type(source).__name__}. "
             "Pass a path, URL, bytes, PIL image, array or tensor."
         )
-    name = name or os.fspath(source)
+    name = name or _shortened(os.fspath(source))
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         data = fetch(
             source, timeout=timeout, max_bytes=max_bytes, allow_private_addresses=allow_private_addresses
@@ -76,6 +76,11 @@ def read_image(
     else:
         data = _file_bytes(Path(source), name, max_bytes)
     return decode(data, name, max_pixels)
+
+
+def _shortened(name: str) -> str:
+    """A name that fits into a message: somebody will pass a picture as a data URI."""
+    return name if len(name) <= 500 else name[:200] + "…" + name[-50:]
 
 
 def _file_bytes(path: Path, name: str, max_bytes: int) -> bytes:

@@ -51,7 +51,6 @@ def _warn_of_others(name: str) -> None:
 read_avif = functools.partial(_read_with_pillow, AvifImageFile)
 read_bmp = functools.partial(_read_with_pillow, BmpImageFile)
 read_gif = functools.partial(_read_with_pillow, GifImageFile)
-read_jpeg2000 = functools.partial(_read_with_pillow, Jpeg2KImageFile)
 read_webp = functools.partial(_read_with_pillow, WebPImageFile)
 
 
@@ -83,7 +82,7 @@ def _has_its_end(data: bytes) -> bool:
         marker, length = struct.unpack_from(">HH", data, position)
         position += 2 + length
         if marker == 0xFFDA:
-            return data.find(b"\xff\xd9", position) >= 0
+            return data.rfind(b"\xff\xd9", position) >= 0
     return False
 
 
@@ -147,6 +146,19 @@ def read_pnm(data: bytes, name: str, max_pixels: int) -> Picture:
     check_size(*image.size, max_pixels, name)
     image.load()  # as for PNG: the judge of damage
     return from_array(deep.decode_with_opencv(data, name), name, max_pixels)
+
+
+def read_jpeg2000(data: bytes, name: str, max_pixels: int) -> Picture:
+    """A JPEG 2000 picture or bare codestream."""
+    image = Jpeg2KImageFile(io.BytesIO(data))
+    if image.mode not in ("RGB", "RGBA") or not deep.jpeg2000_is_deep(data):
+        return from_pil(image, name, max_pixels)
+    check_size(*image.size, max_pixels, name)
+    image.load()  # as for PNG: the judge of damage
+    array = deep.decode_with_opencv(data, name)
+    return finished(
+        from_array(array, name, max_pixels), image.info.get("icc_profile"), exif_of(image, name), name
+    )
 
 
 def read_tiff(data: bytes, name: str, max_pixels: int) -> Picture:

@@ -34,7 +34,7 @@ def exif(orientation=1, **tags):
     block = Image.Exif()
     block[0x0112] = orientation
     block[0x010F] = "Maker"
-    block[0x8769] = {0x9003: "2001:02:03 04:05:06", 0x927C: b"maker note"}
+    block[0x8769] = {0x9003: "2001:02:03 04:05:06", 0x927C: b"maker note", 0xA002: 64, 0xA005: {1: "R98"}}
     block[0x8825] = {1: "N", 2: (1.0, 2.0, 3.0)}
     for tag, value in tags.items():
         block[int(tag.lstrip("t"))] = value

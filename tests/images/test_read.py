@@ -50,6 +50,7 @@ BINARY = (GREY > 127).astype(np.uint8) * 255
 ONE_BIT = Image.fromarray(BINARY[..., 0]).convert("1", dither=Image.Dither.NONE)
 JPEG = odd.jpeg()
 JPEG_PIXELS = by_pillow(JPEG)
+LARGE16 = np.tile(RGB16, (6, 6, 1))
 FLOATS = (RGB16 / 65535).astype(np.float32)
 ANIMATION = {"save_all": True, "append_images": [Image.fromarray(RGB[::-1])]}
 ONE_OF_SEVERAL = "only the first of its pictures"
@@ -121,7 +122,7 @@ GOOD = {
         None,
     ),
     "png with gamma": (png_of(RGB, odd.chunk(b"gAMA", struct.pack(">I", 100000))), RGB, None, None),
-    "png interlaced 16": (cv2.imencode(".png", RGB16[..., ::-1])[1].tobytes(), RGB16, None, None),
+    "png rgb 16 by OpenCV": (cv2.imencode(".png", RGB16[..., ::-1])[1].tobytes(), RGB16, None, None),
     "png with a megabyte of text": (odd.png_text(3_000_000), RGB, None, None),
     "png with a text bomb": (
         png_of(RGB, odd.chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(30_000_000)))),
@@ -290,6 +291,12 @@ GOOD = {
     "tiff of several 8-bit pages": (encode(RGB, "TIFF", **ANIMATION), RGB, None, ONE_OF_SEVERAL),
     "jpeg 2000": (encode(RGB, "JPEG2000"), RGB, None, None),
     "jpeg 2000 grey 16": (encode(GREY16, "JPEG2000"), GREY16, None, None),
+    "jpeg 2000 rgb 16": (
+        cv2.imencode(".jp2", LARGE16[..., ::-1], [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes(),
+        LARGE16,
+        None,
+        None,
+    ),
     "avif": (encode(PHOTO, "AVIF"), by_pillow(encode(PHOTO, "AVIF")), None, None),
     "ico": (encode(rgba(RGB, ALPHA), "ICO", sizes=[(13, 9)]), RGB, ALPHA, None),
     "one pixel": (png_of(RGB[:1, :1]), RGB[:1, :1], None, None),
@@ -320,6 +327,9 @@ TOO_LARGE = "the limit is 100.0"
 # name: (file, what the message must say)
 BAD = {
     "empty": (b"", "it is empty"),
+    "jpeg xl": (b"\xff\x0a" + bytes(50), "JPEG XL"),
+    "camera raw CR2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(50), "camera raw"),
+    "camera raw CR3": (b"\0\0\0\x18ftypcrx \0\0\0\x01", "camera raw"),
     "text": (b"hello, I am a text\n", NOT_A_PICTURE),
     "zeros": (bytes(1000), NOT_A_PICTURE),
     "one byte": (b"\xff", NOT_A_PICTURE),
@@ -534,6 +544,9 @@ def test_profile_and_exif_are_kept_without_orientation_and_thumbnail(file_format
     assert block[0x010F] == "Maker"
     assert block.get_ifd(0x8769)[0x9003] == "2001:02:03 04:05:06"
     assert block.get_ifd(0x8769)[0x927C] == b"maker note"
+    if file_format != "TIFF":  # Pillow writes a dangling offset there
+        assert block.get_ifd(IFD.Interop) == {1: "R98"}
+    assert 0xA002 not in block.get_ifd(0x8769)  # the width, wrong once the picture is turned
     assert block.get_ifd(0x8825)[2] == (1.0, 2.0, 3.0)
     assert set(block) == {0x0112, 0x010F, 0x8769, 0x8825}  # nothing of how a TIFF stores its pixels
 
@@ -612,6 +625,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     for source, reason in cases.items():
         with pytest.raises(ImageError, match=reason):
             read_image(source)
+
+
+def test_name_in_a_message_is_never_a_whole_picture():
+    with pytest.raises(ImageError) as caught:
+        read_image("data:image/png;base64," + "A" * 100_000)
+    assert len(str(caught.value)) < 400
 
 
 def test_file_larger_than_the_limit_is_refused_unread(tmp_path):

@@ -88,6 +88,7 @@ def test_profile_and_exif_are_carried(tmp_path, suffix, pixels):
         assert block.get_ifd(IFD.Exif)[0x9003] == "2001:02:03 04:05:06"
         assert block.get_ifd(IFD.Exif)[0x927C] == b"maker note"
         assert block.get_ifd(IFD.GPSInfo)[2] == (1.0, 2.0, 3.0)
+        assert block.get_ifd(IFD.Interop) == {1: "R98"}
         assert block.get_ifd(IFD.IFD1) == {}
     again = read_image(path)
     assert (again.icc, again.exif) == (icc, read_image(write_image(again, tmp_path / f"y.{suffix}")).exif)
