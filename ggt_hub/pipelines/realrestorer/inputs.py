@@ -70,12 +70,7 @@ def instructions(
         RestorerError: if a list has not one entry for each picture, or a prompt is not text.
     """
     by_task = [instruction(name, language) for name in _one_each("task", task, "general", count)]
-    if prompt is None:
-        return by_task
-    texts = _one_each("prompt", prompt, "", count)
-    if not all(isinstance(text, str) for text in texts):
-        raise RestorerError(f"prompt is {prompt!r}: give text, or one text for each picture")
-    return texts
+    return by_task if prompt is None else _one_each("prompt", prompt, "", count)
 
 
 def given_embeds(name: str, states: Tensor | None, mask: Tensor | None, count: int) -> Embeds | None:
@@ -162,6 +157,8 @@ def tiles_of(rgb: Image.Image, tile: int | None) -> Tiles:
 def _one_each(name: str, value: str | Sequence[str] | None, default: str, count: int) -> list[str]:
     if value is None or isinstance(value, str):
         return [default if value is None else value] * count
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise RestorerError(f"{name} is {value!r}: give text, or a list of texts")
     if len(value) != count:
         raise RestorerError(
             f"{len(value)} entries in {name} for {count} pictures: give one each, or a single one"

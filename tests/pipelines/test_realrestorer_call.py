@@ -1,0 +1,387 @@
+"""Whole calls of RealRestorer: the published ones, lists, seeds, tiles and bad input."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ggt_hub import RestorerPipeline
+from ggt_hub.errors import ImageError, RestorerError, TaskError
+from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, prompts
+from ggt_hub.pipelines.realrestorer.denoising import Guidance
+from ggt_hub.pipelines.realrestorer.geometry import pack, unpack
+from ggt_hub.pipelines.realrestorer.inputs import Draws
+from ggt_hub.pipelines.realrestorer.tiles import Tiles
+from ggt_hub.tasks import instruction
+from tests.golden import REALRESTORER, difference, document, needs_realrestorer, tensors
+from tests.pipelines.tiny_realrestorer import tiny_pipeline
+
+QUICK: dict[str, Any] = {"num_inference_steps": 2, "size_level": 48}
+EDITS = ("edit_cfg", "edit_cfg_axis1", "edit_no_cfg", "edit_truncate")
+
+
+@pytest.fixture(scope="module")
+def pipe() -> RealRestorerPipeline:
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def bundle() -> RestorerPipeline:
+    loaded = RestorerPipeline.from_pretrained(REALRESTORER / "bundle")
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def picture(width: int = 70, height: int = 50, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def latents_of(pipe: RealRestorerPipeline, image: Any, **options: Any) -> list[Tensor]:
+    return pipe(image, **{**QUICK, **options}, output_type="latent").images
+
+
+def levels(found: Image.Image, wanted: Any) -> int:
+    return int(np.abs(np.asarray(found).astype(int) - np.asarray(wanted).astype(int)).max())
+
+
+# The published call
+
+
+@needs_realrestorer
+@pytest.mark.parametrize("name", EDITS)
+def test_published_calls_are_reproduced(bundle: RealRestorerPipeline, name: str, monkeypatch) -> None:
+    call, io = document("pipeline/calls.json")[name], tensors(f"pipeline/{name}.safetensors")
+    # The reference draws the posterior from another generator, so its noise is handed in.
+    draws = [Draws(io["in.initial_noise"], io["in.posterior_noise"])]
+    monkeypatch.setattr("ggt_hub.pipelines.realrestorer.inputs.draw", lambda *_: draws)
+    bundle.register_to_config(reference_axis=call["reference_axis"])
+    options = {"prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "size_level"}
+    options |= {"timesteps_truncate", "process_norm_power"}
+    after: list[Tensor] = []
+    restored = bundle(
+        Image.fromarray(io["in.image_uint8_hwc"].numpy()),
+        **{key: value for key, value in call.items() if key in options},
+        callback_on_step_end=lambda _, step, time, shown: after.append(shown["latents"]) or {},
+    ).images[0]
+    wanted = [io[f"mid.latents_after_{step}"] for step in range(call["num_inference_steps"])]
+    # Fair by the README of the golden data: 1e-3 for a whole loop, 2 levels for the picture.
+    assert [difference(*pair) < 1e-3 for pair in zip(after, wanted, strict=True)] == [True] * 4
+    assert levels(restored, io["out.image_uint8_hwc"]) <= 2
+
+
+@needs_realrestorer
+@torch.no_grad()
+def test_denoising_without_a_picture_is_as_published(bundle: RealRestorerPipeline) -> None:
+    call, io = document("pipeline/calls.json")["text_to_image"], tensors("pipeline/text_to_image.safetensors")
+    cpu = torch.device("cpu")
+    read = [
+        prompts.read(bundle.text_encoder, bundle.processor, call[name], None, cpu)
+        for name in ("prompt", "negative_prompt")
+    ]
+    embeds = torch.stack([states for states, _ in read]), torch.stack([mask for _, mask in read])
+    assert difference(embeds[0], io["mid.prompt_embeds"]) < 2e-4
+    assert torch.equal(embeds[1], io["mid.prompt_mask"])
+    tiles = Tiles.of(3, 4, 4)
+    bundle.set_schedule(4, tiles.tokens)
+    guidance = Guidance(scale=call["guidance_scale"])
+    noise = pack(io["in.initial_noise"])
+    tokens = bundle.denoise(noise, None, embeds, tiles, guidance, lambda step, time, latents: latents)
+    assert difference(unpack(tokens, 3, 4), io["mid.latents_before_decode"]) < 1e-3
+
+
+@needs_realrestorer
+def test_the_first_draw_of_a_seeded_generator_is_the_published_noise(bundle: RealRestorerPipeline) -> None:
+    from ggt_hub.pipelines.realrestorer.inputs import draw
+
+    call, io = document("pipeline/calls.json")["edit_cfg"], tensors("pipeline/edit_cfg.safetensors")
+    drawn = draw([picture(64, 48)], [seeded(call["seed"])], 1, 16, None, "sample")
+    assert torch.equal(drawn[0].noise, io["in.initial_noise"])
+
+
+# What one generator decides
+
+
+def test_one_generator_reproduces_the_whole_call(pipe: RealRestorerPipeline) -> None:
+    torch.manual_seed(1)
+    first = pipe(picture(), **QUICK, generator=seeded(3)).images[0]
+    torch.manual_seed(2)
+    assert levels(first, pipe(picture(), **QUICK, generator=seeded(3)).images[0]) == 0
+    assert levels(first, pipe(picture(), **QUICK, generator=seeded(4)).images[0]) > 0
+
+
+def test_posterior_is_sampled_unless_its_mode_is_asked(pipe: RealRestorerPipeline) -> None:
+    noise = torch.zeros(1, 16, 4, 6)
+    sampled = [latents_of(pipe, picture(), latents=noise, generator=seeded(s))[0] for s in (1, 2)]
+    modes = [
+        latents_of(pipe, picture(), latents=noise, generator=seeded(s), posterior="mode")[0] for s in (1, 2)
+    ]
+    assert not torch.equal(*sampled) and torch.equal(*modes)
+
+
+# Lists
+
+
+def test_a_list_gives_what_its_pictures_give_alone(pipe: RealRestorerPipeline) -> None:
+    pictures = [picture(70, 50, 1), picture(40, 90, 2), picture(70, 50, 3)]
+    tasks = ["haze", "rain", "blur"]
+    together = latents_of(pipe, pictures, task=tasks, generator=[seeded(i) for i in range(3)])
+    for i, one in enumerate(pictures):
+        alone = latents_of(pipe, one, task=tasks[i], generator=seeded(i))[0]
+        assert difference(together[i], alone) < 1e-4  # sums over a batch round differently
+    shown = pipe(pictures, **QUICK, task=tasks, generator=[seeded(i) for i in range(3)]).images
+    assert [one.size for one in shown] == [(70, 50), (40, 90), (70, 50)]
+    for i, one in enumerate(pictures):
+        assert levels(shown[i], pipe(one, **QUICK, task=tasks[i], generator=seeded(i)).images[0]) <= 1
+
+
+def test_grouping_by_size_does_not_change_the_draws(pipe: RealRestorerPipeline) -> None:
+    a, b, c = picture(70, 50, 1), picture(40, 90, 2), picture(70, 50, 3)
+    mixed = latents_of(pipe, [a, b, c], generator=seeded(5))
+    generator = seeded(5)
+    one_by_one = [latents_of(pipe, one, generator=generator)[0] for one in (a, b, c)]
+    assert all(difference(*pair) < 1e-4 for pair in zip(mixed, one_by_one, strict=True))
+
+
+def test_several_results_of_one_picture_follow_each_other(pipe: RealRestorerPipeline) -> None:
+    pictures, generators = [picture(seed=1), picture(seed=2)], [seeded(1), seeded(2)]
+    four = latents_of(pipe, pictures, num_images_per_prompt=2, generator=generators)
+    assert len(four) == 4 and not torch.equal(four[0], four[1])
+    alone = latents_of(pipe, pictures[1], num_images_per_prompt=2, generator=seeded(2))
+    assert difference(torch.stack(four[2:]), torch.stack(alone)) < 1e-4
+    first_only = latents_of(pipe, pictures[1], generator=seeded(2))[0]
+    assert difference(four[2], first_only) < 1e-4
+
+
+# What the model is told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, instruction("general", "en")),
+        ({"task": "moire"}, "Please remove the moiré patterns from the image"),
+        ({"task": "haze", "language": "zh"}, "请将图像去雾。"),
+        ({"prompt": "make it nice", "task": "haze"}, "make it nice"),
+        ({"prompt": ""}, ""),
+    ],
+)
+def test_task_language_and_prompt_choose_the_instruction(pipe, options: dict, told: str, monkeypatch) -> None:
+    texts: list[str] = []
+    original = prompts.read
+    monkeypatch.setattr(prompts, "read", lambda *given: texts.append(given[2]) or original(*given))
+    latents_of(pipe, picture(), **options)
+    assert texts == [told] if told == "" else texts == [told, ""]  # the empty one is the negative prompt
+
+
+@pytest.mark.parametrize("off", [None, -1])
+def test_without_guidance_a_step_takes_one_pass(
+    pipe: RealRestorerPipeline, off: int | None, monkeypatch
+) -> None:
+    rows: list[int] = []
+    original = pipe.transformer.forward
+    spy = lambda hidden_states, **rest: rows.append(len(hidden_states)) or original(hidden_states, **rest)  # noqa: E731
+    monkeypatch.setattr(pipe.transformer, "forward", spy)
+    latents_of(pipe, picture(), guidance_scale=off)
+    assert rows == [1, 1]
+    latents_of(pipe, picture(), guidance_scale=3.0)
+    assert rows == [1, 1, 2, 2]
+
+
+def test_given_prompt_embeddings_replace_the_text_encoder(pipe: RealRestorerPipeline) -> None:
+    wanted = latents_of(pipe, picture(), task="rain", generator=seeded())[0]
+    working = picture().resize((48, 32), Image.Resampling.LANCZOS)
+    with torch.no_grad():
+        states, mask = pipe.encode_prompt([working, working], [instruction("rain"), ""])
+    bare = RealRestorerPipeline(**{**pipe.components, "text_encoder": None, "processor": None})
+    bare.set_progress_bar_config(disable=True)
+    found = latents_of(
+        bare,
+        picture(),
+        generator=seeded(),
+        prompt_embeds=states[:1],
+        prompt_embeds_mask=mask[:1],
+        negative_prompt_embeds=states[1:],
+        negative_prompt_embeds_mask=mask[1:],
+    )[0]
+    assert difference(found, wanted) < 1e-6
+    with pytest.raises(RestorerError, match="no text encoder: pass prompt_embeds, or load it with one"):
+        bare(picture(), **QUICK)
+
+
+# Tiles
+
+
+def stub_velocity(pipe: RealRestorerPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transformer whose velocity depends on the reference alone, token by token."""
+
+    def forward(hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
+        target, reference = hidden_states.chunk(2, dim=1)
+        return (torch.cat([torch.sin(3 * reference) + 0.1, target], dim=1),)
+
+    monkeypatch.setattr(pipe.transformer, "forward", forward)
+
+
+def test_one_tile_equals_the_published_call_at_that_size(pipe: RealRestorerPipeline) -> None:
+    square = picture(48, 48)
+    untiled = latents_of(pipe, square, generator=seeded())[0]
+    for tile in (48, 64, 0):
+        assert difference(latents_of(pipe, square, generator=seeded(), tile=tile)[0], untiled) < 1e-6
+    options = {**QUICK, "generator": seeded()}
+    assert (
+        levels(
+            pipe(square, **options).images[0],
+            pipe(square, **{**options, "generator": seeded()}, tile=48).images[0],
+        )
+        == 0
+    )
+
+
+@torch.no_grad()
+def test_tiles_equal_the_whole_where_the_velocity_is_local(pipe: RealRestorerPipeline, monkeypatch) -> None:
+    stub_velocity(pipe, monkeypatch)
+    rows, columns = 9, 14
+    noise, reference = torch.randn(2, 1, rows * columns, 64, generator=seeded())
+    embeds = torch.zeros(2, 8, 32), torch.ones(2, 8, dtype=torch.long)
+    restored = []
+    for side in (4, 16):
+        tiles = Tiles.of(rows, columns, side)
+        pipe.set_schedule(4, 16)
+        restored.append(
+            pipe.denoise(noise, reference, embeds, tiles, Guidance(), lambda step, time, latents: latents)
+        )
+    assert len(Tiles.of(rows, columns, 4)) > 4
+    assert difference(*restored) < 1e-5
+
+
+def test_tiles_restore_at_the_pictures_own_size(pipe: RealRestorerPipeline) -> None:
+    odd = picture(77, 61)
+    assert pipe(odd, num_inference_steps=1, tile=32).images[0].size == (77, 61)
+    assert latents_of(pipe, odd, tile=32)[0].shape == (16, 8, 10)  # 80 x 64 after padding
+
+
+def test_the_schedule_follows_the_tile_and_the_prompt_the_whole_picture(pipe, monkeypatch) -> None:
+    seen: list[tuple[int, int]] = []
+    original = prompts.see
+    monkeypatch.setattr(prompts, "see", lambda *given: seen.append(given[2].size) or original(*given))
+    latents_of(pipe, picture(96, 64), tile=32)
+    tiled = pipe.scheduler.sigmas.clone()
+    pipe.set_schedule(2, 4)
+    assert torch.equal(tiled, pipe.scheduler.sigmas)
+    assert seen == [(96, 64)]
+
+
+def test_tiling_leaves_the_autoencoder_as_it_was(pipe: RealRestorerPipeline) -> None:
+    before = pipe.vae.use_tiling, pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size
+    latents_of(pipe, picture(96, 64), tile=32)
+    assert (pipe.vae.use_tiling, pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size) == before
+
+
+# Callbacks
+
+
+def test_a_callback_sees_each_step_and_may_change_the_latents(pipe: RealRestorerPipeline) -> None:
+    steps: list[int] = []
+
+    def wipe(
+        pipeline: RealRestorerPipeline, step: int, time: Tensor, shown: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        steps.append(step)
+        return {"latents": torch.zeros_like(shown["latents"])}
+
+    assert latents_of(pipe, picture(), callback_on_step_end=wipe)[0].abs().max() == 0
+    assert steps == [0, 1]
+
+
+def test_interrupting_leaves_out_the_remaining_steps(pipe: RealRestorerPipeline) -> None:
+    steps: list[int] = []
+
+    def stop(
+        pipeline: RealRestorerPipeline, step: int, time: Tensor, shown: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        steps.append(step)
+        pipeline._interrupt = True
+        return {}
+
+    latents_of(pipe, picture(), num_inference_steps=5, callback_on_step_end=stop)
+    assert steps == [0]
+
+
+# Output
+
+
+@pytest.mark.parametrize("output_type", ["np", "pt"])
+def test_arrays_and_tensors_hold_what_the_image_holds(pipe: RealRestorerPipeline, output_type: str) -> None:
+    shown = np.asarray(pipe(picture(), **QUICK, generator=seeded()).images[0], np.float32) / 255
+    found = pipe(picture(), **QUICK, generator=seeded(), output_type=output_type).images[0]
+    found = found if output_type == "np" else found.permute(1, 2, 0).numpy()
+    assert found.dtype == np.float32 and np.abs(found - shown).max() < 1e-6
+
+
+def test_a_tuple_comes_back_where_it_is_asked_for(pipe: RealRestorerPipeline) -> None:
+    (images,) = pipe(picture(), **QUICK, return_dict=False)
+    assert images[0].size == (70, 50)
+
+
+def test_latents_decode_to_the_picture(pipe: RealRestorerPipeline) -> None:
+    square = picture(48, 48)
+    latent = latents_of(pipe, square, generator=seeded())[0]
+    with torch.no_grad():
+        pixels = pipe.decode(latent[None])[0]
+    shown = pipe(square, **QUICK, generator=seeded(), output_type="pt").images[0]
+    assert difference(pixels, shown) < 0.5 / 255 + 1e-6  # the picture is rounded to 8 bits
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_grey_and_transparent_pictures_come_back_as_such(pipe: RealRestorerPipeline, mode: str) -> None:
+    restored = pipe(picture().convert(mode), **QUICK).images[0]
+    assert restored.mode == mode and restored.size == (70, 50)
+
+
+# Bad input
+
+Refusal = tuple[dict[str, Any], type[Exception], str]
+REFUSALS: list[Refusal] = [
+    ({"image": None}, RestorerError, "give one as the first argument"),
+    ({"image": []}, RestorerError, "the list of pictures is empty"),
+    ({"image": 7}, ImageError, "int"),
+    ({"task": "dust"}, TaskError, "unknown task 'dust'"),
+    ({"task": ["rain", "haze"]}, RestorerError, "2 entries in task for 1 pictures"),
+    ({"language": "de"}, TaskError, "no instructions in language 'de'"),
+    ({"prompt": 5}, RestorerError, "prompt is 5: give text, or a list of texts"),
+    ({"upscale": 2}, RestorerError, "cannot upscale by 2: it supports 1"),
+    ({"output_type": "jpeg"}, RestorerError, "choose one of"),
+    ({"tile": 100}, RestorerError, "multiple of 16"),
+    ({"num_inference_steps": 0}, RestorerError, "num_inference_steps is 0"),
+    ({"size_level": 2.5}, RestorerError, "size_level is 2.5"),
+    ({"num_images_per_prompt": 0}, RestorerError, "num_images_per_prompt is 0"),
+    ({"posterior": "mean"}, RestorerError, "choose one of sample, mode"),
+    ({"latents": torch.zeros(1, 16, 9, 9)}, RestorerError, r"latents of shape \(16, 9, 9\)"),
+    ({"latents": torch.zeros(2, 16, 4, 6)}, RestorerError, "2 latents: give one for each of 1 results"),
+    ({"generator": [torch.Generator(), torch.Generator()]}, RestorerError, "2 generators for 1 pictures"),
+    ({"prompt_embeds": torch.zeros(1, 640, 32)}, RestorerError, "prompt_embeds_mask belong together"),
+    ({"callback_on_step_end_tensor_inputs": ["states"]}, RestorerError, "no states here, only latents"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), REFUSALS, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_clear_error(pipe, options: dict, error: type[Exception], message: str) -> None:
+    options = {"image": picture(), **QUICK, **options}
+    with pytest.raises(error, match=message):
+        pipe(options.pop("image"), **options)
+
+
+def test_mask_and_states_must_fit_each_other(pipe: RealRestorerPipeline) -> None:
+    check: Callable[..., Any] = pipe
+    with pytest.raises(RestorerError, match=r"1 pictures need \(1, tokens, width\) and \(1, tokens\)"):
+        check(
+            picture(), **QUICK, prompt_embeds=torch.zeros(2, 640, 32), prompt_embeds_mask=torch.ones(2, 640)
+        )
