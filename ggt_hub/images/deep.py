@@ -16,6 +16,8 @@ _TILE_WIDTH, _TILE_LENGTH, _PLANAR, _EXTRA_SAMPLES = 322, 323, 284, 338
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706
 _TIFFFILE_CODECS = (1, 8, 32946)  # none and the two numbers of Deflate; the rest would need imagecodecs
 _WHITE_IS_ZERO, _RGB = 0, 2
+_PREMULTIPLIED = 1
+_MOST_CHANNELS = 16  # a header may claim 65535, each of which would cost a picture of memory
 
 
 def pnm_is_deep(data: bytes) -> bool:
@@ -69,22 +71,28 @@ def tiff_tags(data: bytes, name: str, max_pixels: int) -> ImageFileDirectory_v2:
 
 
 def tiff_is_deep(tags: ImageFileDirectory_v2) -> bool:
-    """Whether a grey or RGB page stores more than 8 bits a channel. Other colour spaces stay with Pillow."""
-    return max(_numbers(tags, _BITS) or (1,)) > 8 and _number(tags, _PHOTOMETRIC) <= _RGB
+    """Whether a grey or RGB page stores more than 8 bits a channel, or colours under the name of grey.
+
+    Other colour spaces stay with Pillow, which has their formulas but only 8 bits.
+    """
+    nameless_colours = _number(tags, _SAMPLES, 1) >= 3 and _number(tags, _PHOTOMETRIC) < _RGB
+    return (_number(tags, _BITS, 1) > 8 or nameless_colours) and _number(tags, _PHOTOMETRIC) <= _RGB
 
 
 def decode_tiff(data: bytes, tags: ImageFileDirectory_v2, name: str) -> tuple[np.ndarray, bool]:
     """All bits of a deep grey or RGB page, and whether its orientation has been applied already.
 
     Returns:
-        HW or HWC with 1 to 4 channels; uint16, or floats as the file holds them. Alpha is not premultiplied.
+        HW or HWC with 1 to 4 channels; integers or floats as the file holds them. Alpha is not premultiplied.
 
     Raises:
         ImageError: For a layout that neither tifffile nor OpenCV decodes.
     """
     samples, bits = _number(tags, _SAMPLES, 1), _number(tags, _BITS)
-    if bits not in (16, 32, 64):
-        raise ImageError(f"{name!r}: TIFF of {bits} bits a channel is not supported. Save it with 8 or 16.")
+    if bits not in (8, 16, 32, 64) or samples > _MOST_CHANNELS:
+        raise ImageError(
+            f"{name!r}: TIFF of {samples} channels of {bits} bits is not supported. Save it as RGB with 8 or 16."
+        )
     if _number(tags, _COMPRESSION, 1) in _TIFFFILE_CODECS:
         array, turned = _decode_with_tifffile(data), False
     elif _number(tags, _PLANAR, 1) == 1 and samples in (1, 3, 4):
@@ -94,13 +102,11 @@ def decode_tiff(data: bytes, tags: ImageFileDirectory_v2, name: str) -> tuple[np
             f"{name!r}: this layout of TIFF ({samples} channels, compression {tags[_COMPRESSION]}) is not "
             "supported at more than 8 bits. Save it uncompressed or with Deflate (ZIP)."
         )
-    colours = 3 if _number(tags, _PHOTOMETRIC) == _RGB else 1
-    array = array[..., : colours + 1] if array.ndim == 3 else array
-    if _number(tags, _PHOTOMETRIC) == _WHITE_IS_ZERO and array.dtype == np.uint16:
+    if _number(tags, _PHOTOMETRIC) == _WHITE_IS_ZERO and samples == 1 and array.dtype == np.uint16:
         array = 65535 - array
-    if 1 in _numbers(tags, _EXTRA_SAMPLES) and array.ndim == 3 and array.shape[2] == colours + 1:
+    if samples in (2, 4) and _PREMULTIPLIED in _numbers(tags, _EXTRA_SAMPLES) and array.dtype == np.uint16:
         array = _unpremultiplied(array)
-    return array, turned
+    return (array[..., :4] if samples > 4 else array), turned  # of several extra channels the first is alpha
 
 
 def _decode_with_tifffile(data: bytes) -> np.ndarray:
@@ -113,8 +119,6 @@ def _decode_with_tifffile(data: bytes) -> np.ndarray:
 
 
 def _unpremultiplied(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint16:
-        return array
     alpha = array[..., -1:].astype(np.float64)
     colours = np.divide(
         array[..., :-1] * 65535.0, alpha, out=np.zeros(array[..., :-1].shape), where=alpha > 0

@@ -279,6 +279,24 @@ GOOD = {
         ALPHA16,
         None,
     ),
+    "tiff rgb that says grey": (
+        tiff(RGB, photometric="minisblack", planarconfig="contig"),
+        RGB,
+        None,
+        None,
+    ),
+    "tiff rgb 16 that says grey": (
+        tiff(RGB16, photometric="minisblack", planarconfig="contig"),
+        RGB16,
+        None,
+        None,
+    ),
+    "tiff with two extra channels": (
+        tiff(np.dstack([RGB16, ALPHA16, ALPHA16]), photometric="rgb", extrasamples=["unassalpha", 0]),
+        RGB16,
+        ALPHA16,
+        None,
+    ),
     "tiff big": (tiff(RGB16, photometric="rgb", bigtiff=True), RGB16, None, None),
     "tiff float": (tiff(FLOATS[..., 0]), RGB16[..., :1], None, None),
     "tiff rgb float": (tiff(FLOATS, photometric="rgb"), RGB16, None, None),
@@ -385,6 +403,11 @@ BAD = {
             odd.tiff_tag_changed(tiff(GREY16[..., 0], tile=(16, 16)), 322, 2**20), 323, 2**20
         ),
         TOO_LARGE,
+    ),
+    "tiff of 12 bits": (odd.tiff_tag_changed(tiff(GREY16[..., 0]), 258, 12), "of 12 bits"),
+    "tiff of too many channels": (
+        odd.tiff_tag_changed(tiff(RGB16, photometric="rgb"), 277, 9999),
+        "9999 channels",
     ),
     "tiff of signed numbers": (tiff(GREY16[..., 0].astype(np.int16)), "int16"),
     "tiff of 32-bit numbers": (tiff(GREY16[..., 0].astype(np.uint32) * 65536), "uint32"),
