@@ -111,8 +111,23 @@ def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:
         array = _with_colour_key(np.asarray(converted), converted)
     except DECODER_ERRORS as error:
         raise damage(name, error) from error
-    picture = from_array(array, name, max_pixels)
-    return finished(picture, icc, exif_of(image, name), name)
+    if _is_animated(image):
+        warn_of_others(name, image.tell())
+    return finished(from_array(array, name, max_pixels), icc, exif_of(image, name), name)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a photograph, and a gain map or preview of the same
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DECODER_ERRORS:  # a damaged second picture is no reason to lose the first
+        return True
+
+
+def warn_of_others(name: str, index: int) -> None:
+    """Say that a file holds more pictures than the one that is used."""
+    warnings.warn(f"{name!r}: only picture {index + 1} of several is used.", ImageWarning, stacklevel=3)
 
 
 def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:

@@ -21,7 +21,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ggt_hub.images import deep
-from ggt_hub.images.convert import check_size, exif_of, finished, from_array, from_pil, with_colour_key
+from ggt_hub.images.convert import (
+    check_size,
+    exif_of,
+    finished,
+    from_array,
+    from_pil,
+    warn_of_others,
+    with_colour_key,
+)
 from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.picture import ImageWarning, Picture
 
@@ -30,22 +38,7 @@ _ORIENTATION_TAG = 274
 
 
 def _read_with_pillow(plugin: type[ImageFile], data: bytes, name: str, max_pixels: int) -> Picture:
-    image = plugin(io.BytesIO(data))
-    picture = from_pil(image, name, max_pixels)
-    if _is_animated(image):
-        _warn_of_others(name)
-    return picture
-
-
-def _is_animated(image: ImageFile) -> bool:
-    try:
-        return bool(getattr(image, "is_animated", False))
-    except DECODER_ERRORS:  # a damaged second frame is no reason to lose the first
-        return True
-
-
-def _warn_of_others(name: str) -> None:
-    warnings.warn(f"{name!r}: only the first of its pictures is used.", ImageWarning, stacklevel=2)
+    return from_pil(plugin(io.BytesIO(data)), name, max_pixels)
 
 
 read_avif = functools.partial(_read_with_pillow, AvifImageFile)
@@ -112,10 +105,7 @@ def _read_whole_png(data: bytes, name: str, max_pixels: int) -> Picture:
     if depth < 16:
         if depth in (2, 4) and "transparency" in image.info and image.mode == "L":
             image.info["transparency"] *= 255 // (2**depth - 1)  # Pillow scales the pixels, not this
-        picture = from_pil(image, name, max_pixels)
-        if _is_animated(image):
-            _warn_of_others(name)
-        return picture
+        return from_pil(image, name, max_pixels)
     image.load()  # Pillow is the stricter judge of damage, OpenCV gives all the bits
     array, colour_key = deep.decode_with_opencv(data, name), image.info.get("transparency")
     if colour_type == 4:  # grey with alpha: OpenCV repeats the grey
@@ -170,7 +160,7 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> Picture:
     exif = _exif_of_tiff(data)
     exif[_ORIENTATION_TAG] = 1 if is_upright else tags.get(_ORIENTATION_TAG, 1)
     if tags.next:
-        _warn_of_others(name)
+        warn_of_others(name, 0)
     return finished(from_array(array, name, max_pixels), tags.get(_ICC_TAG), exif, name)
 
 

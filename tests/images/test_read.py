@@ -53,7 +53,7 @@ JPEG_PIXELS = by_pillow(JPEG)
 LARGE16 = np.tile(RGB16, (6, 6, 1))
 FLOATS = (RGB16 / 65535).astype(np.float32)
 ANIMATION = {"save_all": True, "append_images": [Image.fromarray(RGB[::-1])]}
-ONE_OF_SEVERAL = "only the first of its pictures"
+ONE_OF_SEVERAL = "only picture 1 of several"
 
 # name: (file, pixels that must come out, alpha that must come out, warning that must be given)
 GOOD = {
@@ -763,6 +763,23 @@ def test_pil_images_that_mean_nothing_are_refused():
         read_image(Image.open(io.BytesIO(JPEG[: len(JPEG) // 2])))
     with pytest.raises(ImageError, match="from NoneType"):
         read_image(None)
+
+
+def test_pil_image_of_several_pictures_is_used_as_it_stands():
+    frames = [Image.fromarray(GREY[..., 0]), Image.fromarray(GREY[::-1, :, 0])]
+    image = Image.open(io.BytesIO(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])))
+    with pytest.warns(ImageWarning, match="only picture 1 of several"):
+        np.testing.assert_array_equal(read_image(image).pixels, GREY)
+    image.seek(1)
+    with pytest.warns(ImageWarning, match="only picture 2 of several"):
+        picture = read_image(image)
+    np.testing.assert_array_equal(picture.pixels[..., :1], GREY[::-1])
+
+
+def test_pil_image_from_a_phone_is_one_picture():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_image(Image.open(io.BytesIO(odd.mpo())))
 
 
 def test_profile_of_a_pil_image_is_kept():
