@@ -166,7 +166,7 @@ def _in_plain_mode(image: Image.Image, name: str) -> tuple[Image.Image, bytes | 
     if mode == "LAB":
         return _through_profile(image, ImageCms.createProfile("LAB")), None
     if mode in ("RGBX", "YCbCr", "HSV"):
-        return image.convert("RGB"), icc if mode == "RGBX" else None
+        return image.convert("RGB"), None if mode == "HSV" else icc
     if mode in ("RGBa", "La"):
         return image.convert(mode.upper()), icc
     raise ImageError(f"{name!r}: pictures of mode {mode} are not supported. Convert it to RGB first.")

@@ -12,19 +12,8 @@ from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.picture import ImageWarning
 
 # Tags that describe how one TIFF file stores its pixels; in another file they would be wrong.
-_STORAGE_TAGS = {
-    *(
-        *range(254, 267),
-        273,
-        *range(277, 282),
-        284,
-        *range(288, 294),
-        301,
-        *range(317, 348),
-        *range(512, 533),
-    ),
-    *(700, 33723, 34377, 34675, 37724),  # XMP, IPTC, Photoshop, ICC, Photoshop's layers: not EXIF
-}
+_STORAGE_TAGS = {*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), 301, *range(317, 348)}
+_STORAGE_TAGS |= {*range(512, 533), 700, 33723, 34377, 34675, 37724}  # from 700 on: XMP, IPTC, Photoshop, ICC
 _SIZE_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight)
 SUB_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 

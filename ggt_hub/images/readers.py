@@ -81,6 +81,8 @@ def _has_its_end(data: bytes) -> bool:
 
 def read_png(data: bytes, name: str, max_pixels: int) -> Picture:
     """A PNG; if a chunk beside the pixels is damaged or a bomb, once more without text, profile and EXIF."""
+    width, height = struct.unpack_from(">II", data, 16)  # in IHDR (PNG 3rd edition, 11.2.1)
+    check_size(width, height, max_pixels, name)
     try:
         return _read_whole_png(data, name, max_pixels)
     except DECODER_ERRORS as error:
@@ -100,8 +102,7 @@ def read_png(data: bytes, name: str, max_pixels: int) -> Picture:
 
 def _read_whole_png(data: bytes, name: str, max_pixels: int) -> Picture:
     image = PngImageFile(io.BytesIO(data))
-    check_size(*image.size, max_pixels, name)
-    depth, colour_type = data[24:26]  # in IHDR (PNG 3rd edition, 11.2.1)
+    depth, colour_type = data[24:26]
     if depth < 16:
         if depth in (2, 4) and "transparency" in image.info and image.mode == "L":
             image.info["transparency"] *= 255 // (2**depth - 1)  # Pillow scales the pixels, not this

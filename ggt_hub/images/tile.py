@@ -26,11 +26,11 @@ def run_tiled(
 ) -> FloatArray:
     """Apply `function` to overlapping tiles of a picture and blend what it gives.
 
-    Each tile sees at least `overlap` pixels beyond both sides of the middle of what it shares with its
-    neighbour, so neighbours share `2 * overlap` or more. Of that, the outer half of each tile's side has weight
-    zero (a network sees padding there instead of picture), and over the inner `overlap` pixels one tile fades
-    linearly into the other. A network whose receptive field is at most `overlap` wide (radius `overlap / 2`)
-    therefore gives what it would give on the whole picture. Weights sum to 1 at every pixel by construction.
+    Two neighbouring tiles each reach `overlap` pixels (or more) beyond the line between them. Around that line
+    one fades linearly into the other over `overlap` pixels; the outermost `overlap / 2` pixels of a tile have
+    weight zero, since a network sees padding there instead of picture. So a network whose receptive field is at
+    most `overlap` pixels wide gives what it would give on the whole picture. The weights sum to 1 at every pixel
+    by construction.
 
     Args:
         function: From a float32 tensor 1CHW in 0..1 on the CPU to one of `scale` times its height and width.

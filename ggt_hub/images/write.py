@@ -11,6 +11,7 @@ import numpy as np
 from ggt_hub.errors import ImageError
 from ggt_hub.images.convert import from_array, from_tensor, is_tensor
 from ggt_hub.images.encode import ENCODERS
+from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.read import read_image
 
@@ -47,7 +48,7 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
     picture = _as_picture(image)
     try:
         data = encode(picture, quality)
-    except (OSError, ValueError) as error:
+    except DECODER_ERRORS as error:
         size = "x".join(map(str, picture.size))
         raise ImageError(
             f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
