@@ -20,6 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from ggt_hub.errors import ImageError
 from ggt_hub.images import deep
 from ggt_hub.images.convert import (
     check_size,
@@ -81,7 +82,9 @@ def _has_its_end(data: bytes) -> bool:
 
 def read_png(data: bytes, name: str, max_pixels: int) -> Picture:
     """A PNG; if a chunk beside the pixels is damaged or a bomb, once more without text, profile and EXIF."""
-    width, height = struct.unpack_from(">II", data, 16)  # in IHDR (PNG 3rd edition, 11.2.1)
+    kind, width, height = struct.unpack_from(">4sII", data, 12)  # PNG 3rd edition, 11.2.1
+    if kind != b"IHDR":
+        raise ImageError(f"cannot read {name!r}: it does not begin with IHDR as PNG must. Get a fresh copy.")
     check_size(width, height, max_pixels, name)
     try:
         return _read_whole_png(data, name, max_pixels)
@@ -102,6 +105,7 @@ def read_png(data: bytes, name: str, max_pixels: int) -> Picture:
 
 def _read_whole_png(data: bytes, name: str, max_pixels: int) -> Picture:
     image = PngImageFile(io.BytesIO(data))
+    check_size(*image.size, max_pixels, name)  # again: a second IHDR may hide behind the first
     depth, colour_type = data[24:26]
     if depth < 16:
         if depth in (2, 4) and "transparency" in image.info and image.mode == "L":

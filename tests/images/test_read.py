@@ -364,7 +364,22 @@ BAD = {
     "png cut": (png_of(RGB)[:-100], DAMAGED),
     "png 16 cut": (png_of(RGB16)[:-100], DAMAGED),
     "png with a flipped byte": (png_of(RGB)[:60] + b"?" + png_of(RGB)[61:], DAMAGED),
-    "png of no width": (odd.png(0, 9, 8, 0, b""), DAMAGED),
+    "png of no width": (odd.png(0, 9, 8, 0, b""), "0x9, there is nothing in it"),
+    "png bomb behind a small header": (
+        odd.png(
+            9,
+            9,
+            16,
+            2,
+            bytes(99),
+            before=odd.chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 16, 2, 0, 0, 0)),
+        ),
+        TOO_LARGE,
+    ),
+    "png of an iPhone": (
+        b"\x89PNG\r\n\x1a\n" + odd.chunk(b"CgBI", b"\x50\0\x20\x06") + png_of(RGB)[8:],
+        "IHDR",
+    ),
     "png bomb": (odd.png(20_000, 20_000, 8, 0, bytes(49_000)), TOO_LARGE),
     "png 16 bomb": (odd.png(20_000, 20_000, 16, 2, bytes(49_000)), TOO_LARGE),
     "png just over the limit": (odd.png(10_001, 10_000, 8, 0, bytes(49_000)), "100.0 megapixels"),
