@@ -70,8 +70,10 @@ def sub_directory(exif: Image.Exif, directory: int) -> dict[int, Any]:
 
     Without the size of the picture, which would be wrong after turning or upscaling.
     """
-    entries = {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in _SIZE_TAGS}
-    if IFD.Interop in entries:
+    stored = exif.get(directory)  # an offset where it was read, a dict where somebody put one in
+    directory_below = stored if isinstance(stored, dict) else exif.get_ifd(directory)
+    entries = {tag: value for tag, value in directory_below.items() if tag not in _SIZE_TAGS}
+    if isinstance(entries.get(IFD.Interop), int):
         entries[IFD.Interop] = exif.get_ifd(IFD.Interop)
     return entries
 

@@ -437,7 +437,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore:Corrupt EXIF data")
 def test_bad_file_gives_one_error_with_its_name_and_the_reason(case, tmp_path):
     data, reason = BAD[case]
     path = tmp_path / "bäd file\n.jpg"
@@ -789,6 +789,15 @@ def test_pil_image_of_several_pictures_is_used_as_it_stands():
     with pytest.warns(ImageWarning, match="only picture 2 of several"):
         picture = read_image(image)
     np.testing.assert_array_equal(picture.pixels[..., :1], GREY[::-1])
+
+
+def test_exif_made_in_memory_is_kept():
+    image = Image.fromarray(RGB)
+    image.getexif()[0x8769] = {0x9003: "2001:02:03 04:05:06", 0xA005: {1: "R98"}}
+    kept = Image.Exif()
+    kept.load(read_image(image).exif)
+    assert kept.get_ifd(IFD.Exif)[0x9003] == "2001:02:03 04:05:06"
+    assert kept.get_ifd(IFD.Interop) == {1: "R98"}
 
 
 def test_pil_image_from_a_phone_is_one_picture():
