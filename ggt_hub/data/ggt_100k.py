@@ -14,13 +14,14 @@ from ggt_hub import hub
 from ggt_hub.data.contents import WEIGHTS_FOLDER
 from ggt_hub.data.index import read_summary
 from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
+from ggt_hub.data.notes import NOTES
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.data.trees import Tree
 from ggt_hub.errors import DatasetError, HubError
 
 REPOSITORY = "VCLab-PolyU/GGT-100K"
 INDEX_REPOSITORY = "ggt-hub/ggt-100k"
-LICENCE = "cc-by-nc-nd-4.0"
+_NOTE = NOTES["ggt-100k"]
 CATEGORIES = ("general", "rain", "haze", "snow", "low_light", "old_photo")
 _FOLDER, _EXISTING = "GGT-100K", "Existing-dataset"
 
@@ -46,8 +47,9 @@ class GGT100K(IndexedPairs):
             description="Real low-quality photographs with generated ground truth: pointers into the archives of "
             "the authors.",
             features=POINTER_FEATURES,
-            homepage=f"https://huggingface.co/datasets/{REPOSITORY}",
-            license=LICENCE,
+            homepage=_NOTE.url,
+            citation=_NOTE.citation,
+            license=_NOTE.licence,
         )
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
@@ -82,8 +84,8 @@ class GGT100K(IndexedPairs):
 @cache
 def _show_licence() -> None:
     logger.warning(
-        "GGT-100K is licensed %s: no commercial use, and no converted or filtered copies may be shared. "
-        "See https://huggingface.co/datasets/%s",
-        LICENCE,
-        REPOSITORY,
+        "%s is licensed %s: no commercial use, and no converted or filtered copies may be shared. See %s",
+        _NOTE.title,
+        _NOTE.licence,
+        _NOTE.url,
     )

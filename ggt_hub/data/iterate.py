@@ -243,6 +243,15 @@ def _wanted(row: Row, side: str, path: str) -> Wanted:
     return Wanted(archive, path.removeprefix("zip://").removesuffix(f"::{archive}"), place)
 
 
+def fetch_rows(
+    tables: Iterable[pa.Table], threads: int = THREADS, token: str | bool | None = None
+) -> Iterator[Undecoded]:
+    """The rows of some tables with the bytes of their pictures, read ahead; see `iter_pairs`."""
+    with Fetcher(threads, token) as fetcher:
+        for items in _in_background((_fetch(table, fetcher) for table in tables), _AHEAD):
+            yield from items
+
+
 def _in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
     """The same items, made by another thread up to `ahead` of them early."""
     iterator = iter(items)

@@ -19,6 +19,7 @@ from ggt_hub import hub
 from ggt_hub.data.archives import IMAGE_SUFFIXES
 from ggt_hub.data.batches import batched
 from ggt_hub.data.columns import Columns, recognise
+from ggt_hub.data.notes import NOTES
 from ggt_hub.data.pairing import split_of, task_of
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.data.trees import File, local_tree
@@ -51,8 +52,8 @@ class RealIRBench(datasets.ArrowBasedBuilder):
         return datasets.DatasetInfo(
             description="Real degraded photographs of nine tasks, without ground truth.",
             features=PAIR_FEATURES,
-            homepage=f"https://huggingface.co/datasets/{REPOSITORY}",
-            license="other",
+            homepage=NOTES["realir-bench"].url,
+            license=NOTES["realir-bench"].licence,
         )
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
@@ -69,6 +70,10 @@ class RealIRBench(datasets.ArrowBasedBuilder):
         chosen = [f for f in tables if f.suffix == kind] or [f for f in files if f.suffix in IMAGE_SUFFIXES]
         if not chosen:
             raise DatasetError(f"{folder} holds neither Parquet nor Arrow files nor pictures")
+        if kind:
+            recognise(
+                next(_tables(chosen[0].uri)), chosen[0].path
+            )  # what is wrong is better said now than later
         splits = groupby(sorted(chosen, key=_split), _split)
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"files": [(f.path, f.uri) for f in part]})

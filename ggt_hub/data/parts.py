@@ -1,0 +1,116 @@
+"""Cutting a data set into parts, each the input of one shard of work."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ggt_hub.data.pairing import SPLITS
+from ggt_hub.data.pairs import PICTURES
+from ggt_hub.data.ranges import open_source
+from ggt_hub.errors import DatasetError
+
+WINDOW = 32
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class DatasetPart:
+    """Rows `start` up to `start + rows` of a data set in memory or in the cache of `datasets`.
+
+    `id` tells parts apart, and changes where their content may have changed.
+    """
+
+    id: str
+    dataset: datasets.Dataset
+    start: int
+    rows: int
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows, undecoded, a few at a time."""
+        rows = self.dataset.with_format("arrow")
+        for start in range(self.start, self.start + self.rows, WINDOW):
+            yield rows[range(start, min(start + WINDOW, self.start + self.rows))]
+
+
+@dataclass(frozen=True)
+class ParquetPart:
+    """A whole Parquet file, read without a copy in the cache of `datasets`."""
+
+    id: str
+    path: str
+    rows: int
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows, undecoded, a few at a time."""
+        for batch in pq.ParquetFile(self.path).iter_batches(WINDOW):
+            yield pa.Table.from_batches([batch])
+
+
+Part = DatasetPart | ParquetPart
+
+
+def parquet_parts(folder: Path) -> dict[str, list[Part]]:
+    """The Parquet files below a folder, by the split that their names begin with."""
+    splits: dict[str, list[Part]] = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        split = SPLITS.get(path.stem.split("-")[0], "train")
+        status = path.stat()
+        part_id = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}"
+        splits.setdefault(split, []).append(ParquetPart(part_id, str(path), pq.read_metadata(path).num_rows))
+    return splits
+
+
+def dataset_parts(dataset: datasets.Dataset, max_bytes: int) -> list[Part]:
+    """Cut a data set into parts whose pictures together have about `max_bytes`, at least one row each."""
+    ends = np.cumsum(picture_sizes(dataset))
+    parts: list[Part] = []
+    start = 0
+    while start < len(dataset):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + max_bytes, side="right")))
+        parts.append(DatasetPart(f"{dataset._fingerprint} {start} {stop}", dataset, start, stop - start))
+        start = stop
+    return parts
+
+
+def picture_sizes(dataset: datasets.Dataset) -> np.ndarray:
+    """The size of the picture files of each row together, in bytes (int64), without reading them.
+
+    Raises:
+        DatasetError: if a row points to a file that is not there.
+    """
+    rows = dataset.with_format("arrow")
+    tables = (rows[range(n, min(n + _ROWS_AT_ONCE, len(rows)))] for n in range(0, len(rows), _ROWS_AT_ONCE))
+    return np.concatenate([np.zeros(0, np.int64), *(_sizes(table) for table in tables)])
+
+
+def _sizes(table: pa.Table) -> np.ndarray:
+    total = np.zeros(len(table), np.int64)
+    for side in PICTURES:
+        if side not in table.column_names:
+            continue
+        pictures = table[side].combine_chunks()
+        sizes: Any = pc.binary_length(pictures.field("bytes")).cast(pa.int64())
+        if f"{side}_size" in table.column_names:
+            sizes = pc.coalesce(sizes, table[f"{side}_size"].combine_chunks())
+        paths = pictures.field("path").to_pylist()
+        total += [
+            size if size is not None else _file_size(path)
+            for size, path in zip(sizes.to_pylist(), paths, strict=True)
+        ]
+    return total
+
+
+def _file_size(path: str | None) -> int:
+    if path is None:
+        return 0
+    if "::" in path:
+        raise DatasetError(f"{path}: the row does not say where in the archive its bytes are")
+    return open_source(path).size if path.startswith("hf://") else Path(path).stat().st_size

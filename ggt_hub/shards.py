@@ -1,0 +1,140 @@
+"""The shard: the unit of all work on data, done entirely or not at all.
+
+A shard is one file made by a pure function of its arguments, and a small report. Both are written under temporary
+names and renamed; a shard is done when its file is there with the hash that its report states, and the report is
+of the same settings. So work can be killed at any moment and started again by anything: what is done stays, what
+is not done is made again with the same bytes. This module runs shards on one machine; a launcher of many machines
+calls `run_shard` with the same arguments.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+REPORTS = ".ggt-hub"
+_UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to be made.
+
+    Attributes:
+        name: its path inside the output folder.
+        arguments: what it is made of; to be pickled.
+        version: names the content of the arguments; a change of it makes this shard anew.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    version: str = ""
+
+
+Work = Callable[..., dict[str, Any]]
+"""Makes a shard: takes the shard's arguments, then the path to write to; returns its report (plain JSON)."""
+
+
+def run_shards(
+    work: Work, shards: Sequence[Shard], folder: Path, *, settings: Any, workers: int = 1, title: str = ""
+) -> list[dict[str, Any]]:
+    """Make those shards that are not done yet, with a progress bar.
+
+    Args:
+        work: see `Work`; a function of a module, so that other processes can import it.
+        shards: what to make.
+        folder: where to; made if need be.
+        settings: whatever else the content of the files depends on; a change of it makes all shards anew.
+        workers: processes. With one, the work is done in this process.
+        title: what the progress bar says.
+
+    Returns:
+        The reports, in the order of `shards`; each has `name`, `sha256` and `size` besides what `work` returned.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    key = json.dumps(settings, sort_keys=True, default=str)
+    done = {shard.name: report for shard in shards if (report := _finished(folder, shard, key)) is not None}
+    left = [shard for shard in shards if shard.name not in done]
+    with tqdm(total=len(shards), initial=len(done), desc=title, unit="shard", disable=None) as progress:
+        for report in _reports(work, left, folder, key, workers):
+            done[report["name"]] = report
+            progress.update()
+    return [done[shard.name] for shard in shards]
+
+
+def _reports(
+    work: Work, shards: list[Shard], folder: Path, key: str, workers: int
+) -> Iterator[dict[str, Any]]:
+    if workers == 1 or len(shards) < 2:
+        for shard in shards:
+            yield run_shard(work, shard, folder, key)
+        return
+    # Not forked: this process has threads of its own.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            waiting = [pool.submit(run_shard, work, shard, folder, key) for shard in shards]
+            for future in waiting:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any]:
+    """Make one shard and commit it; see `run_shards`."""
+    path, report_path = folder / shard.name, _report_path(folder, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report_path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
+    report = work(*shard.arguments, unfinished)
+    report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
+    unfinished.replace(path)
+    commit_text(
+        report_path, json.dumps(report | {"key": _full_key(shard, key)}, indent=1, ensure_ascii=False)
+    )
+    return report
+
+
+def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
+    """The report of a shard that is done; None if it is missing, damaged, or of other settings."""
+    try:
+        report = json.loads(_report_path(folder, shard).read_text())
+    except (OSError, ValueError):
+        return None
+    path = folder / shard.name
+    is_same = (
+        report.pop("key", None) == _full_key(shard, key)
+        and path.is_file()
+        and path.stat().st_size == report["size"]
+    )
+    return report if is_same and file_sha256(path) == report["sha256"] else None
+
+
+def _full_key(shard: Shard, key: str) -> str:
+    return hashlib.sha256(f"{key}\0{shard.version}".encode()).hexdigest()
+
+
+def _report_path(folder: Path, shard: Shard) -> Path:
+    return folder / REPORTS / f"{shard.name}.json"
+
+
+def commit_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
