@@ -51,7 +51,7 @@ def portable_exif(exif: Image.Exif, name: str) -> bytes | None:
         clean = Image.Exif()
         clean.endian = exif.endian
         for tag, value in exif.items():
-            if tag not in _STORAGE_TAGS:
+            if tag not in _STORAGE_TAGS and tag not in SUB_DIRECTORIES:
                 clean[tag] = value
         for directory in SUB_DIRECTORIES:
             if entries := sub_directory(exif, directory):

@@ -791,6 +791,19 @@ def test_pil_image_of_several_pictures_is_used_as_it_stands():
     np.testing.assert_array_equal(picture.pixels[..., :1], GREY[::-1])
 
 
+def test_exif_of_sizes_alone_is_no_damage():
+    """As many programs write it: resolution, and an Exif directory that holds nothing but the size."""
+    block = Image.Exif()
+    block[0x011A] = 72.0
+    block[0x8769] = {0xA002: 64, 0xA003: 48}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = read_image(odd.jpeg(exif=block.tobytes())).exif
+    again = Image.Exif()
+    again.load(kept)
+    assert dict(again) == {0x0112: 1, 0x011A: 72.0}
+
+
 def test_exif_made_in_memory_is_kept():
     image = Image.fromarray(RGB)
     image.getexif()[0x8769] = {0x9003: "2001:02:03 04:05:06", 0xA005: {1: "R98"}}
