@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from ggt_hub.cli import degrade, info, quickstart, restore, train
+from ggt_hub.cli import convert, degrade, info, quickstart, restore, train
 from ggt_hub.errors import GGTHubError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("restore")(restore.restore)
 app.command("degrade")(degrade.degrade)
 app.command("quickstart")(quickstart.quickstart)
+app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("info")(info.info)
 

@@ -27,6 +27,9 @@ def restore(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, mps ...; the best there is if not given.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Fit into this much device memory, such as 16GB (RealRestorer).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; each input's own if not given.")
@@ -47,8 +50,8 @@ def restore(
     from ggt_hub.images import Picture
 
     pipe = load_quietly(model, revision)
-    pipe.to(device or _best_device())
     arguments = _arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
+    _place(pipe, device or _best_device(), memory, arguments)
     settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments}
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
@@ -58,6 +61,20 @@ def restore(
         return picture.with_rgb(result.images[0]), details
 
     run_batch(paths, output, work, settings, format, json)
+
+
+def _place(pipe: Any, device: str, memory: str | None, arguments: dict[str, Any]) -> None:
+    """Bring the restorer to the device, as planned for `memory` if that is given."""
+    if memory is None:
+        pipe.to(device)
+        return
+    from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, parse_memory
+
+    if not isinstance(pipe, RealRestorerPipeline):
+        raise RestorerError(f"{type(pipe).__name__} has no memory plan: leave out --memory")
+    plan = pipe.plan_memory(parse_memory(memory), **arguments)
+    typer.echo(f"memory: {plan}", err=True)
+    plan.apply(pipe, device)
 
 
 def _best_device() -> str:

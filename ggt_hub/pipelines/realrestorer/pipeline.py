@@ -27,6 +27,7 @@ from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, pack, resize, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
+from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, plan_memory
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, tiled_autoencoder
 from ggt_hub.tasks import TASKS, Language
 
@@ -57,7 +58,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         tile=None,
         overlap=128,
         takes_prompt=True,
-        memory="computed, bfloat16, 1024x1024: 46 GB, 29 GB with model offload, 7 GB with group offload",
+        memory="computed for bfloat16: 45 GB, 28 GB with model offload, 5 GB with group offload; see plan_memory",
     )
     model_cpu_offload_seq = "text_encoder->connector->transformer->vae"
     _optional_components = ["text_encoder", "processor"]  # noqa: RUF012 (names and types are diffusers')
@@ -113,10 +114,41 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         dtype = kwargs.pop("torch_dtype", dtype)
         if is_published(folder):
             known = {name for names in cls._get_signature_keys(cls) for name in names}
-            return cls(**loading.published(folder, dtype, vae_dtype, kwargs, known))
+            pipe = cls(**loading.published(folder, dtype, vae_dtype, kwargs, known))
+            pipe.register_to_config(_name_or_path=str(folder))
+            return pipe
         with loading.explained(folder):
             dtypes = loading.own_dtypes(folder, dtype, vae_dtype, kwargs)
             return super().from_folder(folder, dtype=dtypes, **kwargs)
+
+    def plan_memory(
+        self,
+        budget: int,
+        *,
+        float8: bool = False,
+        tile: int | None = None,
+        size_level: int = 1024,
+        num_inference_steps: int = 28,
+        guidance_scale: float | None = 3.0,
+        num_images_per_prompt: int = 1,
+        **_: Any,
+    ) -> Plan:
+        """How to run a call with these arguments, on one picture, within `budget` bytes of device memory.
+
+        Other arguments of a call make no difference. `Plan.apply` then brings the pipeline to the device.
+
+        Raises:
+            RestorerError: if it cannot fit; the message names the smallest budget that would.
+        """
+        config = MemoryConfig.of(
+            self,
+            pixels=(tile or size_level) ** 2,
+            results=num_images_per_prompt,
+            guided=Guidance(guidance_scale).on,
+            steps=num_inference_steps,
+            float8=float8,
+        )
+        return plan_memory(config, budget)
 
     @property
     def guidance_scale(self) -> float | None:
