@@ -19,7 +19,7 @@ _STOCK_NAMES = (
 
 
 class PairFolder(IndexedPairs):
-    """Pairs in a folder (`data_dir`), or in any dataset repository (`repo_id`) that holds plain files or zips."""
+    """Pairs in a folder (`data_dir`), or in any dataset `repository` that holds plain files or zips."""
 
     BUILDER_CONFIGS = (IndexedConfig(name="default", version="1.0.0"),)
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def _config(name: str, task: str | None = None, folder: str = _FOLDER) -> IndexedConfig:
-    return IndexedConfig(name=name, version="1.0.0", task=task, folder=folder, repo_id=REPOSITORY)
+    return IndexedConfig(name=name, version="1.0.0", task=task, folder=folder, repository=REPOSITORY)
 
 
 class GGT100K(IndexedPairs):
@@ -70,7 +70,7 @@ class GGT100K(IndexedPairs):
     def _published(self) -> Path | None:
         """The published index, if there is one of the commit that is asked for."""
         config = self.config
-        if config.data_dir or config.repo_id != REPOSITORY or config.folder != _FOLDER or config.by_order:
+        if config.data_dir or config.repository != REPOSITORY or config.folder != _FOLDER or config.by_order:
             return None
         try:
             folder = hub.snapshot(INDEX_REPOSITORY, repo_type="dataset", token=self.token)

@@ -38,7 +38,7 @@ class IndexedConfig(datasets.BuilderConfig):
     Attributes:
         task: one task, or None for all.
         folder: the part of the repository that holds the data, "" for all of it.
-        repo_id: the repository; without effect where there is a `data_dir`.
+        repository: its id; without effect where there is a `data_dir`.
         revision: its commit or, of a folder, a digest of what is in it; found out if not given.
         max_pairs: at most so many rows in a split, spread evenly over the tasks.
         validation: the share of the training pairs to set apart as split `validation`, chosen by their ids.
@@ -47,7 +47,7 @@ class IndexedConfig(datasets.BuilderConfig):
 
     task: str | None = None
     folder: str = ""
-    repo_id: str | None = None
+    repository: str | None = None
     revision: str | None = None
     max_pairs: int | None = None
     validation: float = 0.0
@@ -60,7 +60,7 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
     BUILDER_CONFIG_CLASS = IndexedConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **with_version(self.BUILDER_CONFIGS[0].repo_id, kwargs))
+        super().__init__(*args, **with_version(self.BUILDER_CONFIGS[0].repository, kwargs))
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=POINTER_FEATURES)
@@ -128,7 +128,9 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
         config = self.config
         at_hub = config.data_dir is None
         tree = (
-            hub_tree(config.repo_id, config.revision, self.token) if at_hub else local_tree(config.data_dir)
+            hub_tree(config.repository, config.revision, self.token)
+            if at_hub
+            else local_tree(config.data_dir)
         )
         part = self.choose_part(tree)
         if not part.files:

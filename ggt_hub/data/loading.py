@@ -113,7 +113,11 @@ def load_dataset_builder(path: str, *args: Any, **kwargs: Any) -> Any:
     builder, arguments = found
     for name in ("path", "data_dir", "data_files", "download_config", "download_mode", "trust_remote_code"):
         call.pop(name, None)
-    return builder(config_name=call.pop("name", None), **arguments, **call)
+    name = call.pop("name", None)
+    known = [config.name for config in builder.BUILDER_CONFIGS]
+    if name not in (None, *known):
+        raise DatasetError(f"{path!r} has no config {name!r}; it has {', '.join(known)}")
+    return builder(config_name=name, **arguments, **call)
 
 
 def get_dataset_config_names(path: str, *args: Any, **kwargs: Any) -> list[str]:

@@ -56,15 +56,23 @@ class ParquetPart:
 Part = DatasetPart | ParquetPart
 
 
-def parquet_parts(folder: Path) -> dict[str, list[Part]]:
+def parquet_files(folder: Path) -> dict[str, list[Path]]:
     """The Parquet files below a folder, by the split that their names begin with."""
-    splits: dict[str, list[Part]] = {}
+    splits: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*.parquet")):
-        split = SPLITS.get(path.stem.split("-")[0], "train")
-        status = path.stat()
-        part_id = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}"
-        splits.setdefault(split, []).append(ParquetPart(part_id, str(path), pq.read_metadata(path).num_rows))
+        splits.setdefault(SPLITS.get(path.stem.split("-")[0], "train"), []).append(path)
     return splits
+
+
+def parquet_parts(folder: Path) -> dict[str, list[Part]]:
+    """The Parquet files below a folder as parts, by split."""
+    return {split: [_whole_file(path) for path in paths] for split, paths in parquet_files(folder).items()}
+
+
+def _whole_file(path: Path) -> Part:
+    status = path.stat()
+    version = f"{path.name} {status.st_size} {status.st_mtime_ns}"
+    return ParquetPart(version, str(path), pq.read_metadata(path).num_rows)
 
 
 def dataset_parts(dataset: datasets.Dataset, max_bytes: int) -> list[Part]:

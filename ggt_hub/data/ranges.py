@@ -37,7 +37,6 @@ class Source(Protocol):
         ...
 
 
-@lru_cache(maxsize=1024)
 def open_source(uri: str, token: str | bool | None = None) -> Source:
     """Open `hf://datasets/NAMESPACE/NAME@COMMIT/PATH` or a path on disk; what is open is shared.
 
@@ -45,23 +44,40 @@ def open_source(uri: str, token: str | bool | None = None) -> Source:
         DatasetError: if there is no such file on disk.
         HubError: if the Hub does not give the file.
     """
-    return HubSource(uri, token) if uri.startswith("hf://") else DiskSource(uri)
+    if uri.startswith("hf://"):
+        return _open_at_hub(uri, token)
+    try:
+        status = Path(uri).stat()
+        return _open_on_disk(uri, status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise DatasetError(f"{uri} cannot be opened: {error.strerror}") from error
+
+
+@lru_cache(maxsize=256)
+def _open_at_hub(uri: str, token: str | bool | None) -> Source:
+    return HubSource(uri, token)
+
+
+@lru_cache(maxsize=256)
+def _open_on_disk(uri: str, *_version: int) -> Source:
+    return DiskSource(uri)
 
 
 class DiskSource:
     """A file on disk, read without a position of its own, so that threads and forks may share it."""
 
     def __init__(self, uri: str) -> None:
-        try:
-            self._file = Path(uri).open("rb")  # noqa: SIM115 - stays open as long as the source lives
-        except OSError as error:
-            raise DatasetError(f"{uri} cannot be opened: {error.strerror}") from error
         self.uri = uri
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._descriptor = os.open(uri, os.O_RDONLY)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
     def read(self, start: int, stop: int) -> bytes:
         """See `Source`."""
-        data = os.pread(self._file.fileno(), stop - start, start)
+        data = os.pread(self._descriptor, stop - start, start)
         if len(data) != stop - start:
             raise DatasetError(f"{self.uri} ends before byte {stop}: it is truncated; fetch it again")
         return data

@@ -35,7 +35,7 @@ _ROWS_AT_ONCE = 16
 class RealIRBenchConfig(datasets.BuilderConfig):
     """Which version: the commit of the repository or, of a copy in `data_dir`, a digest of what is there."""
 
-    repo_id: str = REPOSITORY
+    repository: str = REPOSITORY
     revision: str | None = None
 
 
@@ -58,7 +58,7 @@ class RealIRBench(datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         folder = self.config.data_dir or hub.snapshot(
-            self.config.repo_id,
+            self.config.repository,
             repo_type="dataset",
             revision=self.config.revision,
             token=self.token,

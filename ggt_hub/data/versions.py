@@ -17,11 +17,11 @@ def code_hash() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def with_version(repo_id: str | None, given: dict[str, Any]) -> dict[str, Any]:
+def with_version(repository: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """Complete the arguments of a builder: `revision` becomes a commit, `hash` the version of the code.
 
     Args:
-        repo_id: the repository, unless the arguments name another.
+        repository: the dataset repository, unless the arguments name another.
         given: what the builder was called with. With a `data_dir` the revision is a digest of what is in it.
 
     Raises:
@@ -29,14 +29,14 @@ def with_version(repo_id: str | None, given: dict[str, Any]) -> dict[str, Any]:
         HubError: if the revision cannot be had.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    data_dir, repo_id = given.get("data_dir"), given.get("repo_id", repo_id)
+    data_dir, repository = given.get("data_dir"), given.get("repository", repository)
     if data_dir is not None:
         if "revision" in given:
             raise DatasetError(f"the copy in {data_dir} has no revisions: leave out revision= or data_dir=")
         version = local_tree(data_dir).version
-    elif repo_id is not None:
+    elif repository is not None:
         version = hub.resolve(
-            repo_id, repo_type="dataset", revision=given.get("revision"), token=given.get("token")
+            repository, repo_type="dataset", revision=given.get("revision"), token=given.get("token")
         )
     else:
         raise DatasetError("give the folder that holds the pairs by data_dir=")

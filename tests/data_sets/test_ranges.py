@@ -83,3 +83,12 @@ def test_a_source_is_a_file(tmp_path):
     file.seek(7)
     assert file.read(5) == DATA[7:12]
     assert file.read(0) == b""
+
+
+def test_a_replaced_file_is_read_anew(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"before")
+    assert open_source(str(path)).read(0, 6) == b"before"
+    (tmp_path / "y").write_bytes(b"after!")
+    (tmp_path / "y").replace(path)
+    assert open_source(str(path)).read(0, 6) == b"after!"

@@ -1,0 +1,175 @@
+"""`ggt-hub data`: what can be done with pairs before a model sees them."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
+
+Source = Annotated[
+    str,
+    typer.Argument(help="A name (see `list`), a dataset repository such as org/name, or a folder."),
+]
+Config = Annotated[str | None, typer.Option(help="A part of it, such as rain.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit; the newest if not given.")]
+DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]
+Workers = Annotated[int, typer.Option(help="Processes.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@app.command("list")
+def list_sources(json: Json = False) -> None:
+    """List the data sets that load by name."""
+    from ggt_hub.data.loading import SOURCES
+
+    if json:
+        found = {name: {"about": s.about, "is_released": s.is_released} for name, s in SOURCES.items()}
+        typer.echo(json_module.dumps(found, indent=1))
+        return
+    for name, source in SOURCES.items():
+        typer.echo(f"{name:<14} {source.about}{'' if source.is_released else ' (needs data_dir)'}")
+
+
+@app.command()
+def describe(source: Source, revision: Revision = None, json: Json = False) -> None:
+    """Say what a repository or folder holds, without downloading it."""
+    from ggt_hub.data.opening import describe_source
+
+    found = describe_source(source, revision)
+    if json:
+        typer.echo(json_module.dumps(found, indent=1, ensure_ascii=False))
+        return
+    typer.echo(
+        f"{found['source']} at {found['version'][:8]}: {found['files']} files, {_size(found['bytes'])}"
+    )
+    for archive in found["archives"]:
+        typer.echo(f"  {archive['path']}: {archive['members']} members, {_size(archive['bytes'])}")
+        typer.echo(f"    {_counts(archive['folders'])}; {_counts(archive['endings'])}")
+    if found["loose_files"]:
+        typer.echo(f"  files by themselves: {_counts(found['loose_files'])}")
+    for path in found["manifests"]:
+        typer.echo(f"  manifest: {path}")
+    for weights in found["weights"]:
+        typer.echo(f"  weights: {weights['path']}, {_size(weights['bytes'])}")
+    for title in ("refused", "problems", "unpaired"):
+        for line in found.get(title, ()):
+            typer.secho(f"  {title}: {line}", fg="yellow")
+    if "why_not_paired" in found:
+        typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
+        return
+    typer.echo(f"{found['pairs']} pairs, by {'; '.join(found['rules'])}")
+    for task, splits in found["tasks"].items():
+        typer.echo(f"  {task}: {_counts(splits)}")
+
+
+@app.command()
+def index(source: Source, output: Output, revision: Revision = None, data_dir: DataDir = None) -> None:
+    """Write the index of a data set: rows that point at its pictures and hold none, with a card."""
+    from ggt_hub.data.opening import make_index
+
+    summary = make_index(source, output, revision=revision, data_dir=data_dir)
+    rows = sum(count for splits in summary["rows"].values() for count in splits.values())
+    typer.echo(f"{output}: {rows} pairs of {summary['repository']} at {summary['commit'][:8]}")
+    for title in ("unpaired", "problems"):
+        for line in summary[title]:
+            typer.secho(f"  {title}: {line}", fg="yellow")
+
+
+@app.command()
+def verify(
+    source: Source,
+    config: Config = None,
+    revision: Revision = None,
+    data_dir: DataDir = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Keeps what was found.")] = Path("verified"),
+    workers: Workers = 1,
+    json: Json = False,
+) -> None:
+    """Check that every row decodes, that sizes agree and that no byte has changed; exit code 1 if not."""
+    from ggt_hub.data.export import check_sums
+    from ggt_hub.data.opening import open_parts
+    from ggt_hub.data.verify import verify as verify_parts
+
+    splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir)
+    found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
+    changed = check_sums(folder) if folder else []
+    is_good = not changed and all(result.is_good for result in found.values())
+    if json:
+        report = {split: result.to_json() for split, result in found.items()} | {"changed_files": changed}
+        typer.echo(json_module.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        for split, result in found.items():
+            _show_verification(split, result)
+        for line in changed:
+            typer.secho(f"  {line}", fg="red")
+        typer.echo("all is well" if is_good else f"something is wrong; {output} keeps the details")
+    raise typer.Exit(0 if is_good else 1)
+
+
+def _show_verification(split: str, result: Any) -> None:
+    typer.echo(f"{split}: {result.rows} pairs, {len(result.problems)} problems")
+    if result.unhashed:
+        typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
+    for problem in result.problems:
+        typer.secho(f"  {problem}", fg="red")
+    for ids in result.duplicates:
+        typer.secho(f"  the same picture or id: {', '.join(ids)}", fg="yellow")
+
+
+@app.command()
+def export(
+    source: Source,
+    output: Output,
+    config: Config = None,
+    revision: Revision = None,
+    data_dir: DataDir = None,
+    workers: Workers = 1,
+    shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
+) -> None:
+    """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
+    from ggt_hub.data.export import export as write_parquet
+    from ggt_hub.data.opening import open_splits
+
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    reports = write_parquet(
+        splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
+    )
+    rows, size = (sum(report[name] for report in reports) for name in ("rows", "size"))
+    typer.echo(f"{output}: {rows} pairs in {len(reports)} files, {_size(size)}")
+
+
+@app.command()
+def preview(
+    source: Source,
+    output: Output,
+    config: Config = None,
+    split: Annotated[str | None, typer.Option(help="The first if not given.")] = None,
+    revision: Revision = None,
+    data_dir: DataDir = None,
+    count: Annotated[int, typer.Option(help="How many pairs.", min=1)] = 24,
+) -> None:
+    """Put some pairs on one sheet, and into a small config named preview."""
+    from ggt_hub.data.opening import open_splits
+    from ggt_hub.data.preview import preview as write_preview
+    from ggt_hub.errors import DatasetError
+
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    name = split or next(iter(splits))
+    if name not in splits:
+        raise DatasetError(f"{source} has no split {name!r}; it has {', '.join(splits)}")
+    typer.echo(str(write_preview(splits[name], output, count)))
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name or 'no ending'} {count}" for name, count in counts.items())

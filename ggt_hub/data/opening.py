@@ -1,0 +1,133 @@
+"""From what a person names on the command line (a name, a repository, a folder) to its rows."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from ggt_hub import hub
+from ggt_hub.data.cards import write_card
+from ggt_hub.data.contents import describe, look_into
+from ggt_hub.data.export import SHARD_BYTES, write_sums
+from ggt_hub.data.folder import PairFolder
+from ggt_hub.data.index import read_summary
+from ggt_hub.data.indexed import IndexedPairs
+from ggt_hub.data.loading import SOURCES, load_dataset, load_dataset_builder
+from ggt_hub.data.pairing import pair_up
+from ggt_hub.data.parts import Part, dataset_parts, parquet_files, parquet_parts
+from ggt_hub.data.trees import Tree, find_tree
+from ggt_hub.errors import DatasetError
+
+
+def describe_source(source: str, revision: str | None = None) -> dict[str, Any]:
+    """Say what a data set holds, without downloading it, and whether its pictures can be paired.
+
+    Raises:
+        DatasetError: if there is no such folder.
+        HubError: if the repository or revision cannot be had.
+    """
+    contents = look_into(_tree(source, revision))
+    found = describe(contents)
+    try:
+        pairing = pair_up(contents.pictures, contents.entries)
+    except DatasetError as error:
+        return found | {"pairs": 0, "why_not_paired": str(error)}
+    counts: dict[str, dict[str, int]] = {}
+    for pair in pairing.pairs:
+        splits = counts.setdefault(pair.task or "unknown", {})
+        splits[pair.split] = splits.get(pair.split, 0) + 1
+    return found | {
+        "pairs": len(pairing.pairs),
+        "tasks": counts,
+        "rules": list(pairing.rules),
+        "unpaired": [member.path for member in pairing.unpaired],
+    }
+
+
+def _tree(source: str, revision: str | None) -> Tree:
+    entry = SOURCES.get(source)
+    repo_id = entry.builder.BUILDER_CONFIGS[0].repository if entry else None
+    return find_tree(repo_id or source, revision=revision)
+
+
+def make_index(
+    source: str, folder: Path, *, revision: str | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Write the index of a data set, with its card, ready to be published.
+
+    Returns:
+        The content of `index.json`.
+
+    Raises:
+        DatasetError: if the data set cannot be indexed, or `folder` holds something else than an index.
+        HubError: if the repository or revision cannot be had.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        read_summary(folder)  # anything else than an index is not ours to replace
+    builder = _builder(source, revision, data_dir)
+    if not isinstance(builder, IndexedPairs):
+        raise DatasetError(f"{source} is published as a table: it needs no index")
+    made = folder.with_name(f".unfinished-{folder.name}")
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(builder.index(), made)
+    write_card(made)
+    write_sums(made)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
+    return read_summary(folder)
+
+
+def _builder(source: str, revision: str | None, data_dir: str | None, config: str | None = None) -> Any:
+    if source in SOURCES or Path(source).is_dir():
+        return load_dataset_builder(source, config, revision=revision, data_dir=data_dir)
+    return PairFolder(repository=source, revision=revision, dataset_name=source.rpartition("/")[2])
+
+
+def open_splits(
+    source: str, config: str | None = None, *, revision: str | None = None, data_dir: str | None = None
+) -> dict[str, Dataset]:
+    """Load the splits of a data set, undecoded rows that may point into archives.
+
+    Raises:
+        DatasetError: if it holds no pairs.
+        HubError: if the repository or revision cannot be had.
+    """
+    folder = _folder_of_tables(source, revision)
+    if folder is not None:
+        files = parquet_files(folder).items()
+        return {split: Dataset.from_parquet([str(path) for path in paths]) for split, paths in files}
+    if source in SOURCES or Path(source).is_dir():
+        return dict(load_dataset(source, config, revision=revision, data_dir=data_dir))
+    builder = _builder(source, revision, data_dir, config)
+    builder.download_and_prepare()
+    return dict(builder.as_dataset())
+
+
+def open_parts(
+    source: str, config: str | None = None, *, revision: str | None = None, data_dir: str | None = None
+) -> tuple[dict[str, list[Part]], Path | None]:
+    """Open a data set part by part; Parquet files are read where they are, without a copy in the cache.
+
+    Returns:
+        The parts of each split, and the folder of the Parquet files if it is such.
+    """
+    folder = _folder_of_tables(source, revision)
+    if folder is not None:
+        return parquet_parts(folder), folder
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    return {split: dataset_parts(rows, SHARD_BYTES) for split, rows in splits.items()}, None
+
+
+def _folder_of_tables(source: str, revision: str | None) -> Path | None:
+    """The folder, on disk or downloaded, if the data set consists of Parquet files of the pair schema."""
+    if source in SOURCES:
+        return None
+    if Path(source).is_dir():
+        return Path(source) if any(Path(source).rglob("*.parquet")) else None
+    tree = find_tree(source, revision=revision)
+    if not any(file.suffix == ".parquet" for file in tree.files):
+        return None
+    return hub.snapshot(
+        source, repo_type="dataset", revision=revision, allow_patterns=["*.parquet", "SHA256SUMS"]
+    )
