@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ggt_hub.converters.checkpoint import Checkpoint
+from ggt_hub.converters.checkpoint import Checkpoint, read_json
 from ggt_hub.converters.realrestorer import load_published
 from ggt_hub.errors import RestorerError
 
@@ -44,7 +44,9 @@ def own_dtypes(
     Raises:
         RestorerError: if weights are missing, damaged or pickles.
     """
-    stored = {name: Checkpoint(folder / name) for name in _WEIGHTS if name not in given}
+    index = read_json(folder / "model_index.json")
+    present = (name for name in _WEIGHTS if name not in given and index.get(name, [None])[0])
+    stored = {name: Checkpoint(folder / name) for name in present}
     default = dtype or (stored["connector"].dtype if "connector" in stored else torch.float32)
     return {"default": default, "vae": vae_dtype}
 
