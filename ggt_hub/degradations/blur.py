@@ -51,7 +51,8 @@ class Blur(Degradation):
         return {"kind": kind, "sigma": [sigma, shorter], "angle": angle}
 
     def apply(self, image: Array, parameters: Parameters) -> Array:
-        return cv2.filter2D(image, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.filter2D(image, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)
+        return np.clip(blurred, 0.0, 1.0)  # large kernels go through a Fourier transform, which rounds below 0
 
 
 def kernel(parameters: Parameters) -> Array:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer
+from ggt_hub.models.compact_restorer import apply_curve
 from ggt_hub.training.recipe import Recipe
 from ggt_hub.training.samples import DamagedCrops
 
@@ -42,7 +43,7 @@ class Trainee(nn.Module):
         lq, gt, network = batch["lq"], batch["gt"], self.network
         unchanged = torch.ones(len(lq), 2, device=lq.device)
         curve = torch.where(batch["lift"][:, None], network.exposure(lq), unchanged)
-        strength = _draw_strengths(len(lq), lq.device)
+        strength = batch["strength"]
         estimates = network.estimator(_lifted(lq, curve)).float()
         c = network.condition(estimates.detach(), batch["task"], strength)
         restored = network(lq, c, curve, strength[:, None, None, None]).float()
@@ -222,15 +223,7 @@ class _Average:
         self.value += (value - self.value) / self.weight
 
 
-def _draw_strengths(count: int, device: torch.device) -> Tensor:
-    """1 for most pictures, and uniform in 0.3..1 for an eighth of them."""
-    drawn = torch.rand(count, device=device)
-    return torch.where(torch.rand(count, device=device) < 0.125, 0.3 + 0.7 * drawn, torch.ones_like(drawn))
-
-
 def _lifted(lq: Tensor, curve: Tensor) -> Tensor:
-    from ggt_hub.models.compact_restorer import apply_curve
-
     return apply_curve(lq, curve).clamp(0, 1)
 
 

@@ -27,7 +27,7 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
 
     Items: `lq` and `gt` (3, crop, crop) 0..1; `task` index into the network's TASKS (`general` when not told);
     `severity` (4,) targets of the estimator, NaN where unknown; `lift` whether the exposure is to change;
-    `group` index of the group.
+    `strength` how much of the restoration is asked for, 1 for most; `group` index of the group.
     """
 
     def __init__(self, recipe: Recipe, length: int) -> None:
@@ -45,6 +45,8 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(index)  # what ends iteration over a sequence
         rng = default_rng((self.recipe.seed, index))
         chosen = int(rng.choice(len(self.groups), p=self.chances))
         group = self.groups[chosen]
@@ -54,6 +56,7 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
         lift = group.preset.task == "low_light"
         told = lift or rng.random() < self.recipe.hint
         task = group.preset.task if told else "general"
+        strength = rng.uniform(0.3, 1.0) if rng.random() < 0.125 else 1.0
         window = _window(rng, self.recipe.crop)
         return {
             "lq": _to_tensor(np.rint(lq[window] * 255) / 255),
@@ -61,6 +64,7 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
             "task": torch.tensor(TASKS.index(task)),
             "severity": torch.tensor(_severity(steps, group), dtype=torch.float32),
             "lift": torch.tensor(lift),
+            "strength": torch.tensor(strength, dtype=torch.float32),
             "group": torch.tensor(chosen),
         }
 

@@ -104,6 +104,14 @@ def test_disk_and_line_kernels_have_the_stated_extent() -> None:
     assert (line > 0).sum() == pytest.approx(15, abs=2)
 
 
+def test_blurred_black_stays_within_the_range() -> None:
+    picture = np.zeros((64, 64, 3), np.float32)
+    picture[20:30, 20:30] = 1
+    blurred = Blur().apply(picture, {"kind": "defocus", "radius": 9.0, "angle": 0.0})
+    assert blurred.min() >= 0  # a value below 0 would become NaN in the photon noise that may follow
+    assert blurred.max() <= 1
+
+
 def test_blur_leaves_a_flat_picture_alone() -> None:
     for kind, extent in (
         ("gaussian", {"sigma": [2, 1]}),

@@ -1,0 +1,129 @@
+"""Training: samples that do not depend on order, and a run that resumes exactly."""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ggt_hub.errors import TrainingError
+from ggt_hub.models.compact_restorer import ESTIMATES, TASKS
+from ggt_hub.training import Recipe, load_recipe, train
+from ggt_hub.training.samples import DamagedCrops
+from tests.photographs import photograph
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    (tmp_path / "clean").mkdir()
+    for side in (96, 128):
+        Image.fromarray(photograph(side)).save(tmp_path / "clean" / f"{side}.png")
+    tiny = {"channels": [8, 8, 8], "blocks": [1, 1, 1], "condition_width": 8}
+    small = {"model": tiny, "crop": 32, "batch": 2, "steps": 6, "warmup_steps": 2, "ema_decay": 0.5}
+    return replace(load_recipe("compact"), images=tmp_path / "clean", **small)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "diffusion_pytorch_model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_sample_i_is_the_same_whatever_came_before(recipe: Recipe) -> None:
+    forward, alone = DamagedCrops(recipe, 40), DamagedCrops(recipe, 40)
+    samples = [forward[i] for i in range(40)]
+    for i in (39, 0, 17):
+        again = alone[i]
+        assert all(torch.equal(samples[i][key].nan_to_num(), again[key].nan_to_num()) for key in again)
+    assert len({sample["lq"].numpy().tobytes() for sample in samples}) == 40
+
+
+def test_samples_are_what_their_group_says(recipe: Recipe) -> None:
+    names = list(recipe.groups)
+    brighter = defaultdict(list)
+    for sample in DamagedCrops(recipe, 300):
+        name = names[sample["group"]]
+        assert sample["lq"].shape == sample["gt"].shape == (3, 32, 32)
+        assert torch.equal(sample["lq"] * 255, (sample["lq"] * 255).round())  # an 8-bit picture
+        assert bool(sample["lift"]) == (name == "low_light")
+        brighter[name].append(float(sample["gt"].mean() - sample["lq"].mean()))
+        if name == "low_light":
+            assert TASKS[sample["task"]] == "low_light"
+        if name == "clean":
+            assert (sample["lq"] - sample["gt"]).abs().max() <= 0.5 / 255 + 1e-6
+            assert torch.equal(sample["severity"], torch.zeros(4))
+        if name == "compression":
+            assert 0.08 <= sample["severity"][ESTIMATES.index("compression")] <= 0.94
+    assert set(brighter) == set(names)
+    assert np.mean(brighter["low_light"]) > 0.1
+    assert np.mean(brighter["dark"]) < 0.01  # the target stays as dark as the input
+
+
+def test_a_stopped_run_continues_exactly(recipe: Recipe, tmp_path: Path) -> None:
+    whole = weights(train(recipe, tmp_path / "whole", cpu=True))
+    train(replace(recipe, steps=6), tmp_path / "parts", cpu=True, max_minutes=None)
+    assert same(weights(tmp_path / "parts" / "model"), whole)
+
+    from ggt_hub.training import loop
+
+    class Stopped(Exception):
+        pass
+
+    original = loop._Run._update
+
+    def stop_after_three(run: loop._Run, batch: dict[str, torch.Tensor]) -> None:
+        if run.step == 3:
+            run.save()
+            raise Stopped
+        original(run, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_update", stop_after_three)
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "broken", cpu=True)
+    resumed = weights(train(recipe, tmp_path / "broken", cpu=True))
+    assert same(resumed, whole)
+
+
+def test_training_reduces_the_error(recipe: Recipe, tmp_path: Path) -> None:
+    noisy = {"noise": recipe.groups["noise"]}
+    longer = replace(recipe, groups=noisy, steps=150, batch=8, learning_rate=3e-3, ema_decay=0.9)
+    train(longer, tmp_path / "run", cpu=True)
+    gain = float((tmp_path / "run/progress.txt").read_text().split("noise ")[-1].split()[0])
+    assert gain > 0.3  # of all 120 steps, the untrained first ones included
+
+
+def test_init_from_starts_with_those_weights(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe, tmp_path / "first", cpu=True)
+    still = replace(recipe, learning_rate=0.0)
+    second = train(
+        still, tmp_path / "second", cpu=True, init_from=first / "diffusion_pytorch_model.safetensors"
+    )
+    assert same(weights(first), weights(second))
+    with pytest.raises(TrainingError, match="cannot start from"):
+        train(recipe, tmp_path / "third", cpu=True, init_from=tmp_path / "missing.safetensors")
+
+
+def test_max_minutes_ends_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    endless = replace(recipe, steps=10**6)
+    train(endless, tmp_path / "run", cpu=True, max_minutes=0.05)
+    steps = int((tmp_path / "run/progress.txt").read_text().split()[0])
+    assert 0 < steps < 10**4
+
+
+def test_recipes_that_cannot_be_used(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no recipe at compcat: give a YAML file, or one of compact"):
+        load_recipe("compcat")
+    (tmp_path / "r.yaml").write_text("imags: x\ngroups: {}\n")
+    with pytest.raises(TrainingError, match=r"unknown fields \['imags'\]"):
+        load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError, match="no photographs under"):
+        train(replace(recipe, images=tmp_path / "empty"), tmp_path / "run", cpu=True)
+    assert np.isclose(sum(group.share for group in load_recipe("compact").groups.values()), 1.0)
