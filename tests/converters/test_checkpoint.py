@@ -10,6 +10,7 @@ from torch import nn
 
 from ggt_hub.converters.checkpoint import Checkpoint, Destination, fill, plan
 from ggt_hub.errors import RestorerError
+from tests.pipelines.live_bytes import peak_bytes
 
 NAME = "diffusion_pytorch_model"
 
@@ -50,6 +51,20 @@ def test_a_copy_does_not_keep_its_shard_in_memory(tmp_path: Path, network) -> No
     checkpoint = Checkpoint(sharded(tmp_path, a={"qk": torch.randn(4, 2)}))
     fill(checkpoint, plan(checkpoint.shapes, TABLE, network), network, torch.float32)
     assert network["net"]["q"].weight.untyped_storage().nbytes() == 4 * 4
+
+
+def test_filling_takes_the_network_and_one_tensor_more(tmp_path: Path) -> None:
+    """So a fortiori no more than one shard more; what a shard lazily maps is the system's to take back."""
+    size, names = 64 * 64 * 4, [str(number) for number in range(8)]
+    content = {name: torch.randn(64, 64) for name in names}
+    checkpoint = Checkpoint(
+        sharded(tmp_path, a=dict(list(content.items())[:4]), b=dict(list(content.items())[4:]))
+    )
+    with torch.device("meta"):
+        networks = {"net": nn.ParameterDict({name: nn.Parameter(torch.empty(64, 64)) for name in names})}
+    made = plan(checkpoint.shapes, {name: (Destination("net", name),) for name in names}, networks)
+    peak = peak_bytes(lambda: fill(checkpoint, made, networks, torch.float32))
+    assert 8 * size <= peak <= 9 * size
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,17 @@ def test_the_autoencoders_precision_is_a_choice(own_layout: Path) -> None:
     assert restore(loaded).isfinite().all()
 
 
+def test_each_network_may_have_a_precision_of_its_own(own_layout: Path) -> None:
+    loaded = RestorerPipeline.from_pretrained(
+        own_layout, dtype={"transformer": torch.bfloat16, "default": torch.float32}
+    )
+    assert (loaded.transformer.dtype, loaded.connector.dtype, loaded.vae.dtype) == (
+        torch.bfloat16,
+        torch.float32,
+        torch.float32,
+    )
+
+
 @needs_realrestorer
 def test_options_of_the_published_bundle(tmp_path: Path) -> None:
     bundle = REALRESTORER / "bundle"

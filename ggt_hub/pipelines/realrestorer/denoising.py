@@ -63,7 +63,7 @@ class Velocity:
 
     def __call__(self, latents: Tensor, step: int, time: Tensor) -> Tensor:
         """Velocity of tokens (B, rows * columns, 64) at a step of the schedule and its time (1 to 0)."""
-        passes = 2 if self.guidance.on else 1
+        passes, now = (2 if self.guidance.on else 1), float(time)
         results = len(latents) * passes // self.conditions.tokens.shape[1]
         tokens = self.conditions.tokens[step].repeat_interleave(results, dim=0)
         pooled = self.conditions.pooled.repeat_interleave(results, dim=0)
@@ -75,7 +75,7 @@ class Velocity:
             if not self.guidance.on:
                 return predicted
             conditional, unconditional = predicted.chunk(2)
-            return self.guidance.join(conditional, unconditional, float(time))
+            return self.guidance.join(conditional, unconditional, now)
 
         return self.tiles.blend(of_tile, latents)
 

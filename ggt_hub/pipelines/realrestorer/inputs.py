@@ -45,8 +45,10 @@ def check_options(
     for name, value in zip(least, (num_inference_steps, num_images_per_prompt, size_level), strict=True):
         if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
             raise RestorerError(f"{name} is {value!r}: give a whole number from {least[name]} up")
-    if tile is not None and tile % MULTIPLE:
-        raise RestorerError(f"tile is {tile}: its side must be a multiple of {MULTIPLE} pixels")
+    if tile is not None and (tile % MULTIPLE or tile == MULTIPLE):
+        raise RestorerError(
+            f"tile is {tile}: give a multiple of {MULTIPLE} from {2 * MULTIPLE} up, or 0 for one piece"
+        )
     if posterior not in get_args(Posterior):
         raise RestorerError(f"posterior is {posterior!r}: choose one of {', '.join(get_args(Posterior))}")
 

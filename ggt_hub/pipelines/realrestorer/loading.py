@@ -11,12 +11,13 @@ from ggt_hub.converters.checkpoint import Checkpoint, read_json
 from ggt_hub.converters.realrestorer import load_published
 from ggt_hub.errors import RestorerError
 
+Dtypes = torch.dtype | dict[str, torch.dtype] | None
 _WEIGHTS = ("connector", "transformer", "vae", "text_encoder")
 
 
 def published(
     folder: Path,
-    dtype: torch.dtype | None,
+    dtype: Dtypes,
     vae_dtype: torch.dtype,
     given: Mapping[str, Any],
     known: Collection[str],
@@ -27,17 +28,19 @@ def published(
         RestorerError: if the bundle is broken, or `given` holds what is not among the `known` components: the
             options of diffusers' own loader.
     """
-    unknown = ", ".join(name for name in given if name not in known)
-    if unknown:
+    unknown = [name for name in given if name not in known]
+    if isinstance(dtype, dict):
+        unknown.append("a dtype for each network")
+    if unknown or isinstance(dtype, dict):
         raise RestorerError(
-            f"{unknown}: not for the published bundle, only for our own layout; write that once with "
+            f"{', '.join(unknown)}: not for the published bundle, only for our own layout; write that once with "
             "`ggt-hub convert realrestorer SRC DST` and load DST"
         )
     return {**load_published(folder, dtype, vae_dtype, without=given), **given}
 
 
 def own_dtypes(
-    folder: Path, dtype: torch.dtype | None, vae_dtype: torch.dtype, given: Mapping[str, Any]
+    folder: Path, dtype: Dtypes, vae_dtype: torch.dtype, given: Mapping[str, Any]
 ) -> dict[str, torch.dtype]:
     """Dtypes for diffusers' loader, after a look at the files that it would only stumble over.
 
@@ -47,6 +50,8 @@ def own_dtypes(
     index = read_json(folder / "model_index.json")
     present = (name for name in _WEIGHTS if name not in given and index.get(name, [None])[0])
     stored = {name: Checkpoint(folder / name) for name in present}
+    if isinstance(dtype, dict):
+        return {"vae": vae_dtype, **dtype}
     default = dtype or (stored["connector"].dtype if "connector" in stored else torch.float32)
     return {"default": default, "vae": vae_dtype}
 

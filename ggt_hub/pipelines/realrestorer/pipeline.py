@@ -93,7 +93,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         cls,
         folder: Path,
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         vae_dtype: torch.dtype = torch.float32,
         **kwargs: Any,
     ) -> Self:
@@ -101,7 +101,8 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
 
         Args:
             folder: either of the two.
-            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release).
+            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release). For our
+                own layout also one for each network, as in diffusers.
             vae_dtype: of the autoencoder. The authors' own loader uses `dtype` for it, their other code and all
                 ports float32.
             **kwargs: components, `reference_axis`, and for our own layout whatever diffusers takes
@@ -346,8 +347,9 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             negative_prompt: what to steer away from; the authors restore with the empty string.
             language: of the instruction, `en` or `zh`; both were trained.
             upscale: only 1 (None) is supported.
-            tile: restore at the picture's own size, in tiles of this side in pixels (a multiple of 16); 0 in one
-                piece; None is the published call. What the published weights make of tiles is not measured.
+            tile: restore at the picture's own size, in tiles of this side in pixels (a multiple of 16, at least
+                32); 0 in one piece; None is the published call. What the published weights make of tiles is
+                not measured.
             size_level: square root of the working area in pixels.
             num_inference_steps: denoising steps.
             guidance_scale: weight of the prompt against the negative prompt; None (or -1, as the authors have
@@ -369,8 +371,8 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`; `latent` gives tensors
                 (16, height / 8, width / 8) for `decode`.
             return_dict: False returns a tuple, as in diffusers.
-            callback_on_step_end: called with pipeline, step, time and tensors, as in diffusers; may return
-                other `latents`, and may set `pipe._interrupt = True`.
+            callback_on_step_end: called with pipeline, step, time and tensors, as in diffusers; returns a
+                dictionary, with other `latents` if it wants to change them, and may set `pipe._interrupt = True`.
             callback_on_step_end_tensor_inputs: what it is given: `latents`.
 
         Raises:
@@ -415,10 +417,9 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                 told = inputs.rows_of(embeds, members)
                 with tiled_autoencoder(self.vae, tiles):
                     restored = self.restore_latents(*together, told, tiles, guidance, on_step)
-                    for index, latent in enumerate(restored):
-                        member = members[index // results]
-                        place = member * results + index % results
-                        images[place] = self._finish(pictures[member], latent, tile, output_type)
+                    for member, of_one in zip(members, restored.chunk(len(members)), strict=True):
+                        finished = [self._finish(pictures[member], one, tile, output_type) for one in of_one]
+                        images[member * results : (member + 1) * results] = finished
         self.maybe_free_model_hooks()
         return RestorerPipelineOutput(images=images) if return_dict else (images,)
 
