@@ -15,7 +15,7 @@ from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import pack, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws
-from ggt_hub.pipelines.realrestorer.tiles import Tiles
+from ggt_hub.pipelines.realrestorer.tiles import Tiles, tiled_autoencoder
 from ggt_hub.tasks import instruction
 from tests.golden import REALRESTORER, difference, document, needs_realrestorer, tensors
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
@@ -260,6 +260,25 @@ def test_tiles_equal_the_whole_where_the_velocity_is_local(pipe: RealRestorerPip
         )
     assert len(Tiles.of(rows, columns, 4)) > 4
     assert difference(*restored) < 1e-5
+
+
+def test_tiles_equal_one_piece_where_the_velocity_is_local(pipe: RealRestorerPipeline, monkeypatch) -> None:
+    stub_velocity(pipe, monkeypatch)
+    whole, tiled = (latents_of(pipe, picture(140, 90), generator=seeded(), tile=tile)[0] for tile in (0, 48))
+    assert difference(whole, tiled) < 1e-5
+
+
+def test_the_autoencoder_is_tiled_beyond_its_native_size(pipe: RealRestorerPipeline) -> None:
+    with tiled_autoencoder(pipe.vae, Tiles.of(90, 130, 40)):
+        assert (pipe.vae.use_tiling, pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size) == (
+            True,
+            1024,
+            128,
+        )
+    with tiled_autoencoder(pipe.vae, Tiles.of(90, 130, 80)):
+        assert pipe.vae.tile_sample_min_size == 1280
+    with tiled_autoencoder(pipe.vae, Tiles.of(40, 40, 40)):
+        assert not pipe.vae.use_tiling
 
 
 def test_tiles_restore_at_the_pictures_own_size(pipe: RealRestorerPipeline) -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 MULTIPLE = 16
 """Pixels per side of a token: 8 of the autoencoder times 2 of the packing."""
 
+NATIVE = 1024
+"""Side in pixels of the pictures that the weights were trained on."""
+
 
 def working_size(width: int, height: int, level: int) -> tuple[int, int]:
     """(width, height) in which a picture is restored: about level x level pixels, sides multiples of 16.

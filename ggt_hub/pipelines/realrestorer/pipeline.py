@@ -25,7 +25,7 @@ from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
-from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, pack, resize, unpack
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
 from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, plan_memory
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, tiled_autoencoder
@@ -52,7 +52,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
     description = RestorerDescription(
         tasks=TASKS,
         upscales=(1,),
-        native_size=1024,
+        native_size=NATIVE,
         multiple=MULTIPLE,
         tiling="internal",
         tile=None,
@@ -128,7 +128,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         *,
         float8: bool = False,
         tile: int | None = None,
-        size_level: int = 1024,
+        size_level: int = NATIVE,
         num_inference_steps: int = 28,
         guidance_scale: float | None = 3.0,
         num_images_per_prompt: int = 1,
@@ -144,6 +144,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         config = MemoryConfig.of(
             self,
             pixels=(tile or size_level) ** 2,
+            decoded=max(tile, NATIVE) ** 2 if tile else None,
             results=num_images_per_prompt,
             guided=Guidance(guidance_scale).on,
             steps=num_inference_steps,
@@ -313,7 +314,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         language: Language = "en",
         upscale: int | None = None,
         tile: int | None = None,
-        size_level: int = 1024,
+        size_level: int = NATIVE,
         num_inference_steps: int = 28,
         guidance_scale: float | None = 3.0,
         model_guidance: float = 3.5,

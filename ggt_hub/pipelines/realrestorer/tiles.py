@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,13 @@ class Tiles:
 
 @contextmanager
 def tiled_autoencoder(vae: AutoencoderKL, tiles: Tiles) -> Iterator[None]:
-    """Let the autoencoder work in tiles of the same size while there are several; else leave it as it is set."""
+    """Let the autoencoder work in tiles too while there are several; else leave it as it is set.
+
+    Its tiles are no smaller than a published call: its norms look at a whole tile, so each seam is a difference.
+    """
     names = ("use_tiling", "tile_sample_min_size", "tile_latent_min_size")
     before = {name: getattr(vae, name) for name in names}
-    side = max(tiles.height, tiles.width) * MULTIPLE
+    side = max(tiles.height * MULTIPLE, tiles.width * MULTIPLE, NATIVE)
     wanted = dict(zip(names, (True, side, side // 8), strict=True)) if len(tiles) > 1 else {}
     try:
         for name, value in wanted.items():
