@@ -121,6 +121,23 @@ def test_shards_give_the_same_network_as_one_file(broken: Path) -> None:
     assert all(torch.equal(parts.state_dict()[name], value) for name, value in whole.state_dict().items())
 
 
+def test_wrong_and_missing_configuration_keys_change_nothing(broken: Path) -> None:
+    """Only what tensors cannot tell is read from it: the rotary axes and, in the tiny bundle, the heads."""
+    kept = {"axes_dims_rope": [4, 6, 6], "connector_num_heads": 4}
+    wrong = {
+        "version": "v1.1",
+        "guidance_embeds": False,
+        "use_mask_token": False,
+        "depth": 7,
+        "hidden_size": 1,
+    }
+    (broken / "transformer" / "config.json").write_text(json.dumps({**kept, **wrong}))
+    found, wanted = (load_published(folder, without=("text_encoder",)) for folder in (broken, BUNDLE))
+    assert found["transformer"].config == wanted["transformer"].config
+    assert found["connector"].config == wanted["connector"].config
+    assert found["reference_axis"] == wanted["reference_axis"] == 0
+
+
 def test_the_published_layout_is_recognised(tmp_path: Path) -> None:
     assert is_published(BUNDLE) and not is_published(tmp_path)
 
