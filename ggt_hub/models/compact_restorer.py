@@ -131,25 +131,38 @@ class Conditioner(nn.Module):
 
 
 class Estimator(nn.Module):
-    """How noisy, compressed, blurred and upscaled a picture is, from the statistics of small-scale features."""
+    """How noisy, compressed, blurred and upscaled a picture is, from the energies of its fine detail.
+
+    It sees the picture without its local mean, and the logarithms of energies: on plain averages of features it
+    learned nothing, since what the picture shows outweighs what was done to it.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(12, width, 3, padding=1),
-            nn.GELU(),
+        self.fine = nn.Sequential(nn.Conv2d(12, width, 3, padding=1), nn.GELU())
+        self.coarse = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, stride=2),
             nn.GELU(),
             nn.Conv2d(width, 2 * width, 3, padding=1, stride=2),
             nn.GELU(),
             nn.Conv2d(2 * width, 2 * width, 3, padding=1),
         )
-        self.verdict = nn.Sequential(nn.Linear(4 * width, 64), nn.GELU(), nn.Linear(64, len(ESTIMATES)))
+        self.verdict = nn.Sequential(
+            nn.LayerNorm(6 * width), nn.Linear(6 * width, 64), nn.GELU(), nn.Linear(64, len(ESTIMATES))
+        )
 
     def forward(self, lq: Tensor) -> Tensor:
         """Map pictures (B, 3, H, W), 0..1, sides multiples of 2, to (B, len(ESTIMATES)), 0 to about 1."""
-        features = self.features(F.pixel_unshuffle(lq, 2))
-        return self.verdict(torch.cat([features.mean((2, 3)), features.square().mean((2, 3)).sqrt()], dim=1))
+        detail = lq - F.avg_pool2d(lq, 3, stride=1, padding=1, count_include_pad=False)
+        fine = self.fine(F.pixel_unshuffle(16 * detail, 2))
+        coarse = self.coarse(fine)
+        return self.verdict(torch.cat([_statistics(fine), _statistics(coarse)], dim=1))
+
+
+def _statistics(features: Tensor) -> Tensor:
+    """Mean and logarithm of the mean square of each channel: (B, C, H, W) to (B, 2 C)."""
+    energy = features.float().square().mean((2, 3))
+    return torch.cat([features.mean((2, 3)), (energy + 1e-4).log().to(features.dtype)], dim=1)
 
 
 class Exposure(nn.Module):

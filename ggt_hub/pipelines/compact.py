@@ -154,10 +154,10 @@ def _to_tensor(image: NDArray[np.float32]) -> Tensor:
 
 def _in_units(estimates: Tensor) -> dict[str, float]:
     """The estimates of one picture in the units in which people think of them."""
-    noise, compression, blur, resize = estimates.flatten().tolist()
+    noise, compression, blur, resize = estimates.clamp(0, 1).flatten().tolist()
     return {
         "noise_sigma": round(50 * noise, 1),
-        "jpeg_quality": round(100 - 100 * min(compression, 1.0)),
+        "jpeg_quality": round(100 - 100 * compression),
         "blur_sigma": round(3 * blur, 2),
         "enlarged_by": round(1 + 2 * resize, 2),
     }
