@@ -25,6 +25,10 @@ class MetricError(GGTHubError, ValueError):
     """A metric that does not exist, or was given pictures it cannot score."""
 
 
+class MetricUnavailableError(MetricError):
+    """A metric whose weights or library are not here and cannot be had."""
+
+
 class HubError(GGTHubError, OSError):
     """A repository, revision or file could not be had from the Hub or the local cache."""
 
@@ -35,3 +39,7 @@ class TrainingError(GGTHubError, ValueError):
 
 class DatasetError(GGTHubError, ValueError):
     """Data that cannot be read, paired, loaded or written as asked: which, and why."""
+
+
+class DemoError(GGTHubError, ValueError):
+    """Something that a visitor of the demo asked for cannot be done: what, and what to do instead."""

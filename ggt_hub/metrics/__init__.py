@@ -3,21 +3,38 @@
 `METRICS` maps a name such as "ssim-y" to the function and its protocol; `compute` scores by several names.
 """
 
+from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
+from ggt_hub.metrics.dists import Dists, dists
+from ggt_hub.metrics.fs import fs, mean_fs, rs
+from ggt_hub.metrics.lpips import Lpips, lpips
+from ggt_hub.metrics.metric import Metric
 from ggt_hub.metrics.niqe import niqe
 from ggt_hub.metrics.pictures import Pictures, Scores
+from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
-from ggt_hub.metrics.registry import METRICS, Metric, compute, get_metric
+from ggt_hub.metrics.registry import METRICS, compute, get_metric
 from ggt_hub.metrics.ssim import ms_ssim, ssim
 
 __all__ = [
     "METRICS",
+    "Dists",
+    "Lpips",
     "Metric",
     "Pictures",
     "Scores",
+    "chromaticity_drift",
     "compute",
+    "dists",
+    "fs",
     "get_metric",
+    "lpips",
+    "mean_fs",
     "ms_ssim",
     "niqe",
+    "piqe",
     "psnr",
+    "registration_error",
+    "rs",
     "ssim",
+    "ssim_at_192",
 ]

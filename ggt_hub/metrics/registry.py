@@ -1,40 +1,26 @@
 """The table of metrics: what each is called, computes and means."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
 from functools import partial
-from math import inf
-from typing import Literal
+from math import inf, sqrt
+from pathlib import Path
 
-from ggt_hub.errors import MetricError
+from ggt_hub.errors import MetricError, MetricUnavailableError
+from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
+from ggt_hub.metrics.dists import WEIGHTS as DISTS_WEIGHTS
+from ggt_hub.metrics.dists import dists
+from ggt_hub.metrics.from_pyiqa import pyiqa_metric
+from ggt_hub.metrics.lpips import WEIGHTS as LPIPS_WEIGHTS
+from ggt_hub.metrics.lpips import lpips
+from ggt_hub.metrics.metric import Metric
 from ggt_hub.metrics.niqe import niqe
 from ggt_hub.metrics.pictures import Pictures, Scores
+from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
 from ggt_hub.metrics.ssim import ms_ssim, ssim
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric and what a reader of its number must know.
-
-    Attributes:
-        name: what users type; it carries the protocol.
-        function: takes pictures (and references, where `needs_reference`), gives one score for each.
-        direction: whether higher or lower is better.
-        range: the lowest and highest score possible.
-        pyiqa: what pyiqa calls the same protocol, with its options; None if it has none.
-        needs_reference: whether it compares with a reference.
-        protocol: channels, range, window, border and rounding, in one line.
-    """
-
-    name: str
-    function: Callable[..., Scores]
-    direction: Literal["higher", "lower"]
-    range: tuple[float, float]
-    pyiqa: str | None
-    needs_reference: bool
-    protocol: str
-
+logger = logging.getLogger(__name__)
 
 _ALL = [
     Metric("psnr", psnr, "higher", (0, inf), "psnr", True, "dB; RGB, all channels together, no border cropped"),
@@ -70,29 +56,62 @@ _ALL = [
         "niqe", niqe, "lower", (0, inf), "niqe", False,
         "luma 0..255 rounded; blocks of 96x96 and 48x48, parameters of Mittal et al. 2013",
     ),
+    Metric("piqe", piqe, "lower", (0, 100), "piqe", False, "luma stretched to 255 and rounded; blocks of 16x16"),
+    Metric(
+        "lpips", lpips, "lower", (0, inf), "lpips", True,
+        "RGB at full resolution; AlexNet, version 0.1", LPIPS_WEIGHTS["alex"],
+    ),
+    Metric(
+        "lpips-vgg", partial(lpips, net="vgg"), "lower", (0, inf), "lpips-vgg", True,
+        "RGB at full resolution; VGG16, version 0.1", LPIPS_WEIGHTS["vgg"],
+    ),
+    Metric(
+        "dists", dists, "lower", (0, 1), "dists", True,
+        "RGB at full resolution, not resized to 256", DISTS_WEIGHTS,
+    ),
+    Metric(
+        "ssim-192", ssim_at_192, "higher", (-1, 1), None, True,
+        "luma 0..255, longer side reduced to 192; uniform window 7x7, sample covariance",
+    ),
+    Metric(
+        "chromaticity-drift", chromaticity_drift, "lower", (0, sqrt(2)), None, True,
+        "mean distance of (R, G, B) / (R + G + B), pixels under 5 % left out",
+    ),
+    Metric(
+        "registration-error", registration_error, "lower", (0, inf), None, True,
+        "pixels; length of the shift by phase correlation of luma under a Hann window",
+    ),
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 def get_metric(name: str) -> Metric:
-    """Look a metric up.
+    """Look a metric up; `pyiqa:NAME` gives pyiqa's.
 
     Raises:
         MetricError: if there is none of that name; the message lists what there is.
+        MetricUnavailableError: if it is pyiqa's, and pyiqa is not installed.
     """
+    if name.startswith("pyiqa:"):
+        return pyiqa_metric(name.removeprefix("pyiqa:"))
     if name not in METRICS:
-        raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}")
+        raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}, and pyiqa:NAME")
     return METRICS[name]
 
 
-def compute(names: Sequence[str], restored: Pictures, gt: Pictures | None = None) -> dict[str, Scores]:
+def compute(
+    names: Sequence[str], restored: Pictures, gt: Pictures | None = None, *, weights: str | Path | None = None
+) -> dict[str, Scores]:
     """Score pictures by several metrics.
 
+    A metric whose weights or library cannot be had is left out, and the log says so in one line.
+
     Args:
-        names: keys of `METRICS`.
+        names: keys of `METRICS`, or `pyiqa:NAME`.
         restored: pictures to score; arrays or tensors as in `ggt_hub.metrics.pictures`.
         gt: their references; may be None where no metric needs them.
+        weights: folder with the weights of the perceptual metrics; None downloads them at first use.
 
     Returns:
         For each name, in the order given, one float64 score for each picture.
@@ -100,13 +119,15 @@ def compute(names: Sequence[str], restored: Pictures, gt: Pictures | None = None
     Raises:
         MetricError: if a name is unknown, a reference is needed and missing, or the pictures cannot be scored.
     """
-    metrics = [get_metric(name) for name in names]
     scores: dict[str, Scores] = {}
-    for metric in metrics:
-        if not metric.needs_reference:
-            scores[metric.name] = metric.function(restored)
-        elif gt is None:
-            raise MetricError(f"{metric.name} compares with a reference: give one, or ask for niqe")
-        else:
-            scores[metric.name] = metric.function(restored, gt)
+    for name in names:
+        try:
+            metric = get_metric(name)
+            if metric.needs_reference and gt is None:
+                raise MetricError(f"{name} compares with a reference: give one, or ask for niqe or piqe")
+            pictures = (restored, gt) if metric.needs_reference else (restored,)
+            options = {"weights": weights} if metric.weights else {}
+            scores[name] = metric.function(*pictures, **options)
+        except MetricUnavailableError as error:
+            logger.warning("%s is left out: %s", name, error)
     return scores

@@ -68,7 +68,7 @@ def pyiqa_score(spelling, restored, gt):
 def main():
     from ggt_hub.metrics import METRICS
 
-    spellings = sorted({metric.pyiqa for metric in METRICS.values() if metric.pyiqa})
+    spellings = sorted({metric.pyiqa for metric in METRICS.values() if metric.pyiqa and not metric.weights})
     scores = {
         spelling: {name: pyiqa_score(spelling, *pair) for name, pair in pairs().items()}
         for spelling in spellings

@@ -1,9 +1,10 @@
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from ggt_hub.errors import MetricError
+from ggt_hub.errors import MetricError, MetricUnavailableError
 from ggt_hub.metrics import METRICS, compute, get_metric
 from tests.metrics.golden import NUMBERS, pairs, pyiqa_score
 
@@ -55,6 +56,21 @@ def test_compute_keeps_the_order_of_names_and_scores_each_picture():
     assert list(scores) == ["ssim", "niqe", "psnr"]
     assert all(values.shape == (2,) for values in scores.values())
     assert scores["psnr"][1] == np.inf
+
+
+def test_pyiqas_own_metrics_are_had_by_name_where_it_is_installed():
+    if find_spec("pyiqa") is None:
+        with pytest.raises(MetricUnavailableError, match=r"pip install 'ggt-hub\[iqa\]'"):
+            get_metric("pyiqa:musiq")
+        return
+    restored, gt = PAIRS["noise 5"]
+    gmsd = get_metric("pyiqa:gmsd")
+    assert (gmsd.direction, gmsd.needs_reference) == ("lower", True)
+    assert compute(["pyiqa:gmsd"], restored, gt)["pyiqa:gmsd"] == pytest.approx(
+        pyiqa_score("gmsd", restored, gt)
+    )
+    with pytest.raises(MetricError, match="pyiqa has no metric 'nonsense'"):
+        get_metric("pyiqa:nonsense")
 
 
 def test_unknown_names_and_missing_references_are_refused():

@@ -1,0 +1,52 @@
+"""Where the networks behind the perceptual metrics get their weights: a folder, or the Hub at first use.
+
+Nothing is bundled. A folder given as `weights` must hold the files under the names by which their authors
+publish them, as `METRICS[name].weights` lists them; otherwise they are downloaded once and cached.
+"""
+
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+
+from ggt_hub.errors import HubError, MetricUnavailableError
+from ggt_hub.hub import snapshot
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_ON_THE_HUB = "chaofengc/IQA-PyTorch-Weights"
+
+State = dict[str, torch.Tensor]
+
+
+@cache
+def load_weights(name: str, folder: Path | None) -> State:
+    """Read a published weights file.
+
+    Backbones (`alexnet-...`, `vgg16-...`) are torchvision's and come from PyTorch's server, the small heads
+    on top from the Hub. Files are read without executing pickled code.
+
+    Raises:
+        MetricUnavailableError: if the file is not in the folder, cannot be downloaded, or is damaged.
+    """
+    try:
+        if folder is not None:
+            return _read(folder / name)
+        if name.startswith(("alexnet", "vgg16")):
+            return torch.hub.load_state_dict_from_url(
+                _TORCHVISION + name, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
+        return _read(snapshot(_ON_THE_HUB, allow_patterns=[name]) / name)
+    except (HubError, OSError, URLError, RuntimeError, UnpicklingError) as error:
+        where = f"the folder {folder}" if folder else "the network"
+        reason = " ".join(str(error).split())[:160]
+        raise MetricUnavailableError(
+            f"the weights {name} cannot be had from {where} ({reason}): put the file into a folder and name it "
+            "with --weights"
+        ) from error
+
+
+def _read(path: Path) -> State:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return state.get("params", state)
