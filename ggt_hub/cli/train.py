@@ -1,5 +1,6 @@
 """`ggt-hub train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,14 +28,11 @@ def train(
     For several processes or devices start it with a launcher, for example
     `torchrun --nproc_per_node 2 -m ggt_hub train compact -o runs/compact`.
     """
-    from ggt_hub.training import load_recipe, with_images
+    from ggt_hub.training import load_recipe
     from ggt_hub.training import train as run
 
-    weights = run(
-        with_images(load_recipe(recipe), images),
-        output,
-        init_from=init_from,
-        max_minutes=max_minutes,
-        cpu=cpu,
-    )
+    loaded = load_recipe(recipe)
+    if images is not None:
+        loaded = replace(loaded, images=images)
+    weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
     typer.echo(f"averaged weights: {weights}")

@@ -1,5 +1,6 @@
-"""Networks that no library has. Each class records this package as its home in published repositories,
-so the files here may move without breaking them.
+"""Networks that no library has.
+
+Published repositories record this package as the home of each class, so the files here may move.
 """
 
 from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how to load what is here)

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,8 +237,3 @@ def _swap(new: Path, old: Path) -> None:
     if old.exists():
         shutil.rmtree(old)
     new.rename(old)
-
-
-def with_images(recipe: Recipe, images: Path | None) -> Recipe:
-    """The recipe with another folder of photographs, if one is given."""
-    return recipe if images is None else replace(recipe, images=images)

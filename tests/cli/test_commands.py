@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
+from tests.photographs import photograph
 
 
 def test_an_error_is_one_line_and_exit_code_2() -> None:
@@ -60,3 +61,26 @@ def test_quickstart_restores_the_samples_and_writes_a_page(tmp_path: Path) -> No
     page = (tmp_path / "demo/report.html").read_text(encoding="utf-8")
     assert page.count("data:image/") >= 16
     assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page) == []  # nothing from outside
+
+
+RECIPE = """
+model: {channels: [8, 8, 8], blocks: [1, 1, 1], condition_width: 8}
+images: nowhere
+crop: 16
+batch: 1
+steps: 2
+groups: {noise: {share: 1, task: noise, steps: [{family: noise}]}}
+"""
+
+
+def test_train_writes_weights_that_load(tmp_path: Path) -> None:
+    from ggt_hub.models import CompactRestorer
+
+    (tmp_path / "clean").mkdir()
+    Image.fromarray(photograph(64)).save(tmp_path / "clean/a.png")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    options = ["--images", str(tmp_path / "clean"), "-o", str(tmp_path / "run"), "--cpu"]
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip().endswith(f"averaged weights: {tmp_path / 'run' / 'model'}")
+    assert CompactRestorer.from_pretrained(tmp_path / "run/model").config.channels == [8, 8, 8]
