@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ggt_hub import RestorerPipeline
@@ -147,6 +148,10 @@ def test_from_pipe_shares_the_networks_and_keeps_the_configuration(pipe: RealRes
         (lambda layout: (layout / "vae" / "config.json").write_text("{"), "cannot be loaded"),
         (lambda layout: shutil.rmtree(layout / "connector"), "connector: no diffusion_pytorch_model"),
         (lambda layout: config(layout, "connector", hidden_size=64), "cannot be loaded"),
+        (
+            lambda layout: forget(layout / "text_encoder"),
+            "text_encoder lacks 1 tensors, among them language_model.norm",
+        ),
     ],
 )
 def test_a_broken_layout_is_one_clear_error(
@@ -160,6 +165,15 @@ def test_a_broken_layout_is_one_clear_error(
 
 def shard(layout: Path) -> Path:
     return sorted((layout / "transformer").glob("*.safetensors"))[0]
+
+
+def forget(folder: Path) -> None:
+    """Leave the last norm out of the text encoder's file."""
+    name, index = "language_model.norm.weight", folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    file = folder / content["weight_map"].pop(name)
+    index.write_text(json.dumps(content))
+    save_file({key: value for key, value in load_file(file).items() if key != name}, file, {"format": "pt"})
 
 
 def config(layout: Path, part: str, **changes: Any) -> None:

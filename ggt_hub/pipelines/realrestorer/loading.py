@@ -1,11 +1,11 @@
 """Loading RealRestorer from a folder of either layout."""
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import Qwen2_5_VLModel
 
 from ggt_hub.converters.checkpoint import Checkpoint, read_json
 from ggt_hub.converters.realrestorer import load_published
@@ -56,12 +56,16 @@ def own_dtypes(
     return {"default": default, "vae": vae_dtype}
 
 
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn what diffusers and transformers raise on files that do not fit into our error."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, RestorerError):
-            raise
-        raise RestorerError(f"{folder} cannot be loaded: {error}") from error
+def check_text_encoder(encoder: Qwen2_5_VLModel | None, folder: Path) -> None:
+    """Refuse an encoder some of whose tensors were not in its files: transformers leaves them random.
+
+    Raises:
+        RestorerError: naming one that is missing.
+    """
+    if encoder is None or getattr(encoder, "hf_quantizer", None) is not None:  # quantised, it has other names
+        return
+    missing = sorted(set(encoder.state_dict()) - set(Checkpoint(folder).shapes))
+    if missing:
+        raise RestorerError(
+            f"{folder} lacks {len(missing)} tensors, among them {missing[0]}: write the layout again"
+        )

@@ -118,9 +118,11 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             pipe = cls(**loading.published(folder, dtype, vae_dtype, kwargs, known))
             pipe.register_to_config(_name_or_path=str(folder))
             return pipe
-        with loading.explained(folder):
-            dtypes = loading.own_dtypes(folder, dtype, vae_dtype, kwargs)
-            return super().from_folder(folder, dtype=dtypes, **kwargs)
+        dtypes = loading.own_dtypes(folder, dtype, vae_dtype, kwargs)
+        pipe = super().from_folder(folder, dtype=dtypes, **kwargs)
+        if "text_encoder" not in kwargs:
+            loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder")
+        return pipe
 
     def plan_memory(
         self,
