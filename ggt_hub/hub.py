@@ -4,6 +4,7 @@ The client library falls back to what it has in the cache when the Hub refuses o
 in the log at most. Here a revision that cannot be had is an error: what is given back is what was asked for.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,29 @@ def snapshot(
     commit = resolve(repo_id, revision=revision, **where)
     with explained(repo_id, repo_type, revision):
         return Path(snapshot_download(repo_id, revision=commit, allow_patterns=allow_patterns, **where))
+
+
+def check_hashes(folder: Path) -> None:
+    """Check the large files of a snapshot against the SHA-256 that the Hub knows them by.
+
+    The client looks at sizes alone. A file that differs is removed, so that the next download fetches it again.
+
+    Args:
+        folder: what `snapshot` gave; its large files are links to files named by their hash.
+
+    Raises:
+        HubError: naming the first file that differs.
+    """
+    for path in sorted(folder.rglob("*")):
+        stored = path.resolve()
+        if not path.is_symlink() or len(stored.name) != 64:  # small files are named by another hash
+            continue
+        with stored.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != stored.name:
+            path.unlink()
+            stored.unlink()
+            raise HubError(f"{path.name} came with wrong bytes (SHA-256 {found}), and was removed: try again")
 
 
 def resolve(

@@ -67,6 +67,8 @@ LABELS: dict[str, Task] = {
     "old": "old_photo",
     "oldphoto": "old_photo",
     "oldphotos": "old_photo",
+    "raindrop": "rain",
+    "raindrops": "rain",
     "rainy": "rain",
     "snowy": "snow",
     **{task.replace("_", ""): task for task in TASKS},

@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from ggt_hub.errors import HubError
-from ggt_hub.hub import resolve, snapshot
+from ggt_hub.hub import check_hashes, resolve, snapshot
 
 
 @pytest.fixture
@@ -97,3 +97,13 @@ def test_gated_says_where_to_accept_the_terms(hub, tmp_path):
     with pytest.raises(HubError, match=r"gated: accept its terms at http.*/org/gated, then"):
         snapshot("org/gated", token="hf_stranger")
     assert (snapshot("org/gated", token="hf_member") / "config.json").exists()
+
+
+def test_wrong_bytes_of_the_right_size_are_found_and_fetched_again(hub, commits):
+    hub.break_next("Signature", flip_byte=True)
+    folder = snapshot("org/net")
+    with pytest.raises(HubError, match=r"model\.safetensors came with wrong bytes .*: try again"):
+        check_hashes(folder)
+    folder = snapshot("org/net")
+    check_hashes(folder)
+    assert (folder / "model.safetensors").read_bytes() == bytes([2]) * 1000

@@ -74,6 +74,7 @@ class GGT100K(IndexedPairs):
             return None
         try:
             folder = hub.snapshot(INDEX_REPOSITORY, repo_type="dataset", token=self.token)
+            hub.check_hashes(folder)
             summary = read_summary(folder)
         except (HubError, DatasetError) as error:
             logger.info("There is no published index to use: %s", error)

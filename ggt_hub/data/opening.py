@@ -128,6 +128,8 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
     tree = find_tree(source, revision=revision)
     if not any(file.suffix == ".parquet" for file in tree.files):
         return None
-    return hub.snapshot(
+    folder = hub.snapshot(
         source, repo_type="dataset", revision=revision, allow_patterns=["*.parquet", "SHA256SUMS"]
     )
+    hub.check_hashes(folder)
+    return folder

@@ -19,7 +19,9 @@ Side = Literal["lq", "gt"]
 
 SIDES: dict[str, Side] = {
     **dict.fromkeys(("lq", "lr", "low", "input", "inputs", "degraded"), "lq"),
-    **dict.fromkeys(("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth"), "gt"),
+    **dict.fromkeys(
+        ("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth", "ground_truth"), "gt"
+    ),
 }
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -63,8 +65,9 @@ def split_of(path: str) -> str:
 
 
 def task_of(path: str) -> Task | None:
-    """The task that the folders of a path name, the innermost first; None where none does."""
-    return _task_of_folder(path.rpartition("/")[0])
+    """The task that the folders of a path name, the innermost first, or else the file name; None if none does."""
+    folder, _, name = path.rpartition("/")
+    return _task_of_folder(folder) or find_task(name.rpartition(".")[0])
 
 
 @lru_cache

@@ -57,13 +57,7 @@ class RealIRBench(datasets.ArrowBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
-        folder = self.config.data_dir or hub.snapshot(
-            self.config.repository,
-            repo_type="dataset",
-            revision=self.config.revision,
-            token=self.token,
-            allow_patterns=[f"*{suffix}" for suffix in _TABLES],
-        )
+        folder = self.config.data_dir or self._download()
         files = local_tree(folder).files
         tables = [file for suffix in _TABLES for file in files if file.suffix == suffix]
         kind = tables[0].suffix if tables else None
@@ -79,6 +73,17 @@ class RealIRBench(datasets.ArrowBasedBuilder):
             datasets.SplitGenerator(name=split, gen_kwargs={"files": [(f.path, f.uri) for f in part]})
             for split, part in splits
         ]
+
+    def _download(self) -> Path:
+        folder = hub.snapshot(
+            self.config.repository,
+            repo_type="dataset",
+            revision=self.config.revision,
+            token=self.token,
+            allow_patterns=[f"*{suffix}" for suffix in _TABLES],
+        )
+        hub.check_hashes(folder)
+        return folder
 
     def _generate_tables(self, files: list[tuple[str, str]]) -> Iterator[tuple[Key, pa.Table]]:
         schema = PAIR_FEATURES.arrow_schema

@@ -10,6 +10,7 @@ from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
 from ggt_hub.data.ggt_100k import GGT100K, REPOSITORY
+from ggt_hub.data.index import read_summary
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
 
@@ -205,3 +206,25 @@ def test_many_small_row_groups_of_rows_that_hold_nothing(tmp_path):
     assert files == [f"data/{task}/train.parquet" for task in ("haze", "low_light", "rain")]
     assert max(path.stat().st_size for path in index.rglob("*.parquet")) < 20_000
     assert pq.read_metadata(index / files[0]).row_group(0).num_rows == 3
+
+
+@pytest.mark.parametrize(("name", "way_out"), [("more.7z", "unpack it"), ("more.z01", "join them")])
+def test_parts_that_cannot_be_read_in_place_are_refused_with_the_way_out(name, way_out, tmp_path):
+    LAYOUTS["one archive per side"](tmp_path / "copy")
+    (tmp_path / "copy/GGT-100K/train" / name).write_bytes(b"x")
+    builder = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(DatasetError, match=rf"GGT-100K/train/{name}: .*{way_out}"):
+        builder.as_streaming_dataset()
+
+
+def test_unpaired_and_unsafe_members_are_told_by_name(tmp_path, caplog):
+    members = {f"{s}/haze/{n:03d}.png": picture(n) for s in ("LQ", "GT") for n in range(300)}
+    members |= {"LQ/haze/alone.png": picture(1), "../evil.png": picture(2)}
+    write_zip(tmp_path / "copy/GGT-100K/train/all.zip", members)
+    builder = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
+    assert len(list(builder.as_streaming_dataset(split="train").decode(False))) == 300
+    assert "1 unpaired:\nGGT-100K/train/all/LQ/haze/alone.png" in caplog.text
+    assert "GGT-100K/train/all.zip::../evil.png: the name points outside the archive" in caplog.text
+    summary = read_summary(builder.index())
+    assert summary["unpaired"] == ["GGT-100K/train/all/LQ/haze/alone.png"]
+    assert len(summary["problems"]) == 1

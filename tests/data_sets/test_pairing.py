@@ -27,6 +27,7 @@ def paired(*paths: str, **options) -> tuple[set, tuple]:
         ("a/1_lq.png", "a/1_gt.png", "names, whole path"),
         ("a/lq-1.png", "a/hq-1.png", "names, whole path"),
         ("low-light/1_input.png", "low-light/1_target.png", "names, whole path"),
+        ("LQ/1.png", "ground_truth/1.png", "folders, whole path"),
         ("LQ/1_LQ.png", "GT/1_GT.png", "words, whole path"),
         ("low-light_LQ_1/7.png", "low-light_GT_1/7.png", "words, whole path"),
     ],
@@ -116,7 +117,9 @@ def test_several_kinds_of_damage_are_a_mixture_and_text_has_two_columns():
         ("GGT-100K/test_low-light/x.png", "test", "low_light"),
         ("val/01_old photos/x.png", "validation", "old_photo"),
         ("Rain13K/train/x.png", "train", "rain"),
-        ("train/x_rain.png", "train", None),
+        ("train/rain_0001_lq.png", "train", "rain"),
+        ("train/haze/rain_0001_lq.png", "train", "haze"),
+        ("train/0001.png", "train", None),
         ("general mixed/x.png", "train", "general"),
     ],
 )

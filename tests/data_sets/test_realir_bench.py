@@ -10,7 +10,7 @@ from PIL import Image
 
 from ggt_hub import iter_pairs, load_dataset
 from ggt_hub.data.realir_bench import REPOSITORY
-from ggt_hub.errors import DatasetError
+from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture
 
 FOLDERS = ("blur", "compression", "demoire", "noise", "deflare", "hazy", "lowlight", "rain", "reflection")
@@ -99,3 +99,13 @@ def test_tables_without_pictures_say_what_was_found(tmp_path):
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(DatasetError, match="neither Parquet nor Arrow files nor pictures"):
         load_dataset("realir-bench", data_dir=str(tmp_path))
+
+
+def test_cut_connections_are_resumed_and_wrong_bytes_found(hub, tmp_path):
+    table("plain").to_parquet(tmp_path / "repository/data/train-00000-of-00001.parquet")
+    hub.add("dataset", REPOSITORY, tmp_path / "repository")
+    hub.break_next("Signature", flip_byte=True)
+    with pytest.raises(HubError, match="wrong bytes"):
+        load_dataset("realir-bench", split="train")
+    hub.break_next("Signature", drop_after=4000)
+    check(load_dataset("realir-bench", split="train"))
