@@ -29,6 +29,10 @@ class MetricUnavailableError(MetricError):
     """A metric whose weights or library are not here and cannot be had."""
 
 
+class JudgeError(GGTHubError, RuntimeError):
+    """A vision-language model that cannot be reached or paid, or whose answer cannot be used."""
+
+
 class HubError(GGTHubError, OSError):
     """A repository, revision or file could not be had from the Hub or the local cache."""
 

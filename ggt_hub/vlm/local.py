@@ -1,0 +1,82 @@
+"""Asking a vision-language model that runs here, through transformers."""
+
+import io
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ggt_hub.errors import JudgeError
+from ggt_hub.vlm.chat import Turn
+from ggt_hub.vlm.protocols import MAX_NEW_TOKENS, MODEL
+
+
+class LocalChat:
+    """A model such as Qwen3-VL on this machine; loaded at the first question, decoded greedily."""
+
+    def __init__(
+        self,
+        source: str | Path = MODEL,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> None:
+        """Name a model.
+
+        Args:
+            source: a folder or an id on the Hub.
+            revision: branch, tag or commit on the Hub.
+            device: None takes the GPU where there is one.
+            max_new_tokens: the longest reply.
+        """
+        self.model = f"{source}@{revision}" if revision else str(source)
+        self._source, self._revision, self._device = source, revision, device
+        self._max_new_tokens = max_new_tokens
+        self._loaded: tuple[Any, Any] | None = None
+        self._lock = threading.Lock()  # one model, one question at a time
+
+    def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
+        """The model's reply; arguments as those of `ServerChat.ask`.
+
+        Raises:
+            JudgeError: if the model cannot be loaded.
+        """
+        import torch
+
+        with self._lock, torch.inference_mode():
+            model, processor = self._load()
+            content = [{"type": "image", "image": Image.open(io.BytesIO(image_png))}, _text(question)]
+            conversation = [
+                {"role": "system", "content": [_text(system)]},
+                {"role": "user", "content": content},
+                *({"role": role, "content": [_text(text)]} for role, text in later),
+            ]
+            inputs = processor.apply_chat_template(
+                conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            ).to(model.device)
+            tokens = model.generate(**inputs, max_new_tokens=self._max_new_tokens, do_sample=False)
+        return processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            import torch
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+
+            device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+            dtype = torch.float32 if device == "cpu" else torch.bfloat16
+            try:
+                model = AutoModelForImageTextToText.from_pretrained(
+                    self._source, revision=self._revision, dtype=dtype
+                )
+                processor = AutoProcessor.from_pretrained(self._source, revision=self._revision)
+            except (OSError, ValueError, ImportError) as error:
+                raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
+            self._loaded = model.to(device).eval(), processor
+        return self._loaded
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
