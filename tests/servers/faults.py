@@ -24,15 +24,38 @@ class Fault:
 
 
 class Faults:
-    """The faults still to happen, and a delay that every answer suffers."""
+    """The faults still to happen, a cut of the line, and a delay that every answer suffers."""
 
     def __init__(self) -> None:
         self.delay_each = 0.0
         self._waiting: list[Fault] = []
+        self._left: int | None = None
+        self._when = "before"
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> None:
         self._waiting.append(fault)
+
+    def cut_after(self, requests: int, when: str) -> None:
+        self._left, self._when = requests, when
+
+    def mend(self) -> None:
+        self._left = None
+
+    def strike(self) -> str | None:
+        """Say where the line is cut at this request; None if it gets through.
+
+        `before` it is read, `during` its body, or `after` it took effect, so that only the answer is lost. The line
+        then stays dead: all later requests are cut `before`.
+        """
+        with self._lock:
+            if self._left is None:
+                return None
+            if self._left > 0:
+                self._left -= 1
+                return None
+            when, self._when = self._when, "before"
+            return when
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets, used up by one; None where nothing is to go wrong."""

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on the loopback interface: the calls that the real clients make to read.
+"""A Hugging Face Hub on the loopback interface: the calls that the real clients make (to write: `writing`).
 
 Two ports, as in the real world: the Hub itself, and the store of large files that it redirects to with signed
 links. Repositories come from folders; a test may break what it likes (`LocalHub.break_next`) and read what
@@ -6,7 +6,6 @@ was asked for (`LocalHub.requests`).
 """
 
 import itertools
-import json
 import re
 import socket
 import sys
@@ -14,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from tests.servers.answers import Answer, error, json_answer
 from tests.servers.faults import Fault, Faults
 from tests.servers.repositories import KINDS, Blob, Commit, Repository, read_folder
+from tests.servers.writing import Uploads, history, receive, write, write_to
 
 API = re.compile(
     r"^/api/(?P<kind>models|datasets|spaces)/(?P<id>[^/]+/[^/]+)(?:/(?P<call>[^/]+)(?:/(?P<rest>.*))?)?$"
@@ -46,16 +47,6 @@ class Request:
     status: int
 
 
-@dataclass
-class Answer(Exception):
-    """A complete response: a status with a small body, or a stored file. Raised, it ends the handling."""
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    file: Path | None = None
-
-
 class LocalHub:
     """The state of the server, and what a test does to it.
 
@@ -73,9 +64,11 @@ class LocalHub:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all repositories, tokens, faults and requests."""
+        """Forget all repositories, uploads, tokens, faults and requests."""
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.uploads = Uploads(Path(self._folder.name))
         self.members: set[str] = set()
+        self.namespaces: set[str] = set()
         self.faults = Faults()
         self.requests: list[Request] = []
         self._links: dict[str, Blob] = {}
@@ -97,7 +90,7 @@ class LocalHub:
     ) -> str:
         """Commit the content of `folder` to a branch of a repository, made if need be; return the commit id.
 
-        A gated repository is read only with a token in `members`.
+        A gated repository is read only with a token in `members`, who may also write.
         """
         repository = self.repositories.setdefault((KINDS[kind], repo_id), Repository(kind, repo_id))
         repository.gated = gated
@@ -107,6 +100,14 @@ class LocalHub:
     def break_next(self, match: str = "", **fault: Any) -> None:
         """Do something wrong to the next requests; see `Fault` for what."""
         self.faults.add(Fault(match, **fault))
+
+    def cut_after(self, requests: int, when: str = "before") -> None:
+        """Let so many requests through, cut the next, and refuse all others until `mend`; see `Faults.strike`."""
+        self.faults.cut_after(requests, when)
+
+    def mend(self) -> None:
+        """Let everything through again."""
+        self.faults.mend()
 
     def expire_links(self) -> None:
         """Make every signed link handed out so far answer 403."""
@@ -120,9 +121,15 @@ class LocalHub:
         """A link into the store that works until it expires."""
         signature = f"{blob.sha256}-{next(self._counter)}"
         self._links[signature] = blob
-        return (
-            f"http://127.0.0.1:{self._sockets['store'].getsockname()[1]}/{blob.sha256}?Signature={signature}"
-        )
+        return f"{self._store_url}/{blob.sha256}?Signature={signature}"
+
+    def upload_link(self, oid: str, part: int | None = None) -> str:
+        """A link into the store that receives a file, or one part of it."""
+        return f"{self._store_url}/{oid}?Upload={self.uploads.sign(oid, part)}"
+
+    @property
+    def _store_url(self) -> str:
+        return f"http://127.0.0.1:{self._sockets['store'].getsockname()[1]}"
 
     def signed(self, signature: str) -> Blob | None:
         return self._links.get(signature)
@@ -182,15 +189,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub, fault = self.server.hub, self.server.hub.faults.take(self.command, self.path) or Fault()
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        cut = hub.faults.strike()
+        self.body = self._read_body(is_cut=cut == "during") if cut != "before" else b""
+        if cut in ("before", "during"):
+            self._hang_up()
+            return
         time.sleep(hub.faults.delay_each + fault.delay)
         try:
             answer = self.answer() if fault.status is None else Answer(fault.status, b"broken by a test")
         except Answer as early:
             answer = early
-        self._send(answer, fault)
+        self._hang_up() if cut else self._send(answer, fault)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+
+    def _read_body(self, is_cut: bool) -> bytes:
+        """The body of the request, or only its first half."""
+        size = int(self.headers.get("Content-Length") or 0)
+        return self.rfile.read(size // 2 if is_cut else size)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self) -> Answer:
         raise NotImplementedError
@@ -225,8 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
                 body[len(body) // 2] ^= 1
             self.wfile.write(body)
         if stop < end:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self._hang_up()
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int]:
@@ -236,21 +255,14 @@ def _parse_range(header: str, size: int) -> tuple[int, int]:
     return min(int(first), size), min(int(last) + 1 if last else size, size)
 
 
-def _error(status: int, code: str, message: str) -> Answer:
-    headers = {"X-Error-Code": code, "X-Error-Message": message, "Content-Type": "application/json"}
-    return Answer(status, json.dumps({"error": message}).encode(), headers)
-
-
-def _json(content: object) -> Answer:
-    return Answer(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-
 class StoreHandler(_Handler):
     """The second host: large files behind signed links."""
 
     host = "store"
 
     def answer(self) -> Answer:
+        if self.command == "PUT":
+            return receive(self)
         signature = parse_qs(urlsplit(self.path).query).get("Signature", [""])[0]
         blob = self.server.hub.signed(signature)
         if blob is None:
@@ -265,11 +277,15 @@ class HubHandler(_Handler):
 
     def answer(self) -> Answer:
         path = urlsplit(self.path).path
+        if written := write(self, path):
+            return written
         if found := API.match(path):
-            repository = self._repository(found["kind"], found["id"])
+            repository = self.repository(found["kind"], found["id"])
+            if written := write_to(self, repository, found["call"] or "", found["rest"] or ""):
+                return written
             return self._api(repository, found["call"] or "revision", found["rest"] or "main")
         if found := RESOLVE.match(path):
-            repository = self._repository(found["kind"] or "models", found["id"])
+            repository = self.repository(found["kind"] or "models", found["id"])
             return self._resolve(repository, unquote(found["rev"]), unquote(found["path"]))
         raise self._unknown_repository()
 
@@ -277,7 +293,12 @@ class HubHandler(_Handler):
     def _token(self) -> str | None:
         return self.headers.get("Authorization", "").removeprefix("Bearer ") or None
 
-    def _repository(self, kind: str, repo_id: str) -> Repository:
+    def check_member(self) -> None:
+        """Let only members write."""
+        if self._token not in self.server.hub.members:
+            raise error(401, "Unauthorized", "Invalid username or password.")
+
+    def repository(self, kind: str, repo_id: str) -> Repository:
         repository = self.server.hub.repositories.get((kind, repo_id))
         if repository is None or (repository.private and self._token not in self.server.hub.members):
             raise self._unknown_repository()
@@ -285,42 +306,44 @@ class HubHandler(_Handler):
 
     def _unknown_repository(self) -> Answer:
         """Answer as the real Hub: it does not tell strangers whether a private repository exists."""
-        return _error(404 if self._token else 401, "RepoNotFound", "Repository not found")
+        return error(404 if self._token else 401, "RepoNotFound", "Repository not found")
 
-    def _commit(self, repository: Repository, revision: str) -> Commit:
+    def commit(self, repository: Repository, revision: str) -> Commit:
         commit = repository.resolve(revision)
         if commit is None:
-            raise _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit
 
     def _api(self, repository: Repository, call: str, rest: str) -> Answer:
         if call == "refs":
-            return _json(_refs(repository))
+            return json_answer(_refs(repository))
         revision, _, path = rest.partition("/")
-        commit = self._commit(repository, unquote(revision))
+        commit = self.commit(repository, unquote(revision))
         query = parse_qs(urlsplit(self.path).query)
         if call == "revision":
-            return _json(_info(repository, commit))
+            return json_answer(_info(repository, commit, "blobs" in query))
+        if call == "commits":
+            return json_answer(history(repository, commit))
         if call == "tree":
             folder = unquote(path).strip("/")
             if folder and commit.entry(folder) is None:
-                raise _error(404, "EntryNotFound", f"{folder} does not exist on {revision}")
-            return _json(commit.tree(folder, query.get("recursive", [""])[0].lower() in ("true", "1")))
+                raise error(404, "EntryNotFound", f"{folder} does not exist on {revision}")
+            return json_answer(commit.tree(folder, query.get("recursive", [""])[0].lower() in ("true", "1")))
         if call == "paths-info":
             entries = [commit.entry(path) for path in parse_qs(self.body.decode())["paths"]]
-            return _json([entry for entry in entries if entry])
+            return json_answer([entry for entry in entries if entry])
         raise Answer(404, b"no such call")
 
     def _resolve(self, repository: Repository, revision: str, path: str) -> Answer:
         if repository.gated and self._token not in self.server.hub.members:
             status = 403 if self._token else 401
-            raise _error(
+            raise error(
                 status, "GatedRepo", f"Access to {repository.kind} {repository.repo_id} is restricted."
             )
-        commit = self._commit(repository, revision)
+        commit = self.commit(repository, revision)
         blob = commit.files.get(path)
         if blob is None:
-            answer = _error(404, "EntryNotFound", "Entry not found")
+            answer = error(404, "EntryNotFound", "Entry not found")
             answer.headers["X-Repo-Commit"] = commit.sha
             raise answer
         headers = {"X-Repo-Commit": commit.sha, "ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
@@ -338,7 +361,7 @@ def _refs(repository: Repository) -> dict:
     return {"branches": branches, "tags": tags, "converts": []}
 
 
-def _info(repository: Repository, commit: Commit) -> dict:
+def _info(repository: Repository, commit: Commit, with_blobs: bool) -> dict:
     return {
         "_id": commit.sha[:24],
         "id": repository.repo_id,
@@ -352,9 +375,18 @@ def _info(repository: Repository, commit: Commit) -> dict:
         "downloads": 0,
         "likes": 0,
         "tags": [],
-        "siblings": [{"rfilename": path} for path in sorted(commit.files)],
+        "siblings": [_sibling(path, blob, with_blobs) for path, blob in sorted(commit.files.items())],
         "cardData": _card(commit),
     }
+
+
+def _sibling(path: str, blob: Blob, with_blobs: bool) -> dict:
+    described: dict = {"rfilename": path}
+    if with_blobs:
+        described |= {"size": blob.size, "blobId": blob.sha1}
+    if with_blobs and blob.is_lfs:
+        described["lfs"] = {"sha256": blob.sha256, "size": blob.size, "pointerSize": 134}
+    return described
 
 
 def _card(commit: Commit) -> dict | None:

@@ -105,6 +105,15 @@ def read_folder(folder: Path, store: Path) -> dict[str, Blob]:
     return {path.relative_to(folder).as_posix(): _keep(path, store) for path in files}
 
 
+def keep_bytes(data: bytes, store: Path, is_lfs: bool = False) -> Blob:
+    """Put a file's content into `store`, named by its SHA-256."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    stored = store / sha256
+    stored.write_bytes(data)
+    sha1 = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return Blob(stored, len(data), sha256, sha1, is_lfs)
+
+
 def _keep(path: Path, store: Path) -> Blob:
     size = path.stat().st_size
     sha256, sha1 = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode())
