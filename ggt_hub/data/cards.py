@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
 from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
-from huggingface_hub import DatasetCardData
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from ggt_hub.data.notes import NOTES, sources_of
 from ggt_hub.data.pairing import SPLITS
@@ -25,8 +25,14 @@ _LIMITS = (
 _Configs = dict[str, dict[str, list[Path]]]
 
 
-def write_card(folder: Path) -> None:
-    """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them."""
+def write_card(folder: Path, card: Path | None = None) -> None:
+    """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them.
+
+    Args:
+        folder: the data; gets a `README.md`.
+        card: a card whose text and header are taken over, but for configs and numbers, which are always those of
+            the data. Without it a plain text is made.
+    """
     configs = _find_configs(folder)
     first = next(path for splits in configs.values() for paths in splits.values() for path in paths)
     is_index = f"lq_{next(iter(POINTER_COLUMNS))}" in pq.read_schema(first).names
@@ -36,6 +42,13 @@ def write_card(folder: Path) -> None:
     notes = [NOTES[source] for source in sources if source in NOTES]
     title = " + ".join(note.title for note in notes) or folder.resolve().name
     counts = {config: {s: _rows(paths) for s, paths in splits.items()} for config, splits in configs.items()}
+    header = _header(folder, configs, counts, title, notes)
+    if card is not None:
+        given = DatasetCard.load(card)
+        numbers = {name: header[name] for name in ("configs", "dataset_info", "size_categories")}
+        merged = DatasetCardData(**given.data.to_dict() | numbers)
+        commit_text(folder / "README.md", f"---\n{merged.to_yaml()}\n---\n{given.text}")
+        return
     text = _template().render(
         title=f"{title}, an index" if is_index else title,
         about=_ABOUT_INDEX if is_index else _ABOUT_PAIRS,
@@ -48,7 +61,6 @@ def write_card(folder: Path) -> None:
         notes=notes,
         sources=sources,
     )
-    header = _header(folder, configs, counts, title, notes)
     commit_text(folder / "README.md", f"---\n{header.to_yaml()}\n---\n\n{text}\n")
 
 

@@ -40,6 +40,7 @@ def export(
     config: str = "default",
     workers: int = 1,
     shard_bytes: int = SHARD_BYTES,
+    card: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Write the splits of a data set to a folder; resumes where an earlier call was interrupted.
 
@@ -49,6 +50,7 @@ def export(
         config: the name that `load_dataset` will know these splits by.
         workers: processes.
         shard_bytes: the size of the picture files in one Parquet file, about.
+        card: see `cards.write_card`.
 
     Returns:
         A report for each file: `name`, `split`, `rows`, `size`, `sha256`.
@@ -66,7 +68,7 @@ def export(
     reports = run_shards(
         export_part, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
     )
-    write_card(folder)
+    write_card(folder, card)
     write_sums(folder)
     return reports
 

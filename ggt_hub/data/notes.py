@@ -1,13 +1,17 @@
 """What is to be known of the data sets that rows may come from: terms, authors, and whom to ask."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ggt_hub.errors import DatasetError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,27 @@ def check_shareable(folder: Path) -> None:
                         f"{path.name} holds pictures of {note.title}, whose licence ({note.licence}) forbids to "
                         "share converted copies: publish an index instead (`ggt-hub data index`)"
                     )
+
+
+def forbid_upload(loaded: T, source: str) -> T:
+    """Make `push_to_hub` of what was loaded refuse: it would embed the pictures that rows point at.
+
+    Args:
+        loaded: a data set or a dict of them, straight from its builder.
+        source: the name that it was loaded by.
+    """
+    splits = loaded.values() if isinstance(loaded, dict) else ()
+    for dataset in (loaded, *splits):
+        dataset.push_to_hub = partial(_refuse_upload, source)
+    return loaded
+
+
+def _refuse_upload(source: str, *_: object, **__: object) -> None:
+    note = NOTES[source]
+    raise DatasetError(
+        f"{note.title} is licensed {note.licence}: its pictures may not be uploaded again, and push_to_hub would "
+        "embed them. Publish an index instead (`ggt-hub data index`), whose files hold no pictures"
+    )
 
 
 def _holds_pictures(table: pa.Table) -> bool:

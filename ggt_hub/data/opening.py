@@ -52,9 +52,14 @@ def _tree(source: str, revision: str | None) -> Tree:
 
 
 def make_index(
-    source: str, folder: Path, *, revision: str | None = None, data_dir: str | None = None
+    source: str,
+    folder: Path,
+    *,
+    revision: str | None = None,
+    data_dir: str | None = None,
+    card: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the index of a data set, with its card, ready to be published.
+    """Write the index of a data set, with its card (see `cards.write_card`), ready to be published.
 
     Returns:
         The content of `index.json`.
@@ -71,7 +76,7 @@ def make_index(
     made = folder.with_name(f".unfinished-{folder.name}")
     shutil.rmtree(made, ignore_errors=True)
     shutil.copytree(builder.index(), made)
-    write_card(made)
+    write_card(made, card)
     write_sums(made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)

@@ -19,7 +19,7 @@ from ggt_hub import hub
 from ggt_hub.data.archives import IMAGE_SUFFIXES
 from ggt_hub.data.batches import batched
 from ggt_hub.data.columns import Columns, recognise
-from ggt_hub.data.notes import NOTES
+from ggt_hub.data.notes import NOTES, forbid_upload
 from ggt_hub.data.pairing import split_of, task_of
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.data.trees import File, local_tree
@@ -55,6 +55,14 @@ class RealIRBench(datasets.ArrowBasedBuilder):
             homepage=NOTES["realir-bench"].url,
             license=NOTES["realir-bench"].licence,
         )
+
+    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """The prepared rows; they refuse to be uploaded."""
+        return forbid_upload(super().as_dataset(*args, **kwargs), "realir-bench")
+
+    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """The rows as a stream; they refuse to be uploaded."""
+        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), "realir-bench")
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         folder = self.config.data_dir or self._download()

@@ -161,3 +161,13 @@ def test_the_licence_is_shown_once(repository, caplog):
     for _ in range(2):
         ggt_hub.load_dataset("ggt-100k", split="train")
     assert caplog.text.count("cc-by-nc-nd-4.0") == 1
+
+
+def test_pictures_are_not_uploaded_again(library, repository):
+    loaded = library.load_dataset("ggt-100k")
+    rows = loaded["train"].with_format("numpy").select_columns(["id", "lq"])
+    stream = library.load_dataset("ggt-100k", split="train", streaming=True)
+    for data in (loaded, loaded["train"], rows, stream):
+        with pytest.raises(DatasetError, match=r"cc-by-nc-nd-4\.0: its pictures may not be uploaded again"):
+            data.push_to_hub("me/copy")
+    assert len(loaded["train"].map(lambda row: {"length": len(row["id"])}, num_proc=2)) == 10
