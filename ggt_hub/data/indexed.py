@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.builder import Key
+from filelock import FileLock
 
 from ggt_hub.data.contents import look_into
 from ggt_hub.data.index import build_index, read_summary
@@ -105,7 +106,9 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
         config = self.config
         key = hashlib.sha256(f"{config.folder} {config.by_order} {self.hash}".encode()).hexdigest()[:16]
         folder = Path(self._cache_dir_root) / "ggt_hub_indexes" / f"{self.name}-{config.revision[:16]}-{key}"
-        return folder if folder.is_dir() else self._build(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):  # the workers of a loader come here all at once
+            return folder if folder.is_dir() else self._build(folder)
 
     def _build(self, folder: Path) -> Path:
         summary = build_index(

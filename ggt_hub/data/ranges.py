@@ -112,22 +112,23 @@ class HubSource:
 
     def read(self, start: int, stop: int) -> bytes:
         """See `Source`."""
-        data = bytearray()
-        tries, trouble = 0, ""
-        while len(data) < stop - start:
+        chunks: list[bytes] = []
+        position, tries, trouble = start, 0, ""
+        while position < stop:
             if tries == TRIES:
                 raise HubError(
                     f"{self.uri}: bytes {start} to {stop} cannot be had ({trouble}): try again later"
                 )
-            before = len(data)
-            trouble = self._read_some(data, start + len(data), stop)
-            tries = 0 if len(data) > before else tries + 1
-            if trouble and len(data) < stop - start:
-                time.sleep(FIRST_PAUSE * 2 ** (tries - 1) if tries else 0)
-        return bytes(data)
+            before = len(chunks)
+            trouble = self._read_some(chunks, position, stop)
+            position += sum(map(len, chunks[before:]))
+            tries = 0 if len(chunks) > before else tries + 1
+            if tries:
+                time.sleep(FIRST_PAUSE * 2 ** (tries - 1))
+        return b"".join(chunks)
 
-    def _read_some(self, data: bytearray, start: int, stop: int) -> str:
-        """Append what one request gives to `data`; return what went wrong, "" if nothing."""
+    def _read_some(self, chunks: list[bytes], start: int, stop: int) -> str:
+        """Append what one request gives to `chunks`; return what went wrong, "" if nothing."""
         address = self._address
         headers = {
             **self._headers(address),
@@ -139,8 +140,7 @@ class HubSource:
                 if response.status_code in (401, 403):
                     self._renew(expired=address)
                 elif response.status_code == 206:
-                    for chunk in response.iter_raw():
-                        data += chunk
+                    chunks.extend(response.iter_raw())
                     return ""
                 elif response.status_code == 200:
                     raise DatasetError(
