@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ggt_hub.files import Outcome, Work, find_jobs, process
+from ggt_hub.files import Job, Outcome, Work, process
 
 
 def load_quietly(model: str, revision: str | None = None) -> Any:
@@ -23,12 +23,11 @@ def load_quietly(model: str, revision: str | None = None) -> Any:
 
 
 def run_batch(
-    paths: list[str], output: Path, work: Work, settings: dict[str, Any], suffix: str | None, as_json: bool
+    jobs: list[Job], output: Path, work: Work, settings: dict[str, Any], suffix: str | None, as_json: bool
 ) -> None:
-    """Process all pictures that `paths` name; exit code 1 if one failed."""
+    """Process all pictures; exit code 1 if one failed."""
     from tqdm import tqdm
 
-    jobs = find_jobs(paths, output)
     outcomes = []
     with tqdm(total=len(jobs), unit="picture") as bar:
         for outcome in _interruptible(process(jobs, output, work, settings=settings, suffix=suffix)):
@@ -52,22 +51,12 @@ def _interruptible(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
 def _line(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed   {outcome.error}"
-    found = outcome.details.get("found")
-    return f"{outcome.status:<8} {outcome.output}" + (f"   ({describe(found)})" if found else "")
+    line, found = f"{outcome.status:<8} {outcome.output}", outcome.details.get("found")
+    if not found:
+        return line
+    from ggt_hub.pipelines.findings import describe_findings
 
-
-def describe(found: dict[str, float]) -> str:
-    """What a restorer found in a picture, in words: only what is worth mentioning."""
-    words = []
-    if found["noise_sigma"] >= 3:
-        words.append(f"noise sigma {found['noise_sigma']:.0f}")
-    if found["jpeg_quality"] < 90:
-        words.append(f"compressed to quality {found['jpeg_quality']:.0f}")
-    if found["blur_sigma"] >= 0.5:
-        words.append(f"blurred by {found['blur_sigma']:.1f} px")
-    if found["enlarged_by"] >= 1.25:
-        words.append(f"enlarged by {found['enlarged_by']:.1f}")
-    return "found: " + (", ".join(words) or "little damage")
+    return f"{line}   ({describe_findings(found)})"
 
 
 def _report(outcomes: list[Outcome], expected: int) -> None:

@@ -31,7 +31,7 @@ def degrade(
 ) -> None:
     """Damage clean photographs, and write beside each the recipe that gives the same bytes again."""
     from ggt_hub import degradations
-    from ggt_hub.files import Job, output_name, write_json
+    from ggt_hub.files import Job, find_jobs, output_name, write_json
     from ggt_hub.images import Picture
 
     if (preset is None) == (task is None):
@@ -44,4 +44,4 @@ def degrade(
         return damaged, {"recipe": recipe}
 
     settings = {"preset": name, "strength": strength, "seed": seed}
-    run_batch(paths, output, work, settings, format, json)
+    run_batch(find_jobs(paths, output), output, work, settings, format, json)

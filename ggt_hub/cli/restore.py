@@ -46,9 +46,10 @@ def restore(
     """
     import torch
 
-    from ggt_hub.files import Job, fingerprint
+    from ggt_hub.files import Job, find_jobs, fingerprint
     from ggt_hub.images import Picture
 
+    jobs = find_jobs(paths, output)  # before the model: a misspelt path should not cost its loading
     pipe = load_quietly(model, revision)
     arguments = _arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device or _best_device(), memory, arguments)
@@ -60,7 +61,7 @@ def restore(
         details = {"found": result.findings[0]} if result.findings else {}
         return picture.with_rgb(result.images[0]), details
 
-    run_batch(paths, output, work, settings, format, json)
+    run_batch(jobs, output, work, settings, format, json)
 
 
 def _place(pipe: Any, device: str, memory: str | None, arguments: dict[str, Any]) -> None:

@@ -15,11 +15,11 @@ from tests.photographs import photograph
 
 
 def test_an_error_is_one_line_and_exit_code_2() -> None:
-    command = [sys.executable, "-m", "ggt_hub", "restore", "nowhere.png", "-o", "out", "--model", "compcat"]
+    command = [sys.executable, "-m", "ggt_hub", "restore", "nowhere.png", "-o", "out"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
-    assert result.stderr.strip().splitlines()[-1].startswith("ggt-hub: no restorer at 'compcat'")
+    assert result.stderr.strip().splitlines()[-1].startswith("ggt-hub: 'nowhere.png': no such file")
 
 
 def test_importing_the_package_and_asking_for_help_load_no_torch() -> None:
