@@ -1,9 +1,6 @@
 """Export: what the stock library loads alone, byte for byte, resumable to the byte."""
 
 import hashlib
-import subprocess
-import sys
-from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
@@ -28,12 +25,6 @@ def rows(tmp_path):
     }
     write_zip(tmp_path / "copy/train.zip", members)
     return load_dataset("pairs", data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
-
-
-def content(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file, hidden ones included."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
 def test_the_stock_library_loads_it_with_every_byte_unchanged(rows, tmp_path):
@@ -118,43 +109,3 @@ def test_converted_pictures_of_ggt_100k_are_not_shareable(tmp_path):
         check_shareable(tmp_path / "out")
     check_shareable(next((tmp_path / "cache/ggt_hub_indexes").iterdir()))
     assert "may not be shared" in (tmp_path / "out/README.md").read_text()
-
-
-PROGRAM = """
-import os, random, shutil, signal, sys, time
-from pathlib import Path
-from ggt_hub import load_dataset
-from ggt_hub.data.export import export
-
-copy, cache, folder = sys.argv[1:]
-rows = load_dataset("pairs", data_dir=copy, cache_dir=cache)
-
-def child(out):
-    process = os.fork()
-    if process == 0:
-        export(rows, Path(folder, out, "pairs"), shard_bytes=6_000)
-        os._exit(0)
-    return process
-
-started = time.monotonic()
-assert os.waitpid(child("whole"), 0)[1] == 0
-duration = time.monotonic() - started
-moments, kills = random.Random(0), 0
-while kills < 20:
-    process = child("killed")
-    time.sleep(moments.uniform(0, duration))
-    os.kill(process, signal.SIGKILL)
-    if os.waitpid(process, 0)[1] == signal.SIGKILL:
-        kills += 1
-    else:  # it was done before: once more from nothing
-        shutil.rmtree(Path(folder, "killed"))
-assert os.waitpid(child("killed"), 0)[1] == 0
-"""
-
-
-def test_killed_at_random_moments_and_resumed_the_files_are_the_same(rows, tmp_path):
-    command = [sys.executable, "-c", PROGRAM, *(str(tmp_path / name) for name in ("copy", "cache", "out"))]
-    subprocess.run(command, check=True, capture_output=True)
-    whole = content(tmp_path / "out/whole/pairs")
-    assert len(whole) > 10
-    assert content(tmp_path / "out/killed/pairs") == whole
