@@ -105,6 +105,8 @@ def list_members(archive: File, token: str | bool | None = None) -> tuple[list[M
             f"{archive.path} is not a readable zip archive ({error}): if it is a volume of a split archive, "
             f"{_JOIN}; else fetch it again"
         ) from error
+    if any(entry.volume for entry in directory.infolist()):
+        raise DatasetError(f"{archive.path} is a volume of a split archive: {_JOIN}")
     folder = archive.path.removesuffix(PurePosixPath(archive.path).suffix)
     members: dict[str, Member] = {}
     problems = []

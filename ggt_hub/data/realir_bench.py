@@ -73,9 +73,8 @@ class RealIRBench(datasets.ArrowBasedBuilder):
         if not chosen:
             raise DatasetError(f"{folder} holds neither Parquet nor Arrow files nor pictures")
         if kind:
-            recognise(
-                next(_tables(chosen[0].uri)), chosen[0].path
-            )  # what is wrong is better said now than later
+            # What is wrong is better said now than in the middle of the work.
+            recognise(next(_tables(chosen[0].uri)), chosen[0].path)
         splits = groupby(sorted(chosen, key=_split), _split)
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"files": [(f.path, f.uri) for f in part]})

@@ -135,3 +135,13 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
 def test_containers_that_cannot_be_read_in_place_come_with_a_way_out(name, hint):
     reason = why_refused(File(name, 1, name))
     assert (hint in reason) if hint else reason is None
+
+
+def test_the_last_volume_of_a_split_archive_is_not_taken_for_a_whole_one(tmp_path):
+    write_zip(tmp_path / "x.zip", {"a.png": picture(1), "b.png": picture(2)})
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    directory = data.index(b"PK\x01\x02")
+    data[directory + 34] = 1  # the volume on which the first member starts
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(DatasetError, match=r"x\.zip is a volume of a split archive: .*join them"):
+        listed(tmp_path / "x.zip")
