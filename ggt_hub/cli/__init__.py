@@ -1,11 +1,13 @@
 """The command `ggt-hub`: one file per command, heavy imports inside it, so that `--help` answers at once."""
 
+import logging
 import os
 import sys
 
 import typer
 
-from ggt_hub.cli import convert, degrade, info, quickstart, restore, train
+from ggt_hub.cli import app as app_command
+from ggt_hub.cli import bench, convert, data, degrade, info, quickstart, restore, score, train
 from ggt_hub.errors import GGTHubError
 
 app = typer.Typer(
@@ -21,12 +23,17 @@ app.command("degrade")(degrade.degrade)
 app.command("quickstart")(quickstart.quickstart)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
+app.command("app")(app_command.app)
 app.command("info")(info.info)
+app.command("score")(score.score)
+app.add_typer(bench.bench, name="bench")
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and exit code 2, not a traceback."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao makes it talk at every start
     try:
         app()
     except GGTHubError as error:

@@ -1,0 +1,33 @@
+"""`ggt-hub app`."""
+
+from typing import Annotated
+
+import typer
+
+from ggt_hub.errors import DemoError
+
+
+def app(
+    model: Annotated[
+        list[str] | None, typer.Option(help="'compact', a folder, or an id on the Hub; may be repeated.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="What to browse: a name, a folder or an id; may be repeated.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 opens it to other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where to listen.")] = 7860,
+    open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Start the demo: restore, degrade, compare, and browse pairs in the browser."""
+    import importlib.util
+    from dataclasses import replace
+
+    if importlib.util.find_spec("gradio") is None:
+        raise DemoError("the demo needs gradio, which is not installed: pip install 'ggt-hub[demo]'")
+    from ggt_hub.demo import Settings, launch
+
+    settings = Settings.from_environment()
+    settings = replace(
+        settings, models=tuple(model or settings.models), datasets=tuple(dataset or settings.datasets)
+    )
+    launch(settings, server_name=host, server_port=port, inbrowser=open)

@@ -1,0 +1,90 @@
+"""The tab Degrade: a clean photograph in, a damaged one out, and on to Restore."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ggt_hub.degradations import FAMILIES, degrade, list_presets
+from ggt_hub.demo.examples import Examples
+from ggt_hub.demo.files import write_result
+from ggt_hub.demo.restore_tab import Entry, no_results
+from ggt_hub.demo.visitors import check_given, in_page, photograph
+from ggt_hub.images import Picture
+
+
+def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Entry) -> None:
+    """Lay out the tab and name its endpoint `/degrade`."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            photo = photograph(
+                max_megapixels,
+                label="Clean photograph",
+                sources=["upload", "clipboard"],
+                height=320,
+                elem_id="degrade-photo",
+            )
+            damage = gr.Dropdown(_choices(), value="mixture", label="Damage", elem_id="degrade-damage")
+            strength = gr.Slider(0, 1, value=0.5, step=0.05, label="Strength")
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1)
+            button = gr.Button("Degrade", variant="primary", size="lg", elem_id="degrade-button")
+            gr.Markdown("Or start from one of these", elem_classes="examples-title")
+            samples = examples.component(lambda sample: sample.clean is not None)
+        with gr.Column(scale=3, min_width=320):
+            result = gr.Image(
+                label="Damaged",
+                format="png",
+                type="filepath",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                height=480,
+                elem_id="degrade-result",
+            )
+            send = gr.Button("Send to Restore", interactive=False, elem_id="degrade-send")
+            with gr.Accordion("Recipe", open=False):
+                recipe = gr.Code(language="json", show_label=False, interactive=False, label="Recipe")
+
+    def damaged(photo: Picture | None, damage: str, strength: float, seed: int) -> tuple[Path, str, Any]:
+        """Damage a clean photograph.
+
+        Args:
+            photo: the photograph.
+            damage: a family of damage, or a chain of them.
+            strength: 0 (mildest) to 1 (most severe).
+            seed: same picture, damage, strength and seed: same picture again.
+
+        Returns:
+            The damaged picture as a PNG, and the recipe (JSON) that gives the same picture again.
+        """
+        picture, done = degrade(check_given(photo), damage, strength=strength, seed=int(seed))
+        return write_result(picture, damage), json.dumps(done, indent=1), gr.Button(interactive=True)
+
+    run = {
+        "fn": in_page(damaged),
+        "inputs": [photo, damage, strength, seed],
+        "outputs": [result, recipe, send],
+    }
+    button.click(**run, scroll_to_output=True, api_name="degrade")
+    samples.click(
+        lambda clicked: examples.clean(examples.find(clicked)),
+        samples,
+        photo,
+        queue=False,
+        api_visibility="private",
+    ).success(**run, scroll_to_output=True, api_visibility="private")
+    send.click(
+        lambda path: (path, gr.Tabs(selected="restore"), *no_results()),
+        result,
+        [restore.photo, tabs, *restore.results],
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def _choices() -> list[tuple[str, str]]:
+    """Families by their names, chains marked as such."""
+    return [
+        (name.replace("_", " ").capitalize() + ("" if name in FAMILIES else " (a chain)"), name)
+        for name in list_presets()
+    ]

@@ -1,0 +1,154 @@
+"""The models behind the page: loaded once, called by one visitor at a time, within a limit of time and size."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ggt_hub.demo.settings import Settings
+from ggt_hub.demo.visitors import in_page
+from ggt_hub.errors import DemoError
+from ggt_hub.images import Picture
+from ggt_hub.pipelines import RestorerPipeline
+
+AUTOMATIC = "automatic"
+"""The task that is no task: the model judges the damage itself, or is told nothing of it."""
+
+DEFAULT_STEPS = 28
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A result: the picture, what was found in it (if the model says so), and the seconds that it took."""
+
+    picture: Picture
+    findings: dict[str, float] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a visitor asks of a model."""
+
+    task: str = AUTOMATIC
+    strength: float = 1.0
+    upscale: int = 1
+    steps: int = DEFAULT_STEPS
+    seed: int = 0
+
+
+class Restorer:
+    """One model.
+
+    Args:
+        source: `name` or `name@revision`, as in `Settings.models`.
+        settings: the limits.
+    """
+
+    def __init__(self, source: str, settings: Settings) -> None:
+        model, _, revision = source.partition("@")
+        self.name = model.rstrip("/").rpartition("/")[2]
+        self.pipe = RestorerPipeline.from_pretrained(model, **({"revision": revision} if revision else {}))
+        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.settings = settings
+        self._known = inspect.signature(type(self.pipe).__call__).parameters
+        self.restore = on_gpu(in_page(self._restore), self.duration)
+
+    @property
+    def tasks(self) -> list[str]:
+        """What it can be told, `automatic` first."""
+        return [AUTOMATIC, *self.pipe.description.tasks]
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether it can restore by halves."""
+        return "strength" in self._known
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether it works in steps, more of which take longer; such a model is also random."""
+        return "num_inference_steps" in self._known
+
+    def duration(self, picture: Picture, request: Request) -> int:
+        """Seconds of a GPU to ask ZeroGPU for: more for large pictures and many steps, the time limit at most.
+
+        Pictures under a megapixel are worked on at one. A step is 0.8e15 operations for a megapixel (12e9
+        parameters, 8,800 tokens, twice, with attention): under two seconds on the slowest device lent so far.
+        """
+        if not self.has_steps:
+            return 15
+        megapixels = max(1.0, picture.size[0] * picture.size[1] / 1e6)
+        return round(min(self.settings.time_limit, 20 + 2 * request.steps * min(megapixels, 4.0)))
+
+    def _restore(self, picture: Picture, request: Request) -> Restored:
+        """Restore one picture.
+
+        Raises:
+            TaskError, RestorerError: for what the model does not support.
+            DemoError: if the result would be too large, or it takes too long.
+        """
+        arguments = self._arguments(picture, request)
+        started = time.perf_counter()
+        with time_limit(self.pipe, self.settings.time_limit):
+            result = self.pipe(picture, output_type="np", **arguments)
+        findings = result.findings[0] if result.findings else None
+        return Restored(picture.with_rgb(result.images[0]), findings, time.perf_counter() - started)
+
+    def _arguments(self, picture: Picture, request: Request) -> dict[str, Any]:
+        megapixels = picture.size[0] * picture.size[1] * request.upscale**2 / 1e6
+        if megapixels > self.settings.max_megapixels:
+            raise DemoError(
+                f"the result would have {megapixels:.0f} megapixels, the limit is "
+                f"{self.settings.max_megapixels:g}: enlarge it less"
+            )
+        if request.strength != 1 and not self.has_strength:
+            raise DemoError(f"{self.name} has no strength: it restores fully")
+        return {
+            "task": None if request.task == AUTOMATIC else request.task,
+            "upscale": request.upscale,
+            "generator": torch.Generator().manual_seed(request.seed),
+            **({"strength": request.strength} if self.has_strength else {}),
+            **({"num_inference_steps": request.steps} if self.has_steps else {}),
+        }
+
+
+@contextmanager
+def time_limit(pipe: RestorerPipeline, seconds: float) -> Iterator[None]:
+    """Give up when a network is entered after the limit; there are many layers, so this comes soon.
+
+    Raises:
+        DemoError: then.
+    """
+    end = time.monotonic() + seconds
+
+    def check(*_: Any) -> None:
+        if time.monotonic() > end:
+            raise DemoError(f"this takes longer than {seconds:g} seconds: try a smaller picture")
+
+    networks = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    hooks = [layer.register_forward_pre_hook(check) for network in networks for layer in network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
+    """`spaces.GPU` where that package is: on ZeroGPU it lends a device for a call, elsewhere it does nothing."""
+    try:
+        import spaces
+    except ImportError:
+        return function
+    return spaces.GPU(function, duration=duration)
+
+
+def load_restorers(settings: Settings) -> dict[str, Restorer]:
+    """All models of the page by name, the default first."""
+    restorers = [Restorer(source, settings) for source in settings.models]
+    return {restorer.name: restorer for restorer in restorers}
