@@ -33,6 +33,10 @@ class JudgeError(GGTHubError, RuntimeError):
     """A vision-language model that cannot be reached or paid, or whose answer cannot be used."""
 
 
+class EvaluationError(GGTHubError, ValueError):
+    """A suite, a run or results that do not exist or do not belong together."""
+
+
 class HubError(GGTHubError, OSError):
     """A repository, revision or file could not be had from the Hub or the local cache."""
 
@@ -47,3 +51,7 @@ class DatasetError(GGTHubError, ValueError):
 
 class DemoError(GGTHubError, ValueError):
     """Something that a visitor of the demo asked for cannot be done: what, and what to do instead."""
+
+
+class PublishError(GGTHubError, ValueError):
+    """Something cannot be published, or came back from the Hub other than it was sent."""

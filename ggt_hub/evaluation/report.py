@@ -1,0 +1,112 @@
+"""The page of a run: the table with intervals, how gains are spread, the worst and the best pictures."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ggt_hub.evaluation.published import published_table
+from ggt_hub.evaluation.suite import Item, Suite
+from ggt_hub.metrics import get_metric
+from ggt_hub.reports import Comparison, Table, histogram, write_report
+from ggt_hub.reports.page import format_cell
+
+_SHOWN = 6  # pictures at each end
+
+
+def write_run_report(
+    rows: Sequence[dict[str, Any]],
+    items: Sequence[Item],
+    results: dict[str, Any],
+    suite: Suite,
+    output: Path,
+) -> Path:
+    """Write `report.html`."""
+    names = [name for name in results["overall"] if isinstance(results["overall"][name], dict)]
+    scores = [name for name in names if not name.endswith("_before")]
+    tables = [_scores_table(results, scores)]
+    if results["failed"]:
+        failures = list(results["failed"].items())
+        tables.append(Table(["picture", "reason"], failures, title="Failed: the scores are incomplete"))
+    quoted = published_table(suite.published, results["judge"])
+    judged = _with_gain(rows, scores)
+    gains = [gain for _, gain in judged]
+    return write_report(
+        output / "report.html",
+        title=f"{results['model']['name']} on {suite.title}",
+        summary=_summary(results),
+        tables=tables + ([quoted] if quoted else []),
+        figures=[histogram(gains, f"Gain in {scores[0]} of each picture")] if gains else [],
+        items=_extremes(judged, {item.id: item for item in items}, output, scores),
+    )
+
+
+def _summary(results: dict[str, Any]) -> str:
+    scored = results["overall"]["scored"]
+    text = f"{scored} of {results['pictures']} pictures scored, seed {results['seed']}."
+    if not results["complete"]:
+        text += " Incomplete: pictures that failed are listed, and their scores are missing from the means."
+    if results["judge"]:
+        text += f" Rated by {results['judge']['judge']}, protocol {results['judge']['protocol']}."
+    return text + " Intervals are 95 %, by bootstrap over pictures."
+
+
+def _scores_table(results: dict[str, Any], names: list[str]) -> Table:
+    columns = ["task", "pictures"]
+    for name in names:
+        columns += [f"{name} before", name] if f"{name}_before" in results["overall"] else [name]
+    if "FS" in results and "FS" in names:
+        columns.append(f"FS ({results['judge']['aggregate']})")
+    groups = {**results["tasks"], "all pictures": results["overall"]}
+    rows = [_scores_row(label, means, columns, results) for label, means in groups.items()]
+    return Table(
+        columns, rows, title="Scores", note=" · ".join(f"{k}: {v}" for k, v in results["protocols"].items())
+    )
+
+
+def _scores_row(label: str, means: dict[str, Any], columns: list[str], results: dict[str, Any]) -> list[Any]:
+    cells: list[Any] = [label, means["pictures"]]
+    for column in columns[2:]:
+        if column.startswith("FS ("):
+            cells.append(results["FS"].get("overall" if label == "all pictures" else label))
+            continue
+        mean = means.get(column.replace(" before", "_before"))
+        if mean is None:
+            cells.append(None)
+        elif column.endswith(" before"):
+            cells.append(mean["mean"])
+        else:
+            shown = [format_cell(mean[key]) for key in ("mean", "low", "high")]
+            cells.append("{} [{}, {}]".format(*shown))
+    return cells
+
+
+def _with_gain(rows: Sequence[dict[str, Any]], names: list[str]) -> list[tuple[dict[str, Any], float]]:
+    """Rows with their gain in the first metric (better is positive), worst first."""
+    if not names:
+        return []
+    name = names[0]
+    known = [row for row in rows if row.get(name) is not None and not row["error"]]
+    sign = -1 if name not in ("RS", "FS") and get_metric(name).direction == "lower" else 1
+    judged = [(row, sign * (row[name] - (row.get(f"{name}_before") or 0.0))) for row in known]
+    return sorted((pair for pair in judged if math.isfinite(pair[1])), key=lambda pair: pair[1])
+
+
+def _extremes(
+    judged: list[tuple[dict[str, Any], float]], items: dict[str, Item], output: Path, names: list[str]
+) -> list[Comparison]:
+    half = min(_SHOWN, len(judged) // 2)
+    ends = [("Worst", judged[:half]), ("Best", judged[::-1][: len(judged) - half][:_SHOWN])]
+    return [
+        Comparison(
+            title=row["id"],
+            before=items[row["id"]].lq,
+            after=output / "restored" / f"{row['id']}.png",
+            reference=items[row["id"]].gt,
+            caption=row["task"],
+            numbers={f"gain in {names[0]}": gain, **{name: row.get(name) for name in names}},
+            group=f"{group} cases by {names[0]}",
+        )
+        for group, chosen in ends
+        for row, gain in chosen
+    ]

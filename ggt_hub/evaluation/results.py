@@ -1,0 +1,108 @@
+"""What a run leaves behind: scores of each picture, the summary with intervals, entries for a model card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+from ggt_hub.errors import EvaluationError
+from ggt_hub.evaluation.report import write_run_report
+from ggt_hub.evaluation.statistics import bootstrap
+from ggt_hub.evaluation.suite import Item, Suite
+from ggt_hub.files import write_json
+from ggt_hub.metrics import mean_fs
+
+Row = dict[str, Any]
+_NOT_SCORES = ("id", "task", "error")
+
+
+def write(
+    rows: Sequence[Row], items: Sequence[Item], record: dict[str, Any], suite: Suite, output: Path
+) -> dict[str, Any]:
+    """Write `scores.parquet`, `results.json`, `.eval_results/` and `report.html`.
+
+    Returns:
+        The content of `results.json`.
+    """
+    results = record | {"pictures": len(rows), **summarise(rows)}
+    if record["judge"]:
+        results["FS"] = _mean_fs(rows, record["judge"]["aggregate"])
+    output.mkdir(parents=True, exist_ok=True)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    pq.write_table(
+        pa.table({key: [row.get(key) for row in rows] for key in columns}), output / "scores.parquet"
+    )
+    write_json(output / "results.json", results)
+    _write_entries(results, suite, output / ".eval_results")
+    write_run_report(rows, items, results, suite, output)
+    return results
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """Means with 95 % bootstrap intervals, over all pictures and for each task.
+
+    A score is over the pictures that could be scored; `complete` says whether these were all, and `failed`
+    lists the others with their reasons.
+    """
+    failed = {row["id"]: row["error"] for row in rows if row["error"]}
+    tasks = dict.fromkeys(row["task"] for row in rows)
+    return {
+        "complete": not failed,
+        "failed": failed,
+        "overall": _means(rows),
+        "tasks": {task: _means([row for row in rows if row["task"] == task]) for task in tasks},
+    }
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """The results of a finished run.
+
+    Raises:
+        EvaluationError: if the folder holds none.
+    """
+    if not (folder / "results.json").is_file() or not (folder / "scores.parquet").is_file():
+        raise EvaluationError(f"there are no results in {folder}: name the --output folder of a bench run")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return results, pq.read_table(folder / "scores.parquet").to_pylist()
+
+
+def _means(rows: Sequence[Row]) -> dict[str, Any]:
+    scored = [row for row in rows if not row["error"]]
+    names = dict.fromkeys(key for row in scored for key in row if key not in _NOT_SCORES)
+    means: dict[str, Any] = {"pictures": len(rows), "scored": len(scored)}
+    for name in names:
+        values = [row[name] for row in scored if row.get(name) is not None]
+        means[name] = bootstrap(values)._asdict() | {"count": len(values)}
+    return means
+
+
+def _mean_fs(rows: Sequence[Row], aggregate: Any) -> dict[str, float]:
+    """FS by the protocol's own way to average: for each task, and over all pictures."""
+    scored = [row for row in rows if not row["error"]]
+    groups = {"overall": scored} | {
+        task: [row for row in scored if row["task"] == task]
+        for task in dict.fromkeys(row["task"] for row in scored)
+    }
+    return {
+        name: mean_fs([row["lpips_to_input"] for row in group], [row["RS"] for row in group], aggregate)
+        for name, group in groups.items()
+        if group
+    }
+
+
+def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
+    """Entries for a model card's repository; only for data sets on the Hub and complete results."""
+    if not results["complete"] or "/" not in suite.source or Path(suite.source).is_dir():
+        return
+    entries = [
+        EvalResultEntry(suite.source, name, round(mean["mean"], 6), dataset_revision=suite.revision)
+        for name, mean in results["overall"].items()
+        if isinstance(mean, dict)
+    ]
+    folder.mkdir(exist_ok=True)
+    (folder / f"{suite.name}.yaml").write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)))

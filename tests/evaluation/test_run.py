@@ -1,0 +1,226 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from ggt_hub import RestorerPipeline
+from ggt_hub.errors import EvaluationError, JudgeError, MetricError
+from ggt_hub.evaluation import compare, load_suite, run_suite
+from ggt_hub.evaluation.run import Scoring
+from ggt_hub.evaluation.suite import Item, Suite
+from ggt_hub.metrics import psnr
+from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
+from tests.metrics.golden import noisy
+from tests.metrics.test_perceptual import weights  # noqa: F401  a fixture
+from tests.photographs import photograph
+from tests.servers.openai_chat import ChatServer
+
+
+@pytest.fixture(scope="module")
+def compact():
+    pipe = RestorerPipeline.from_pretrained("compact")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+class Pictures(Suite):
+    """A suite of given items."""
+
+    def items(self):
+        return iter(self._settings["items"])
+
+
+def suite_of(items, metrics=("psnr", "niqe")):
+    return Pictures("three", "Three pictures", metrics, "memory", None, None, {"items": items})
+
+
+@pytest.fixture
+def three():
+    clean = photograph(2 * 96)
+    return [
+        Item("a/mild.png", noisy(clean, 10), clean, "a"),
+        Item("a/strong.png", noisy(clean, 30), clean, "a"),
+        Item("b/alone.png", noisy(clean, 20), None, "b"),
+    ]
+
+
+def test_a_run_leaves_pictures_scores_and_a_report(compact, three, tmp_path):
+    results = run_suite(suite_of(three), compact, tmp_path)
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "scores.parquet").to_pylist()}
+    for item in three[:2]:
+        restored = np.asarray(Image.open(tmp_path / "restored" / f"{item.id}.png"))
+        assert rows[item.id]["psnr"] == pytest.approx(psnr(restored, item.gt)[0])
+        assert rows[item.id]["psnr_before"] == pytest.approx(psnr(item.lq, item.gt)[0])
+        assert rows[item.id]["psnr"] > rows[item.id]["psnr_before"]
+    assert rows["b/alone.png"]["psnr"] is None  # it has no reference
+    assert rows["b/alone.png"]["niqe"] > 0
+    assert results["complete"]
+    assert results["overall"]["psnr"]["count"] == 2
+    assert results["overall"]["psnr"]["mean"] == pytest.approx(
+        (rows["a/mild.png"]["psnr"] + rows["a/strong.png"]["psnr"]) / 2
+    )
+    assert results["tasks"]["b"]["pictures"] == 1
+    assert results["protocols"]["psnr"].startswith("dB; RGB")
+    assert len(results["model"]["fingerprint"]) == 16
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    page = (tmp_path / "report.html").read_text()
+    assert "compact on Three pictures" in page
+    assert page.count("<article") == 2  # the worst and the best of the two that have a reference
+
+
+def test_what_is_restored_is_not_restored_again_unless_something_changed(compact, three, tmp_path):
+    run_suite(suite_of(three), compact, tmp_path)
+    files = {item.id: tmp_path / "restored" / f"{item.id}.png" for item in three}
+    written = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    files["a/mild.png"].unlink()
+    changed = [*three[:2], Item("b/alone.png", noisy(three[0].gt, 25), None, "b")]
+    run_suite(suite_of(changed), compact, tmp_path)
+    now = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    assert now["a/strong.png"] == written["a/strong.png"]
+    assert now["a/mild.png"] != written["a/mild.png"]
+    assert now["b/alone.png"] != written["b/alone.png"]
+    run_suite(suite_of(changed), compact, tmp_path, arguments={"strength": 0.5})
+    assert files["a/strong.png"].stat().st_mtime_ns != written["a/strong.png"]
+
+
+def test_a_picture_that_fails_is_listed_and_makes_the_score_incomplete(compact, three, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    items = [*three, Item("a/broken.png", broken, three[0].gt, "a")]
+    results = run_suite(suite_of(items), compact, tmp_path / "out")
+    assert not results["complete"]
+    assert list(results["failed"]) == ["a/broken.png"]
+    assert "broken.png" in results["failed"]["a/broken.png"]
+    assert (results["pictures"], results["overall"]["scored"]) == (4, 3)
+    assert "Incomplete" in (tmp_path / "out" / "report.html").read_text()
+    assert not (tmp_path / "out" / ".eval_results").exists()
+
+
+def test_two_runs_are_compared_picture_by_picture(compact, three, tmp_path):
+    run_suite(suite_of(three), compact, tmp_path / "full")
+    run_suite(suite_of(three), compact, tmp_path / "half", arguments={"strength": 0.5})
+    rows = [
+        {row["id"]: row["psnr"] for row in pq.read_table(tmp_path / name / "scores.parquet").to_pylist()}
+        for name in ("half", "full")
+    ]
+    expected = np.mean([rows[1][name] - rows[0][name] for name in ("a/mild.png", "a/strong.png")])
+    entries = {(entry.metric, entry.task): entry for entry in compare(tmp_path / "half", tmp_path / "full")}
+    overall = entries["psnr", "all pictures"]
+    assert overall.difference.mean == pytest.approx(expected)
+    assert overall.pictures == 2
+    assert overall.difference.low <= expected <= overall.difference.high
+    assert entries["niqe", "b"].pictures == 1
+    run_suite(suite_of(three, ("psnr",)), compact, tmp_path / "other")
+    with pytest.raises(EvaluationError, match="differ in protocols"):
+        compare(tmp_path / "full", tmp_path / "other")
+    with pytest.raises(EvaluationError, match="no results in"):
+        compare(tmp_path / "full", tmp_path / "nowhere")
+
+
+def judged_run(compact, items, folder, weights, server, protocol, **chat):  # noqa: F811
+    judge = Judge(
+        ServerChat("judge-1", server.url, **chat), PROTOCOLS[protocol], Ledger(folder / "judge.sqlite")
+    )
+    judge.workers = 1  # replies come in the order of the pictures
+    return run_suite(
+        suite_of(items, ("niqe",)), compact, folder, scoring=Scoring(weights=weights, judge=judge)
+    )
+
+
+@pytest.mark.parametrize("protocol", ["realir-code", "realir-paper"])
+def test_rs_and_fs_are_averaged_as_the_protocol_says(protocol, compact, three, tmp_path, weights):  # noqa: F811
+    # before: 1, 3, 4; after: 5, 2, 4 -> RS 4, 0 (never negative), 0
+    replies = [f"退化分数：{score}" for score in (1, 3, 4, 5, 2, 4)]
+    with ChatServer(*replies) as server:
+        results = judged_run(compact, three, tmp_path, weights, server, protocol)
+    rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert [row["RS"] for row in rows] == [4, 0, 0]
+    lpips = [row["lpips_to_input"] for row in rows]
+    assert rows[0]["FS"] == pytest.approx(0.8 * (1 - lpips[0]))
+    of_code, of_paper = 0.8 * (1 - lpips[0]) / 3, 0.2 * (4 / 3) * (1 - np.mean(lpips))
+    assert results["FS"]["overall"] == pytest.approx(of_code if protocol == "realir-code" else of_paper)
+    assert results["FS"]["a"] != results["FS"]["b"] == 0
+    assert results["judge"]["judge"] == "judge-1"
+    assert "“a”" in server.requests[0]["messages"][1]["content"][1]["text"]
+
+
+def test_an_unreadable_rating_makes_the_score_incomplete(compact, three, tmp_path, weights):  # noqa: F811
+    with ChatServer("退化分数：4", "退化分数：4", "no", "no", "退化分数：5") as server:
+        results = judged_run(compact, three, tmp_path, weights, server, "strict")
+    assert list(results["failed"]) == ["b/alone.png"]
+    assert results["overall"]["RS"]["count"] == 2
+
+
+def test_a_run_that_the_judges_budget_stops_goes_on_without_paying_twice(compact, three, tmp_path, weights):  # noqa: F811
+    with ChatServer("退化分数：4") as server:
+        with pytest.raises(JudgeError, match="budget of 4 calls"):
+            judged_run(compact, three, tmp_path, weights, server, "strict", budget=Budget(max_calls=4))
+        results = judged_run(compact, three, tmp_path, weights, server, "strict")
+    assert results["complete"]
+    assert len(server.requests) == 6
+
+
+def test_unknown_metrics_and_empty_suites_are_refused_before_any_work(compact, three, tmp_path):
+    with pytest.raises(MetricError, match="unknown metric 'pnsr'"):
+        run_suite(suite_of(three, ("pnsr",)), compact, tmp_path)
+    with pytest.raises(EvaluationError, match="holds no picture"):
+        run_suite(suite_of([]), compact, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_picture_has_a_generator_of_its_own(three, tmp_path):
+    class Random:
+        """Draws each pixel from the generator that it is given."""
+
+        def __call__(self, image, *, task=None, generator=None):
+            pixels = torch.randint(0, 256, (image.height, image.width, 3), generator=generator)
+            return type("Output", (), {"images": [Image.fromarray(pixels.numpy().astype(np.uint8))]})
+
+    def pictures(items, name):
+        run_suite(suite_of(items, ("psnr",)), Random(), tmp_path / name, seed=7)
+        folder = tmp_path / name / "restored"
+        return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+
+    assert pictures(three, "forward") == pictures(three[::-1], "backward")
+    assert len(set(pictures(three, "again").values())) == 3
+
+
+def test_named_suites_load_or_say_what_they_need(tmp_path):
+    assert load_suite("realir-bench").source == "realir-bench"
+    with pytest.raises(EvaluationError, match="foundir needs the folder of its pictures"):
+        load_suite("foundir")
+    with pytest.raises(EvaluationError, match="there are compact-val, foundir, ggt-test, realir-bench"):
+        load_suite("nonsense")
+
+
+def folder_of_pairs(root: Path) -> Path:
+    for side, picture in (("lq", noisy(photograph(64), 20)), ("gt", photograph(64))):
+        (root / side).mkdir(parents=True)
+        for name in ("1.png", "2.png"):
+            Image.fromarray(picture).save(root / side / name)
+    return root
+
+
+def test_a_folder_of_pairs_and_one_of_single_pictures_are_suites(tmp_path):
+    pairs = list(load_suite(str(folder_of_pairs(tmp_path / "pairs"))).items())
+    assert len(pairs) == 2
+    assert all(item.gt is not None for item in pairs)
+    (tmp_path / "singles" / "rain").mkdir(parents=True)
+    Image.fromarray(photograph(64)).save(tmp_path / "singles" / "rain" / "x.jpg")
+    (item,) = load_suite(str(tmp_path / "singles")).items()
+    assert (item.id, item.task, item.gt) == ("rain/x.jpg", "rain", None)
+
+
+def test_the_fixed_damage_is_the_written_rule(tmp_path):
+    Image.fromarray(photograph(64)).save(tmp_path / "x.png")
+    items = {item.task: item for item in load_suite("compact-val", tmp_path).items()}
+    assert len(items) == 12
+    expected = photograph(64) + np.random.default_rng(0).normal(0, 25, (64, 64, 3))
+    np.testing.assert_array_equal(items["noise 25"].lq, np.clip(np.rint(expected), 0, 255))
+    np.testing.assert_array_equal(items["clean"].lq, photograph(64))
+    assert (items["low light"].hint, items["noise 25"].hint) == ("low_light", None)
+    assert items["low light"].lq.mean() < photograph(64).mean() / 2

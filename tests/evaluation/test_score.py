@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ggt_hub.cli import app
+from ggt_hub.errors import EvaluationError
+from ggt_hub.evaluation import score_folders
+from ggt_hub.metrics import psnr
+from tests.metrics.golden import noisy
+from tests.photographs import photograph
+
+
+@pytest.fixture
+def folders(tmp_path):
+    clean = photograph(192)
+    for name, sigma in (("one", 10), ("deep/two", 20)):
+        for side, picture, suffix in (
+            ("results", noisy(clean, sigma), ".png"),
+            ("references", clean, ".bmp"),
+        ):
+            path = tmp_path / side / (name + suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+    return tmp_path / "results", tmp_path / "references"
+
+
+def test_pictures_are_matched_by_path_and_scored(folders):
+    scores = score_folders(*folders, ["psnr", "niqe"])
+    rows = {row["id"]: row for row in scores["per_picture"]}
+    assert rows["one"]["psnr"] == pytest.approx(psnr(noisy(photograph(192), 10), photograph(192))[0])
+    assert scores["complete"]
+    mean = scores["overall"]["psnr"]
+    assert mean["mean"] == pytest.approx(np.mean([row["psnr"] for row in rows.values()]))
+    assert mean["low"] < mean["mean"] < mean["high"]
+
+
+def test_what_has_no_partner_or_cannot_be_read_is_listed_and_never_left_out(folders):
+    results, references = folders
+    (results / "extra.png").write_bytes((results / "one.png").read_bytes())
+    (results / "one.png").write_bytes(b"damaged")
+    (results / "deep/two.png").unlink()
+    scores = score_folders(results, references, ["psnr"])
+    assert not scores["complete"]
+    assert (scores["pictures"], scores["overall"]["scored"]) == (3, 0)
+    assert scores["failed"]["extra"] == "it has no reference"
+    assert scores["failed"]["deep/two"] == "there is no picture for this reference"
+    assert "one.png" in scores["failed"]["one"]
+
+
+def test_a_score_that_cannot_be_defined_is_a_failure(tmp_path):
+    Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(tmp_path / "flat.png")
+    scores = score_folders(tmp_path, None, ["niqe"])
+    assert scores["failed"] == {"flat": "niqe cannot be defined for this picture"}
+
+
+def test_the_command_prints_and_writes_the_scores(folders, tmp_path):
+    results, references = folders
+    target = tmp_path / "scores.json"
+    arguments = ["score", str(results), str(references), "--metrics", "psnr,ssim", "--json", str(target)]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    written = json.loads(target.read_text())
+    assert f"{written['overall']['psnr']['mean']:.4f}" in outcome.output
+    assert "2 of 2 pictures" in outcome.output
+    (results / "one.png").unlink()
+    assert CliRunner().invoke(app, arguments).exit_code == 1
+
+
+def test_two_single_pictures_are_a_pair_whatever_their_names(folders):
+    results, references = folders
+    scores = score_folders(results / "one.png", references / "deep/two.bmp", ["psnr"])
+    assert scores["overall"]["psnr"]["count"] == 1
+
+
+def test_missing_references_and_doubtful_names_are_refused(folders):
+    results, _ = folders
+    with pytest.raises(EvaluationError, match="psnr compares with a reference"):
+        score_folders(results, None, ["psnr"])
+    Image.fromarray(photograph(32)).save(results / "one.jpg")
+    with pytest.raises(EvaluationError, match="differ in their suffix alone"):
+        score_folders(results, None, ["niqe"])
