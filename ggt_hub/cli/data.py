@@ -60,6 +60,9 @@ def describe(source: Source, revision: Revision = None, json: Json = False) -> N
     if "why_not_paired" in found:
         typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
         return
+    if not found["pictures"]:
+        typer.echo("no pictures that can be read in place")
+        return
     typer.echo(f"{found['pairs']} pairs, by {'; '.join(found['rules'])}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")

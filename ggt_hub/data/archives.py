@@ -3,6 +3,7 @@
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -26,6 +27,7 @@ _SPARE = 256
 _JOIN = (
     "download its parts, join them (`cat NAME.* > NAME.zip`, or `zip -s 0` for .z01), then load by data_dir="
 )
+_VOLUME = f"a volume of a split archive cannot be read in place: {_JOIN}"
 _UNPACK = "download and unpack it (or pack it again as .zip), then load by data_dir="
 _REFUSED = {
     **dict.fromkeys((".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), _UNPACK),
@@ -76,6 +78,19 @@ class Problem:
         return f"{self.path}: {self.reason}"
 
 
+def summarise(problems: Iterable[Problem]) -> list[str]:
+    """One line for each reason, naming the first of the places that it is about."""
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        places.setdefault(problem.reason, []).append(problem.path)
+    return [f"{_first_of(paths)}: {reason}" for reason, paths in places.items()]
+
+
+def _first_of(paths: list[str], count: int = 5) -> str:
+    more = f" and {len(paths) - count} more" if len(paths) > count else ""
+    return ", ".join(paths[:count]) + more
+
+
 def why_refused(file: File) -> str | None:
     """Say what to do with a container that cannot be read by ranges; None for any other file."""
     suffix = file.suffix
@@ -83,7 +98,7 @@ def why_refused(file: File) -> str | None:
         return f"a {suffix} container cannot be read in place: {_REFUSED[suffix]}"
     is_volume = suffix[1:].isdigit() or (suffix[1:2] == "z" and suffix[2:].isdigit() and len(suffix) > 2)
     if is_volume or "part_" in suffix or suffix.startswith(".part"):
-        return f"a volume of a split archive cannot be read in place: {_JOIN}"
+        return _VOLUME
     return None
 
 
@@ -102,11 +117,11 @@ def list_members(archive: File, token: str | bool | None = None) -> tuple[list[M
         directory = zipfile.ZipFile(SourceFile(open_source(archive.uri, token)))
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
         raise DatasetError(
-            f"{archive.path} is not a readable zip archive ({error}): if it is a volume of a split archive, "
-            f"{_JOIN}; else fetch it again"
+            f"{archive.path}: not a readable zip archive ({error}); if it is a volume of a split archive, {_JOIN}; "
+            "else fetch it again"
         ) from error
     if any(entry.volume for entry in directory.infolist()):
-        raise DatasetError(f"{archive.path} is a volume of a split archive: {_JOIN}")
+        raise DatasetError(f"{archive.path}: {_VOLUME}")
     folder = archive.path.removesuffix(PurePosixPath(archive.path).suffix)
     members: dict[str, Member] = {}
     problems = []

@@ -25,14 +25,16 @@ _LIMITS = (
 _Configs = dict[str, dict[str, list[Path]]]
 
 
-def write_card(folder: Path, card: Path | None = None) -> None:
+def write_card(folder: Path, card: Path | None = None, name: str | None = None) -> None:
     """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them.
 
     Args:
         folder: the data; gets a `README.md`.
         card: a card whose text and header are taken over, but for configs and numbers, which are always those of
             the data. Without it a plain text is made.
+        name: what the data set will be called; that of the folder if not given.
     """
+    name = name or folder.resolve().name
     configs = _find_configs(folder)
     first = next(path for splits in configs.values() for paths in splits.values() for path in paths)
     is_index = f"lq_{next(iter(POINTER_COLUMNS))}" in pq.read_schema(first).names
@@ -40,7 +42,7 @@ def write_card(folder: Path, card: Path | None = None) -> None:
         configs = {ALL: _merged(configs), **configs}
     sources = sources_of(folder)
     notes = [NOTES[source] for source in sources if source in NOTES]
-    title = " + ".join(note.title for note in notes) or folder.resolve().name
+    title = " + ".join(note.title for note in notes) or name
     counts = {config: {s: _rows(paths) for s, paths in splits.items()} for config, splits in configs.items()}
     header = _header(folder, configs, counts, title, notes)
     if card is not None:
@@ -55,7 +57,7 @@ def write_card(folder: Path, card: Path | None = None) -> None:
         how=_HOW_INDEX if is_index else _HOW_PAIRS,
         limits=_LIMITS,
         counts=counts,
-        load=f"NAMESPACE/{folder.resolve().name}",
+        load=f"NAMESPACE/{name}",
         first_split=next(iter(next(iter(configs.values())))),
         is_index=is_index,
         notes=notes,

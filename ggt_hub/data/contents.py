@@ -15,6 +15,7 @@ from ggt_hub.data.archives import (
     Member,
     Problem,
     list_members,
+    summarise,
     why_refused,
 )
 from ggt_hub.data.fetch import read_member
@@ -75,7 +76,7 @@ def _list_archives(contents: Contents, archives: list[File], token: str | bool |
         try:
             return list_members(archive, token)
         except DatasetError as error:
-            return Problem(archive.path, str(error))
+            return Problem(archive.path, str(error).removeprefix(f"{archive.path}: "))
 
     with ThreadPoolExecutor(THREADS) as pool:
         listed = pool.map(list_one, archives)
@@ -122,7 +123,7 @@ def describe(contents: Contents) -> dict[str, Any]:
         "loose_files": dict(Counter(_suffix(member.name) for member in contents.loose)),
         "manifests": contents.manifests,
         "weights": [{"path": file.path, "bytes": file.size} for file in contents.weights],
-        "refused": [str(problem) for problem in contents.refused],
+        "refused": summarise(contents.refused),
         "problems": [str(problem) for problem in contents.problems],
     }
 

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
 from ggt_hub.data.cards import write_card
-from ggt_hub.data.iterate import Undecoded, fetch_rows
+from ggt_hub.data.iterate import Undecoded
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
-from ggt_hub.data.parts import Part, dataset_parts
+from ggt_hub.data.parts import Part, dataset_parts, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
 from ggt_hub.shards import Shard, commit_text, file_sha256, run_shards
@@ -87,7 +87,7 @@ def export_part(part: Part, split: str, path: Path) -> dict[str, Any]:
         write_statistics=plain,
         write_page_index=True,
     ) as writer:
-        for group in _groups(fetch_rows(part.tables())):
+        for group in _groups(rows_of(part)):
             writer.write_table(pa.Table.from_pylist([_row(item) for item in group], schema))
             rows += len(group)
     return {"split": split, "rows": rows}

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ggt_hub.data.archives import Member
+from ggt_hub.data.archives import Member, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
 from ggt_hub.data.pairing import Pair, Pairing, pair_up
@@ -48,7 +48,7 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
         DatasetError: if a part of the dataset cannot be read in place, or its pictures cannot be paired.
     """
     if contents.refused:
-        listed = "\n".join(f"  {problem}" for problem in contents.refused)
+        listed = "\n".join(f"  {line}" for line in summarise(contents.refused))
         raise DatasetError(f"{contents.tree.name} has parts that cannot be read in place:\n{listed}")
     pictures = contents.pictures
     if not pictures:

@@ -76,7 +76,7 @@ def make_index(
     made = folder.with_name(f".unfinished-{folder.name}")
     shutil.rmtree(made, ignore_errors=True)
     shutil.copytree(builder.index(), made)
-    write_card(made, card)
+    write_card(made, card, folder.resolve().name)
     write_sums(made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)

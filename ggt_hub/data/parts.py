@@ -1,5 +1,6 @@
 """Cutting a data set into parts, each the input of one shard of work."""
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
+from ggt_hub.data.iterate import Undecoded, fetch_rows
 from ggt_hub.data.pairing import SPLITS
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.ranges import open_source
@@ -114,6 +117,14 @@ def _sizes(table: pa.Table) -> np.ndarray:
             for size, path in zip(sizes.to_pylist(), paths, strict=True)
         ]
     return total
+
+
+def rows_of(part: Part) -> Iterator[Undecoded]:
+    """The rows of a part with the bytes of their pictures; shows progress, unless in one of many processes."""
+    rows = fetch_rows(part.tables())
+    if multiprocessing.parent_process() is not None:
+        return rows
+    return iter(tqdm(rows, "Pairs", part.rows, leave=False, unit="pair", disable=None))
 
 
 def _file_size(path: str | None) -> int:

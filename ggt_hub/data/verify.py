@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt_hub.data.iterate import Undecoded, decode, fetch_rows
+from ggt_hub.data.iterate import Undecoded, decode
 from ggt_hub.data.pairs import PICTURES
-from ggt_hub.data.parts import Part
+from ggt_hub.data.parts import Part, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError, HubError
 from ggt_hub.shards import Shard, commit_text, run_shards
@@ -77,7 +77,7 @@ def verify_part(part: Part, path: Path) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     unhashed = 0
-    for item in fetch_rows(part.tables()):
+    for item in rows_of(part):
         hashes = {side: _sha256(item.files[side]) for side in PICTURES}
         problems += _what_is_wrong(item, hashes)
         unhashed += sum(_is_unhashed(item, side) for side in PICTURES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ggt_hub.data.archives import list_members, why_refused
+from ggt_hub.data.archives import Problem, list_members, summarise, why_refused
 from ggt_hub.data.fetch import read_member
 from ggt_hub.data.trees import File, local_tree
 from ggt_hub.errors import DatasetError
@@ -111,7 +111,7 @@ def test_a_directory_that_points_elsewhere_is_noticed(tmp_path):
 def test_truncated_and_foreign_files_are_refused(tmp_path):
     write_zip(tmp_path / "x.zip", {"a.png": picture(1)})
     (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes()[:-30])
-    with pytest.raises(DatasetError, match=r"x\.zip is not a readable zip archive"):
+    with pytest.raises(DatasetError, match=r"x\.zip: not a readable zip archive"):
         listed(tmp_path / "x.zip")
 
 
@@ -143,5 +143,13 @@ def test_the_last_volume_of_a_split_archive_is_not_taken_for_a_whole_one(tmp_pat
     directory = data.index(b"PK\x01\x02")
     data[directory + 34] = 1  # the volume on which the first member starts
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(DatasetError, match=r"x\.zip is a volume of a split archive: .*join them"):
+    with pytest.raises(DatasetError, match=r"x\.zip: a volume of a split archive .*join them"):
         listed(tmp_path / "x.zip")
+
+
+def test_problems_of_one_kind_are_told_in_one_line():
+    problems = [Problem(f"x.z{n:02d}", "a volume") for n in range(1, 9)] + [Problem("y.7z", "a container")]
+    assert summarise(problems) == [
+        "x.z01, x.z02, x.z03, x.z04, x.z05 and 3 more: a volume",
+        "y.7z: a container",
+    ]
