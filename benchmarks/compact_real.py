@@ -22,14 +22,19 @@ def rgb(picture: object) -> np.ndarray:
     return np.rint(255 * read_image(picture).rgb()).astype(np.uint8)
 
 
+def niqe(picture: np.ndarray) -> float:
+    """NaN for a picture that is too small for it (96 pixels a side)."""
+    return float(metrics.niqe([picture])[0]) if min(picture.shape[:2]) >= 96 else float("nan")
+
+
 def measure(pipe: RestorerPipeline, folder: Path, sheets: Path) -> dict[str, float]:
     task = "low_light" if folder.name == "lowlight" else None
     pictures, captions, before, after = [], [], [], []
     for path in tqdm(sorted(folder.iterdir()), desc=folder.name, leave=False):
         poor = rgb(path)
         restored = np.asarray(pipe(poor, task=task).images[0])
-        before.append(float(metrics.niqe([poor])[0]))
-        after.append(float(metrics.niqe([restored])[0]))
+        before.append(niqe(poor))
+        after.append(niqe(restored))
         pictures += [poor, restored]
         captions += [f"{path.name[:24]} NIQE {before[-1]:.2f}", f"{after[-1]:.2f}"]
     for first in range(0, len(pictures), 12):

@@ -184,13 +184,16 @@ class Exposure(nn.Module):
     def forward(self, lq: Tensor) -> Tensor:
         """Map pictures (B, 3, H, W), 0..1, to (B, 2): a gain of at least 1 and an exponent of at most 1.
 
-        The quantiles are taken of the mean of 4 x 4 pixels, so that noise does not pass for highlights.
+        The quantiles are taken of the mean of 4 x 4 pixels, so that noise does not pass for highlights. The gain
+        stops where the highlights reach white: what is left to do, the exponent does in the shadows.
         """
         grey = F.avg_pool2d(lq.mean(1, keepdim=True), 4, ceil_mode=True).flatten(1).float()
         quantiles = torch.quantile(grey, self.levels.float(), dim=1).T
         brightness = torch.cat([quantiles, (quantiles + 0.01).log()], dim=1).to(lq.dtype)
         gain, exponent = self.curve(brightness).float().unbind(1)
-        return torch.stack([F.softplus(gain).exp(), torch.exp(-F.softplus(exponent))], dim=1)
+        limit = (1 / quantiles[:, -1].clamp(min=0.01)).clamp(min=1)
+        gain = torch.minimum(F.softplus(gain).exp(), limit)
+        return torch.stack([gain, torch.exp(-F.softplus(exponent))], dim=1)
 
 
 def apply_curve(lq: Tensor, curve: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def test_samples_are_what_their_group_says(recipe: Recipe) -> None:
         name = names[sample["group"]]
         assert sample["lq"].shape == sample["gt"].shape == (3, 32, 32)
         assert torch.equal(sample["lq"] * 255, (sample["lq"] * 255).round())  # an 8-bit picture
-        assert bool(sample["lift"]) == (name == "low_light")
+        assert bool(sample["lift"]) == (name in ("low_light", "backlit"))
         brighter[name].append(float(sample["gt"].mean() - sample["lq"].mean()))
         if name == "low_light":
             assert TASKS[sample["task"]] == "low_light"
