@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from ggt_hub.errors import HubError
+from ggt_hub.revisions import pinned
 
 
 def snapshot(
@@ -40,7 +41,7 @@ def snapshot(
     Args:
         repo_id: `namespace/name`.
         repo_type: `model`, `dataset` or `space`.
-        revision: branch, tag or commit; None means `main`.
+        revision: branch, tag or commit; None means the one in `ggt_hub.revisions` or, if it has none, `main`.
         token: an access token; None takes the one that was stored at login, False none.
         cache_dir: where downloads are kept; None means the cache that all Hugging Face libraries share.
         local_files_only: look only in the cache. Offline mode (`HF_HUB_OFFLINE=1`) does the same.
@@ -97,6 +98,7 @@ def resolve(
     The arguments and errors are those of `snapshot`. A commit is returned as it is, without asking the Hub.
     """
     api = HfApi(token=token)
+    revision = revision or pinned(repo_id, repo_type)
     with explained(repo_id, repo_type, revision):
         is_online = not (local_files_only or constants.HF_HUB_OFFLINE or _is_commit(revision))
         now = api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha if is_online else None

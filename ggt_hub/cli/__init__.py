@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ggt_hub.cli import app as app_command
-from ggt_hub.cli import bench, convert, data, degrade, info, quickstart, restore, score, train
+from ggt_hub.cli import bench, convert, data, degrade, info, publish, quickstart, restore, score, train
 from ggt_hub.errors import GGTHubError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("app")(app_command.app)
+app.command("publish")(publish.publish)
 app.command("info")(info.info)
 app.command("score")(score.score)
 app.add_typer(bench.bench, name="bench")

@@ -25,6 +25,7 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = 
         "extras": {name: _extra_installed(name) for name in EXTRAS},
         "devices": _devices(),
         "models": _models(),
+        "revisions": _revisions(),
     }
     if json:
         typer.echo(json_module.dumps(facts, indent=1))
@@ -34,6 +35,14 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = 
         if isinstance(content, dict):
             for name, value in content.items():
                 typer.echo(f"  {name:<24} {_words(value)}")
+
+
+def _revisions() -> dict[str, str]:
+    """What is loaded where no revision is asked for."""
+    from ggt_hub.revisions import OURS, THIRD_PARTY
+
+    known = {f"{kind} {repo_id}": revision for (kind, repo_id), revision in (OURS | THIRD_PARTY).items()}
+    return {name: revision or "unpinned: the newest" for name, revision in known.items()}
 
 
 def _words(value: Any) -> str:

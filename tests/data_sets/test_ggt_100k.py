@@ -12,6 +12,7 @@ from PIL import Image
 from ggt_hub.data.ggt_100k import GGT100K, REPOSITORY
 from ggt_hub.data.index import read_summary
 from ggt_hub.errors import DatasetError, HubError
+from ggt_hub.revisions import pinned
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
 
 
@@ -188,7 +189,8 @@ def test_a_published_index_of_the_same_commit_is_used(tmp_path, hub):
     LAYOUTS["one archive per side"](tmp_path / "repository")
     commit = hub.add("dataset", REPOSITORY, tmp_path / "repository")
     own = GGT100K(cache_dir=str(tmp_path / "cache"))
-    hub.add("dataset", "ggt-hub/ggt-100k", own.index())
+    tag = pinned("ggt-hub/ggt-100k", "dataset")
+    hub.add("dataset", "ggt-hub/ggt-100k", own.index(), tags=[tag])
     asked = len(hub.asked("Signature"))
     rows = GGT100K(cache_dir=str(tmp_path / "other")).as_streaming_dataset(split="train")
     assert not [r for r in hub.asked("Signature")[asked:] if r.range]

@@ -1,0 +1,82 @@
+"""`ggt-hub publish`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ggt_hub.publishing.plan import Parcel
+    from ggt_hub.publishing.push import State
+
+
+def publish(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these repositories; all if none.")] = None,
+    manifest: Annotated[Path, typer.Option(help="What is published.")] = Path("hub.toml"),
+    namespace: Annotated[str | None, typer.Option(help="Where to; the manifest's if not given.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go up; contact nothing.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what differs on the Hub; exit code 1 if so.")
+    ] = False,
+) -> None:
+    """Publish data sets, models, metrics and the demo to the Hub, each tagged with its version.
+
+    May be interrupted and run again: what is there stays, what is missing is completed, a tag never moves.
+    """
+    if dry_run and check:
+        raise typer.BadParameter("--dry-run contacts nothing, --check asks the Hub: choose one")
+
+    from ggt_hub.publishing.plan import pack
+
+    parcels = pack(manifest, namespace, names)
+    if dry_run:
+        for parcel in parcels:
+            _show_files(parcel)
+    elif check:
+        _check(parcels)
+    else:
+        _publish(parcels)
+
+
+def _show_files(parcel: "Parcel") -> None:
+    size = sum(item.size for item in parcel.items)
+    entry = parcel.entry
+    typer.echo(f"{entry.kind} {parcel.repo_id} {entry.tag}: {len(parcel.items)} files, {size} bytes")
+    for item in parcel.items:
+        typer.echo(f"  {item.sha256}  {item.size:>12}  {item.path}")
+
+
+def _check(parcels: list["Parcel"]) -> None:
+    from huggingface_hub import HfApi
+
+    from ggt_hub.publishing.plan import compare
+
+    differs = False
+    for parcel, state in compare(parcels, HfApi()):
+        lines = _words(parcel, state)
+        differs |= bool(lines)
+        typer.echo(f"{parcel.repo_id} {parcel.entry.tag}: {'differs' if lines else 'is as here'}")
+        for line in lines:
+            typer.secho(f"  {line}", fg="yellow")
+    raise typer.Exit(1 if differs else 0)
+
+
+def _words(parcel: "Parcel", state: "State") -> list[str]:
+    """What differs at the tag or, where it is not set yet, on `main`."""
+    if state.commit is None:
+        return ["there is no such repository yet"]
+    missing_tag = [] if state.from_tag is not None else [f"the tag {parcel.entry.tag} is not set"]
+    difference = state.from_main if state.from_tag is None else state.from_tag
+    named = (("missing", difference.missing), ("other", difference.changed), ("surplus", difference.surplus))
+    return missing_tag + [f"{word}: {path}" for word, paths in named for path in paths]
+
+
+def _publish(parcels: list["Parcel"]) -> None:
+    from huggingface_hub import HfApi
+
+    from ggt_hub.publishing.plan import publish as publish_parcels
+
+    for parcel, is_new, proven in publish_parcels(parcels, HfApi()):
+        typer.echo(f"{'published' if is_new else 'unchanged'}: {parcel.url}\n  {proven}")

@@ -1,0 +1,232 @@
+"""What goes into a repository: its files, hashed, and everything that forbids to publish them."""
+
+import ast
+import hashlib
+import mmap
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow.parquet as pq
+
+from ggt_hub.data.notes import NOTES, check_shareable, sources_of
+from ggt_hub.errors import DatasetError, PublishError
+from ggt_hub.publishing.cards import check_card, render_card
+from ggt_hub.publishing.manifest import Entry
+
+CARD = "README.md"
+MAX_FILE_BYTES = 20_000_000_000
+"""The Hub advises files below 20 GB; it refuses 50 GB."""
+MAX_FILES, MAX_FILES_IN_FOLDER = 100_000, 10_000
+
+_SHOWN_HIDDEN = {".eval_results", ".gitattributes"}
+_SECRET_NAMES = re.compile(r"(?:^|/)(?:\.env|\.netrc|\.git-credentials|id_[a-z0-9]+|.*\.(?:pem|key|p12))$")
+_SECRETS = {
+    "a Hugging Face token": rb"\bhf_[A-Za-z]{30,}\b",
+    "a GitHub token": rb"\bgh[pousr]_[A-Za-z0-9]{36}\b",
+    "a key of an AI service": rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,}\b",
+    "an AWS key": rb"\bAKIA[A-Z0-9]{16}\b",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+}
+# Files of a dataset whose content can be told. Pictures in archives or Arrow files might be anybody's.
+_DATASET_SUFFIXES = {".parquet", ".json", ".jsonl", ".csv", ".md", ".txt", ".yaml", ""}
+_PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file of a repository.
+
+    Attributes:
+        path: where it goes in the repository.
+        source: where its bytes are, or the bytes.
+        size: in bytes.
+        sha256: of its content, hexadecimal; what the Hub calls a large file by.
+        git_sha1: git's id of its content, hexadecimal; what the Hub calls a small file by.
+    """
+
+    path: str
+    source: Path | bytes
+    size: int
+    sha256: str
+    git_sha1: str
+
+
+def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str) -> list[Item]:
+    """Gather the files of a repository, its card rendered.
+
+    Args:
+        entry: which repository.
+        namespace: where it goes to.
+        names: all repositories of the manifest, whose ids the card may mention.
+        written_for: the namespace that the cards in the source tree name.
+
+    Raises:
+        PublishError: if the folder or the card is missing, or the card cannot be filled in.
+    """
+    sources = _files(entry)
+    card = sources.pop(CARD, None)
+    if card is None:
+        raise PublishError(
+            f"{entry.name} has no {CARD}: write one in its folder, or name it by card in the manifest"
+        )
+    values = {"namespace": namespace, "version": entry.version, "tag": entry.tag}
+    moved = [(f"{written_for}/{name}", f"{namespace}/{name}") for name in names]
+    text = render_card(card.read_text(encoding="utf-8"), entry.name, values, moved)
+    items = [_item(CARD, text.encode())]
+    return items + [_item(path, source) for path, source in sorted(sources.items())]
+
+
+def _files(entry: Entry) -> dict[str, Path]:
+    """Path in the repository -> file: of the folder, of what belongs to the card, and the card itself."""
+    if entry.folder is not None and not entry.folder.is_dir():
+        how = f"make it with `{entry.made_by}`" if entry.made_by else "correct folder in the manifest"
+        raise PublishError(f"{entry.name}: the folder {entry.folder} does not exist: {how}")
+    if entry.card is not None and not entry.card.is_file():
+        raise PublishError(f"{entry.name}: the card {entry.card} does not exist: write it")
+    beside_card = entry.card.with_suffix("") if entry.card else None
+    found = {}
+    for folder in filter(None, (entry.folder, beside_card)):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and _is_shown(path.relative_to(folder)):
+                found[path.relative_to(folder).as_posix()] = path
+    if entry.card:
+        found[CARD] = entry.card
+    return found
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether a file is content: neither hidden nor made by Python itself. `.env` stays, to be refused by name."""
+    hidden = any(part.startswith(".") and part not in _SHOWN_HIDDEN for part in path.parts)
+    return "__pycache__" not in path.parts and (not hidden or path.name == ".env")
+
+
+def _item(path: str, source: Path | bytes) -> Item:
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    for chunk in _chunks(source):
+        sha256.update(chunk)
+        sha1.update(chunk)
+    return Item(path, source, size, sha256.hexdigest(), sha1.hexdigest())
+
+
+def _chunks(source: Path | bytes) -> Iterable[bytes]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    with source.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            yield chunk
+
+
+def check(entry: Entry, items: list[Item]) -> list[str]:
+    """Find what forbids to publish these files: one sentence each, naming the file; empty if nothing does."""
+    paths = {item.path for item in items}
+    (card,) = (item.source for item in items if item.path == CARD)
+    problems = check_card(entry.kind, card.decode() if isinstance(card, bytes) else "", paths)
+    problems += _check_limits(items)
+    for item in items:
+        problems += _check_secrets(item) + _check_script(entry, item)
+    problems += _check_pictures(entry, items)
+    return [f"{entry.name}: {problem}" for problem in problems]
+
+
+def _check_limits(items: list[Item]) -> list[str]:
+    problems = [
+        f"{item.path} has {item.size} bytes, more than {MAX_FILE_BYTES}: split it"
+        for item in items
+        if item.size > MAX_FILE_BYTES
+    ]
+    if len(items) > MAX_FILES:
+        problems.append(f"{len(items)} files are more than {MAX_FILES}: put them into Parquet")
+    folders = Counter(str(PurePosixPath(item.path).parent) for item in items)
+    return problems + [
+        f"the folder {folder} has {count} files, more than {MAX_FILES_IN_FOLDER}: divide it"
+        for folder, count in folders.items()
+        if count > MAX_FILES_IN_FOLDER
+    ]
+
+
+def _check_secrets(item: Item) -> list[str]:
+    problems = [f"{item.path} is a file for secrets: remove it"] if _SECRET_NAMES.search(item.path) else []
+    if item.size == 0:
+        return problems
+    if isinstance(item.source, bytes):
+        return problems + _secrets_in(item.path, item.source)
+    with item.source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return problems + _secrets_in(item.path, content)
+
+
+def _secrets_in(path: str, content: bytes | mmap.mmap) -> list[str]:
+    return [
+        f"{path} holds {what}: remove it, and revoke it"
+        for what, pattern in _SECRETS.items()
+        if re.search(pattern, content)
+    ]
+
+
+def _check_script(entry: Entry, item: Item) -> list[str]:
+    """Python must at least compile; a dataset with a script of its own name is refused by `datasets`."""
+    if not item.path.endswith(".py") or isinstance(item.source, bytes):
+        return []
+    if entry.kind == "dataset" and PurePosixPath(item.path).stem == entry.name:
+        return [
+            f"{item.path} has the name of its dataset, which makes `datasets` refuse to load it: rename it"
+        ]
+    try:
+        ast.parse(item.source.read_bytes(), item.path)
+    except SyntaxError as error:
+        return [f"{item.path} is not Python: {error}"]
+    return []
+
+
+def _check_pictures(entry: Entry, items: list[Item]) -> list[str]:
+    """Refuse pictures of data sets that may not be shared, in whatever form they could come."""
+    if entry.folder is None:
+        return []
+    problems = []
+    try:
+        check_shareable(entry.folder)
+    except DatasetError as error:
+        problems.append(str(error))
+    if entry.kind != "dataset":
+        return problems
+    sources = [s for s in sources_of(entry.folder) if s in NOTES and not NOTES[s].may_be_shared]
+    for item in items:
+        suffix = PurePosixPath(item.path).suffix.lower()
+        if sources and suffix in _PICTURE_SUFFIXES:
+            problems.append(
+                f"{item.path} is a picture in a repository of {sources[0]}, which may not be shared"
+            )
+        elif suffix not in _DATASET_SUFFIXES | _PICTURE_SUFFIXES | {".py"}:
+            problems.append(
+                f"{item.path}: what such a file holds cannot be told; publish Parquet or an index"
+            )
+        elif sources and suffix == ".parquet" and isinstance(item.source, Path):
+            problems += [
+                f"{item.path}: column {column} holds bytes; {sources[0]} may not be shared"
+                for column in _columns_with_bytes(item.source)
+            ]
+    return problems
+
+
+def _columns_with_bytes(path: Path) -> list[str]:
+    """The columns of a Parquet file that hold anything but text and numbers, and are not all null."""
+    file = pq.ParquetFile(path)
+    binary = [
+        column.path
+        for column in (file.schema.column(n) for n in range(len(file.schema)))
+        if column.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+        and column.logical_type.type == "NONE"
+    ]
+    return [path for path in binary if _holds_any(file, path)]
+
+
+def _holds_any(file: pq.ParquetFile, column: str) -> bool:
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=[column]).flatten()
+        if any(part.null_count < len(table) for part in table.columns):
+            return True
+    return False

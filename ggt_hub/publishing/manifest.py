@@ -1,0 +1,121 @@
+"""`hub.toml`: every repository that is published, where its files are, and its version."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggt_hub.errors import PublishError
+from ggt_hub.revisions import NAMESPACE, OURS
+
+KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space"}
+"""What an entry of the manifest is -> what the Hub calls it."""
+
+_KEYS = {"kind", "name", "version", "folder", "card", "made_by"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One repository to publish.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        name: its name, below the namespace.
+        version: such as "1.0.0"; the tag is `v1.0.0`.
+        folder: its files; None for a repository that is a card alone.
+        card: its README.md where that is not in the folder. A folder beside it of the same name without `.md`
+            holds what belongs to the card: pictures, `.eval_results`.
+        made_by: the command that makes the folder, for those that are not in the source tree.
+    """
+
+    kind: str
+    name: str
+    version: str
+    folder: Path | None = None
+    card: Path | None = None
+    made_by: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The tag of this version."""
+        return f"v{self.version}"
+
+    @property
+    def repo_type(self) -> str:
+        """The Hub's word for its kind: `model`, `dataset` or `space`."""
+        return KINDS[self.kind]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `hub.toml` says: the repositories in the order of publishing, so that none refers to a later one."""
+
+    namespace: str
+    entries: list[Entry]
+
+    def chosen(self, names: list[str]) -> list[Entry]:
+        """The entries of these names, or all where none is given.
+
+        Raises:
+            PublishError: for a name that is not there.
+        """
+        known = [entry.name for entry in self.entries]
+        for name in names:
+            if name not in known:
+                raise PublishError(f"there is no {name!r} in the manifest: it has {', '.join(known)}")
+        return [entry for entry in self.entries if not names or entry.name in names]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest; its paths are relative to the folder that it lies in.
+
+    Raises:
+        PublishError: if it cannot be read, says something unknown, or disagrees with `ggt_hub.revisions`.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PublishError(
+            f"{path} does not exist: run this in a checkout of ggt-hub, or name the manifest with --manifest"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PublishError(f"{path} cannot be read: {error}") from error
+    entries = [_entry(item, path) for item in content.get("repository", [])]
+    if not entries:
+        raise PublishError(f"{path} names nothing to publish: it needs [[repository]] tables")
+    ids = [(entry.repo_type, entry.name) for entry in entries]
+    for repeated in {i for i in ids if ids.count(i) > 1}:
+        raise PublishError(f"{path} names the {repeated[0]} {repeated[1]!r} twice: give it another name")
+    manifest = Manifest(content.get("namespace", NAMESPACE), entries)
+    _check_table(manifest, path)
+    return manifest
+
+
+def _entry(item: dict[str, Any], path: Path) -> Entry:
+    name = item.get("name", "?")
+    unknown = set(item) - _KEYS
+    missing = {"kind", "name", "version"} - set(item)
+    if unknown or missing:
+        problem = f"unknown {', '.join(sorted(unknown))}" if unknown else f"no {', '.join(sorted(missing))}"
+        raise PublishError(f"{path}: {name!r} has {problem}; known are {', '.join(sorted(_KEYS))}")
+    if item["kind"] not in KINDS:
+        raise PublishError(f"{path}: {name!r} is of kind {item['kind']!r}; there is {', '.join(KINDS)}")
+    if not re.fullmatch(r"\d+\.\d+\.\d+", item["version"]):
+        raise PublishError(f"{path}: {name!r} has version {item['version']!r}; write it like 1.0.0")
+    if "folder" not in item and "card" not in item:
+        raise PublishError(f"{path}: {name!r} has neither folder nor card: say where its files are")
+    places = {key: path.parent / item[key] for key in ("folder", "card") if key in item}
+    return Entry(**(item | places))
+
+
+def _check_table(manifest: Manifest, path: Path) -> None:
+    """What users are given by default must be what is published."""
+    if manifest.namespace != NAMESPACE:
+        return
+    for entry in manifest.entries:
+        tag = OURS.get((entry.repo_type, f"{NAMESPACE}/{entry.name}"))
+        if tag != entry.tag:
+            raise PublishError(
+                f"{path} publishes {entry.name} {entry.tag}, but ggt_hub/revisions.py loads {tag}: make them agree"
+            )

@@ -1,0 +1,86 @@
+"""Publishing as a whole: everything is checked before anything is changed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+
+from ggt_hub.errors import PublishError
+from ggt_hub.publishing.contents import Item, check, collect
+from ggt_hub.publishing.manifest import Entry, read_manifest
+from ggt_hub.publishing.proof import prove
+from ggt_hub.publishing.push import State, check_rights, check_tag, look, push
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A repository that may be published: its entry in the manifest, its id on the Hub, its files."""
+
+    entry: Entry
+    repo_id: str
+    items: list[Item]
+
+    @property
+    def url(self) -> str:
+        """Its page, at its tag."""
+        prefix = constants.REPO_TYPES_URL_PREFIXES.get(self.entry.repo_type, "")
+        return f"{constants.ENDPOINT}/{prefix}{self.repo_id}/tree/{self.entry.tag}"
+
+
+def pack(manifest_path: Path, namespace: str | None = None, names: list[str] | None = None) -> list[Parcel]:
+    """Gather and check what the manifest names, without asking the Hub.
+
+    Args:
+        manifest_path: the file `hub.toml`.
+        namespace: where to publish; None takes the manifest's.
+        names: only these repositories; None or empty takes all.
+
+    Raises:
+        PublishError: naming everything that forbids to publish.
+    """
+    manifest = read_manifest(manifest_path)
+    namespace = namespace or manifest.namespace
+    known = [entry.name for entry in manifest.entries]
+    parcels, problems = [], []
+    for entry in manifest.chosen(names or []):
+        try:
+            items = collect(entry, namespace, known, manifest.namespace)
+        except PublishError as error:
+            problems.append(str(error))
+            continue
+        problems += check(entry, items)
+        parcels.append(Parcel(entry, f"{namespace}/{entry.name}", items))
+    if problems:
+        raise PublishError("this cannot be published:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return parcels
+
+
+def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, State]]:
+    """Look at each repository on the Hub; changes nothing.
+
+    Raises:
+        PublishError: if the Hub does not answer.
+    """
+    for parcel in parcels:
+        yield parcel, look(api, parcel.entry, parcel.repo_id, parcel.items)
+
+
+def publish(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, bool, str]]:
+    """Publish, one repository after the other, then prove each.
+
+    Nothing is changed before all are known to be possible: rights, and versions that are not taken.
+
+    Yields:
+        The parcel, whether anything had to be done, and what was proven.
+
+    Raises:
+        PublishError: if something is refused, or a connection breaks; the next call goes on from there.
+    """
+    check_rights(api, parcels[0].repo_id.split("/")[0])
+    states = list(compare(parcels, api))
+    for parcel, state in states:
+        check_tag(parcel.entry, parcel.repo_id, state)
+    done = [push(api, parcel.entry, parcel.repo_id, parcel.items, state) for parcel, state in states]
+    for parcel, is_new in zip(parcels, done, strict=True):
+        yield parcel, is_new, prove(parcel.entry, parcel.repo_id, parcel.items)

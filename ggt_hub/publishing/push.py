@@ -1,0 +1,186 @@
+"""Bringing a repository on the Hub to what the working tree says: one commit, one tag, safe to interrupt.
+
+Every step looks at what is there first. So a call that was cut anywhere is completed by the next one: files that
+arrived are not sent again, a commit that took effect is not made twice, and a tag is set once and never moved.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from ggt_hub.errors import PublishError
+from ggt_hub.publishing.contents import Item
+from ggt_hub.publishing.manifest import Entry
+
+_MADE_BY_THE_HUB = ".gitattributes"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a repository lacks, has otherwise, and has beyond what the working tree says: paths."""
+
+    missing: list[str]
+    changed: list[str]
+    surplus: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.changed or self.surplus)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the Hub has of a repository.
+
+    Attributes:
+        commit: the newest commit of `main`; None where there is no such repository yet.
+        tags: tag -> commit.
+        from_main: how `main` differs from the working tree.
+        from_tag: how the tag of this version differs; None where it is not set yet.
+    """
+
+    commit: str | None
+    tags: dict[str, str]
+    from_main: Difference
+    from_tag: Difference | None
+
+
+def check_rights(api: HfApi, namespace: str) -> None:
+    """Make sure that we are logged in, and may write to a namespace.
+
+    Raises:
+        PublishError: if not.
+    """
+    with explained("login"):
+        user = api.whoami()
+    may_write = {user["name"], *(org["name"] for org in user.get("orgs", ()))}
+    if namespace not in may_write:
+        raise PublishError(
+            f"{user['name']} may not publish to {namespace!r}: choose one of {', '.join(sorted(may_write))} with "
+            "--namespace, or log in as somebody else with `hf auth login`"
+        )
+
+
+def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
+    """Compare a repository on the Hub with the working tree; changes nothing.
+
+    Raises:
+        PublishError: if the Hub does not answer.
+    """
+    with explained(repo_id):
+        try:
+            refs = api.list_repo_refs(repo_id, repo_type=entry.repo_type)
+        except RepositoryNotFoundError:
+            return State(None, {}, Difference([item.path for item in items], [], []), None)
+        commit = next(ref.target_commit for ref in refs.branches if ref.name == "main")
+        tags = {ref.name: ref.target_commit for ref in refs.tags}
+        from_main = _difference(api, entry, repo_id, commit, items)
+        is_tagged = entry.tag in tags
+        from_tag = _difference(api, entry, repo_id, tags[entry.tag], items) if is_tagged else None
+    return State(commit, tags, from_main, from_tag)
+
+
+def _difference(api: HfApi, entry: Entry, repo_id: str, commit: str, items: list[Item]) -> Difference:
+    listed = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=entry.repo_type)
+    there = {file.path: file for file in listed if isinstance(file, RepoFile)}
+    wanted = {item.path: item for item in items}
+    common = [path for path in wanted if path in there]
+    return Difference(
+        missing=[path for path in wanted if path not in there],
+        changed=[path for path in common if not _is_same(wanted[path], there[path])],
+        surplus=[path for path in there if path not in wanted and path != _MADE_BY_THE_HUB],
+    )
+
+
+def _is_same(item: Item, file: RepoFile) -> bool:
+    return item.sha256 == file.lfs.sha256 if file.lfs else item.git_sha1 == file.blob_id
+
+
+def check_tag(entry: Entry, repo_id: str, state: State) -> None:
+    """Refuse to publish other content under a version that exists.
+
+    Raises:
+        PublishError: if the tag of this version is there, with other content.
+    """
+    if state.from_tag:
+        changed = [*state.from_tag.missing, *state.from_tag.changed, *state.from_tag.surplus]
+        shown = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        raise PublishError(
+            f"{repo_id} {entry.tag} is published with other content ({shown}), and tags never move: raise the "
+            "version in the manifest and in ggt_hub/revisions.py"
+        )
+
+
+def push(api: HfApi, entry: Entry, repo_id: str, items: list[Item], state: State) -> bool:
+    """Do what is left to be done: make the repository, commit, tag.
+
+    Args:
+        api: the client, logged in.
+        entry: which repository.
+        repo_id: its id on the Hub.
+        items: its files.
+        state: what `look` has just found.
+
+    Returns:
+        Whether anything was done.
+
+    Raises:
+        PublishError: if the Hub refuses or the connection breaks; the next call goes on from there.
+    """
+    if state.from_tag is not None:
+        return False
+    with explained(repo_id):
+        commit = state.commit
+        if commit is None:
+            sdk = "gradio" if entry.repo_type == "space" else None
+            api.create_repo(repo_id, repo_type=entry.repo_type, space_sdk=sdk, exist_ok=True)
+            commit = api.repo_info(repo_id, repo_type=entry.repo_type).sha
+        if state.from_main:
+            commit = _commit(api, entry, repo_id, items, state.from_main, commit)
+        api.create_tag(repo_id, tag=entry.tag, revision=commit, repo_type=entry.repo_type)
+    return True
+
+
+def _commit(
+    api: HfApi, entry: Entry, repo_id: str, items: list[Item], difference: Difference, parent: str | None
+) -> str:
+    """Commit the difference on top of `parent`, and on nothing else; return the new commit."""
+    sent = {*difference.missing, *difference.changed}
+    additions = [CommitOperationAdd(item.path, item.source) for item in items if item.path in sent]
+    deletions = [CommitOperationDelete(path) for path in difference.surplus]
+    return api.create_commit(
+        repo_id,
+        [*additions, *deletions],
+        commit_message=f"{entry.name} {entry.version}",
+        repo_type=entry.repo_type,
+        parent_commit=parent,
+    ).oid
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what the client raises into one `PublishError` that says what to do."""
+    again = "run the same command again: it goes on where this one stopped"
+    try:
+        yield
+    except PublishError:
+        raise
+    except LocalTokenNotFoundError as error:
+        raise PublishError("publishing needs a login: run `hf auth login` first") from error
+    except HfHubHTTPError as error:
+        hint = "check the token with `hf auth whoami`" if error.response.status_code in (401, 403) else again
+        raise PublishError(f"{what}: the Hub refuses ({str(error).splitlines()[0]}): {hint}") from error
+    except ValueError as error:  # the Hub's verdict on a card
+        raise PublishError(f"{what}: {error}") from error
+    except (HTTPError, OSError, RuntimeError) as error:  # a file that failed to upload is a RuntimeError
+        raise PublishError(
+            f"{what}: the connection broke ({error or type(error).__name__}): {again}"
+        ) from error

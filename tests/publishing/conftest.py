@@ -1,0 +1,13 @@
+"""A member of the local Hub who may publish to `org`, and clients that do not wait between attempts."""
+
+import pytest
+from huggingface_hub import HfApi
+
+
+@pytest.fixture
+def api(hub, monkeypatch):
+    hub.members.add("hf_member")
+    hub.namespaces |= {"org", "elsewhere"}
+    monkeypatch.setenv("HF_TOKEN", "hf_member")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    return HfApi()

@@ -1,0 +1,70 @@
+"""The manifest, and that the one in the checkout agrees with the table inside the package."""
+
+from pathlib import Path
+
+import pytest
+
+from ggt_hub.errors import PublishError
+from ggt_hub.publishing.manifest import read_manifest
+from ggt_hub.revisions import NAMESPACE, OURS, THIRD_PARTY, pinned
+from tests.publishing.trees import manifest, write
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_manifest_of_the_checkout_publishes_exactly_what_the_package_loads():
+    entries = read_manifest(ROOT / "hub.toml").entries
+    assert {(e.repo_type, f"{NAMESPACE}/{e.name}"): e.tag for e in entries} == OURS
+
+
+def test_the_cards_and_folders_of_the_checkout_are_there():
+    for entry in read_manifest(ROOT / "hub.toml").entries:
+        assert entry.card is None or entry.card.is_file()
+        assert entry.folder is None or entry.made_by or entry.folder.is_dir()
+
+
+def test_a_version_that_the_table_does_not_have_is_refused(tmp_path):
+    text = (ROOT / "hub.toml").read_text().replace('version = "0.1.0"', 'version = "9.9.9"', 1)
+    with pytest.raises(
+        PublishError, match=r"publishes ggt-100k v9\.9\.9, but ggt_hub/revisions\.py loads v0\.1\.0"
+    ):
+        read_manifest(write(tmp_path / "hub.toml", text))
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"kind": "paper", "folder": "x"}, "'net' is of kind 'paper'; there is dataset, model, metric, demo"),
+        ({"kind": "model"}, "'net' has neither folder nor card"),
+        ({"kind": "model", "folder": "x", "version": "one"}, "'net' has version 'one'; write it like 1.0.0"),
+        ({"kind": "model", "folder": "x", "colour": "red"}, "'net' has unknown colour"),
+        ({"folder": "x"}, "'net' has no kind"),
+    ],
+)
+def test_what_is_wrong_in_the_manifest_is_named(tmp_path, entry, problem):
+    with pytest.raises(PublishError, match=problem):
+        read_manifest(manifest(tmp_path, net=entry))
+
+
+def test_a_missing_empty_or_broken_manifest_is_an_error(tmp_path):
+    with pytest.raises(PublishError, match="run this in a checkout of ggt-hub"):
+        read_manifest(tmp_path / "absent.toml")
+    with pytest.raises(PublishError, match="names nothing to publish"):
+        read_manifest(write(tmp_path / "hub.toml", ""))
+    with pytest.raises(PublishError, match="cannot be read"):
+        read_manifest(write(tmp_path / "hub.toml", "namespace = "))
+
+
+def test_repositories_of_the_same_kind_and_name_are_refused(tmp_path):
+    path = manifest(tmp_path, net={"kind": "model", "folder": "x"})
+    table = path.read_text().partition("[[")[2]
+    write(path, f"{path.read_text()}\n[[{table}")
+    with pytest.raises(PublishError, match="names the model 'net' twice"):
+        read_manifest(path)
+
+
+def test_pins_are_looked_up_by_id_and_kind():
+    assert pinned("ggt-hub/compact", "model") == OURS["model", "ggt-hub/compact"]
+    assert pinned("ggt-hub/compact", "dataset") is None
+    assert pinned("somebody/else", "model") is None
+    assert all(commit is None or len(commit) == 40 for commit in THIRD_PARTY.values())

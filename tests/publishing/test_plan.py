@@ -1,0 +1,153 @@
+"""Publishing as a whole, against the local Hub."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from ggt_hub.errors import PublishError
+from ggt_hub.publishing.plan import compare, pack, publish
+from tests.publishing.trees import card, manifest, whole, write
+
+KINDS = {"pairs": "dataset", "net": "model", "mean_difference": "space", "demo": "space"}
+
+
+def history(api):
+    """For each repository the titles of its commits, oldest first, and its tags."""
+    return {
+        name: (
+            [c.title for c in reversed(api.list_repo_commits(f"org/{name}", repo_type=kind))],
+            [ref.name for ref in api.list_repo_refs(f"org/{name}", repo_type=kind).tags],
+        )
+        for name, kind in KINDS.items()
+    }
+
+
+ONCE = {name: (["initial commit", f"{name} 1.0.0"], ["v1.0.0"]) for name in KINDS}
+
+
+def test_all_kinds_are_published_tagged_and_proven(api, tmp_path):
+    results = list(publish(pack(whole(tmp_path)), api))
+    assert [is_new for _, is_new, _ in results] == [True] * 4
+    assert history(api) == ONCE
+    proven = [proof.partition(", ")[2] for *_, proof in results]
+    assert proven == [
+        "loaded by datasets (default)",
+        "loaded as CompactRestorerPipeline",
+        "loaded by evaluate (mean_difference)",
+        "",
+    ]
+    assert results[0][0].url.endswith("/datasets/org/pairs/tree/v1.0.0")
+
+
+def test_publishing_again_changes_nothing(api, hub, tmp_path):
+    list(publish(pack(whole(tmp_path)), api))
+    hub.requests.clear()
+    assert [is_new for _, is_new, _ in publish(pack(tmp_path / "hub.toml"), api)] == [False] * 4
+    assert history(api) == ONCE
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
+
+
+def test_a_new_version_is_one_more_commit_with_deletions(api, tmp_path):
+    path = whole(tmp_path)
+    list(publish(pack(path), api))
+    (tmp_path / "demo/app.py").unlink()
+    write(tmp_path / "demo/main.py", "print('there')\n")
+    write(tmp_path / "demo/README.md", card("space").replace("app.py", "main.py"))
+    path.write_text(
+        path.read_text().replace('name = "demo"\nversion = "1.0.0"', 'name = "demo"\nversion = "1.1.0"')
+    )
+    results = {parcel.entry.name: is_new for parcel, is_new, _ in publish(pack(path), api)}
+    assert results == {"pairs": False, "net": False, "mean_difference": False, "demo": True}
+    assert history(api)["demo"] == (["initial commit", "demo 1.0.0", "demo 1.1.0"], ["v1.0.0", "v1.1.0"])
+    new = api.list_repo_files("org/demo", repo_type="space", revision="v1.1.0")
+    old = api.list_repo_files("org/demo", repo_type="space", revision="v1.0.0")
+    assert set(new) == {".gitattributes", "README.md", "main.py"}
+    assert set(old) == {".gitattributes", "README.md", "app.py"}
+
+
+def test_other_content_under_a_published_version_is_refused_before_anything_is_changed(api, hub, tmp_path):
+    path = whole(tmp_path)
+    list(publish(pack(path, names=["demo"]), api))
+    write(tmp_path / "demo/app.py", "print('other')\n")
+    with pytest.raises(PublishError, match=r"org/demo v1\.0\.0 is published with other content \(app\.py\)"):
+        list(publish(pack(path), api))
+    assert set(hub.repositories) == {("spaces", "org/demo")}
+
+
+def test_a_tag_that_somebody_else_set_meanwhile_is_not_moved(api, tmp_path):
+    path = manifest(tmp_path, net={"kind": "model", "card": "net.md"})
+    write(tmp_path / "net.md", card("model"))
+    api.create_repo("org/net")
+    api.create_tag("org/net", tag="v1.0.0")
+    before = api.list_repo_refs("org/net").tags[0].target_commit
+    with pytest.raises(PublishError, match="tags never move"):
+        list(publish(pack(path), api))
+    assert api.list_repo_refs("org/net").tags[0].target_commit == before
+
+
+def test_check_names_each_difference_and_changes_nothing(api, hub, tmp_path):
+    path = whole(tmp_path)
+    list(publish(pack(path), api))
+    write(tmp_path / "demo/app.py", "print('other')\n")
+    write(tmp_path / "demo/new.py", "")
+    (tmp_path / "net/model_index.json").unlink()
+    hub.requests.clear()
+    states = {parcel.entry.name: state for parcel, state in compare(pack(path), api)}
+    assert (states["demo"].from_tag.missing, states["demo"].from_tag.changed) == (["new.py"], ["app.py"])
+    assert states["net"].from_tag.surplus == ["model_index.json"]
+    assert not states["pairs"].from_tag
+    assert {request.method for request in hub.requests} == {"GET"}
+
+
+def test_another_namespace_is_named_in_cards_too(api, tmp_path):
+    results = list(publish(pack(whole(tmp_path), "elsewhere"), api))
+    assert [parcel.repo_id for parcel, *_ in results][1] == "elsewhere/net"
+    text = api.hf_hub_download("elsewhere/demo", "README.md", repo_type="space", revision="v1.0.0")
+    assert "(https://huggingface.co/elsewhere/net)" in Path(text).read_text()
+    pairs = api.hf_hub_download("elsewhere/pairs", "README.md", repo_type="dataset", revision="v1.0.0")
+    assert 'load_dataset("elsewhere/pairs"' in Path(pairs).read_text()
+
+
+def test_packing_contacts_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was tried")
+
+    path = whole(tmp_path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    parcels = pack(path)
+    assert [len(parcel.items) for parcel in parcels] == [3, 4, 3, 2]
+    assert {item.path for item in parcels[1].items} == {
+        "README.md",
+        "model_index.json",
+        "restorer/config.json",
+        "restorer/diffusion_pytorch_model.safetensors",
+    }
+
+
+def test_without_login_or_rights_nothing_is_tried(api, hub, tmp_path, monkeypatch):
+    parcels = pack(whole(tmp_path), "strangers")
+    with pytest.raises(
+        PublishError, match="tester may not publish to 'strangers': choose one of elsewhere, org"
+    ):
+        list(publish(parcels, api))
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(PublishError, match="hf auth login"):
+        list(publish(parcels, HfApi()))
+    assert not hub.repositories
+
+
+def test_bytes_that_come_back_changed_are_noticed(api, hub, tmp_path):
+    hub.break_next("Signature", flip_byte=True)
+    with pytest.raises(PublishError, match=r"org/net: restorer/.*safetensors differs from what was sent"):
+        list(publish(pack(whole(tmp_path), names=["net"]), api))
+
+
+def test_what_cannot_be_loaded_afterwards_is_an_error(api, tmp_path):
+    path = whole(tmp_path)
+    write(tmp_path / "mean_difference/mean_difference.py", "import a_module_that_is_nowhere\n")
+    with pytest.raises(
+        PublishError, match=r"org/mean_difference v1\.0\.0 is published, but cannot be loaded"
+    ):
+        list(publish(pack(path, names=["mean_difference"]), api))
