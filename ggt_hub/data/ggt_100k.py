@@ -82,7 +82,7 @@ class GGT100K(IndexedPairs):
         if config.data_dir or config.repository != REPOSITORY or config.folder != _FOLDER or config.by_order:
             return None
         try:
-            folder = hub.snapshot(INDEX_REPOSITORY, repo_type="dataset", token=self.token)
+            folder = hub.snapshot(INDEX_REPOSITORY, repo_type="dataset", revision="main", token=self.token)
             hub.check_hashes(folder)
             summary = read_summary(folder)
         except (HubError, DatasetError) as error:

@@ -37,12 +37,15 @@ def read_manifest(name: str, content: bytes) -> list[Entry]:
         rows = _READERS[name[name.rindex(".") :].lower()](text)
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{name} cannot be read as a manifest: {error}") from error
-    entries = [_entry(row) for row in rows if isinstance(row, dict)]
+    rows = [{str(key).lower(): value for key, value in row.items()} for row in rows if isinstance(row, dict)]
+    entries = [_entry(row) for row in rows]
     return [entry for entry in entries if entry is not None]
 
 
 def _from_json(text: str) -> list[Any]:
     content = json.loads(text)
+    if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
+        return [{"lq": name} | value for name, value in content.items()]
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else []

@@ -20,19 +20,19 @@ Side = Literal["lq", "gt"]
 SIDES: dict[str, Side] = {
     **dict.fromkeys(("lq", "lr", "low", "input", "inputs", "degraded"), "lq"),
     **dict.fromkeys(
-        ("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth", "ground_truth"), "gt"
+        ("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth", "ground_truth", "ggt"), "gt"
     ),
 }
 SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "valset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
 ENOUGH = 0.995
 NAMED = 20
 
-# Inside longer names these two say more often "low light" or "high resolution".
-LOOSE_SIDES = {word: side for word, side in SIDES.items() if word not in ("low", "high")}
+# Inside longer names these say more often "low light", "high resolution" and "GGT-100K".
+LOOSE_SIDES = {word: side for word, side in SIDES.items() if word not in ("low", "high", "ggt")}
 
 _WORD = re.compile(r"[^_\-. /]+")
 _Rule = Callable[[str, list[Member]], "list[Pair] | None"]

@@ -115,6 +115,14 @@ def _no_known_folder(root: Path) -> None:
     (root / "GGT-100K").rename(root / "data")
 
 
+def _everything_in_one_archive(root: Path) -> None:
+    members = {}
+    for category, number, lq, gt in pairs():
+        members[f"GGT-100K/train/{category}/{number:04d}/lq.png"] = lq
+        members[f"GGT-100K/train/{category}/{number:04d}/gt.png"] = gt
+    write_zip(root / "GGT-100K.zip", members)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "one archive per side": _one_archive_per_side,
     "one archive per category": _one_archive_per_category,
@@ -125,4 +133,5 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "manifest": _manifest,
     "loose files": _loose_files,
     "no known folder": _no_known_folder,
+    "everything in one archive": _everything_in_one_archive,
 }

@@ -28,6 +28,8 @@ def paired(*paths: str, **options) -> tuple[set, tuple]:
         ("a/lq-1.png", "a/hq-1.png", "names, whole path"),
         ("low-light/1_input.png", "low-light/1_target.png", "names, whole path"),
         ("LQ/1.png", "ground_truth/1.png", "folders, whole path"),
+        ("LQ/1.png", "GGT/1.png", "folders, whole path"),
+        ("haze/1/lq.png", "haze/1/gt.png", "words, whole path"),
         ("LQ/1_LQ.png", "GT/1_GT.png", "words, whole path"),
         ("low-light_LQ_1/7.png", "low-light_GT_1/7.png", "words, whole path"),
     ],
@@ -94,6 +96,7 @@ def test_a_manifest_adds_to_what_names_have_paired():
         ("m.jsonl", '{"lq": "a.png", "gt": "b.png", "type": ["rain"], "prompt": "p"}\n'),
         ("m.json", '[{"lq": "a.png", "gt": "b.png", "type": "rain", "prompt": "p"}]'),
         ("m.json", '{"pairs": [{"lq_path": "a.png", "gt_path": "b.png", "type": "rain", "prompt": ["p"]}]}'),
+        ("m.json", '{"a.png": {"GT": "b.png", "Type": "rain", "prompt": "p"}}'),
         ("m.csv", "lq,gt,type,prompt\na.png,b.png,rain,p\n"),
     ],
 )
