@@ -1,0 +1,117 @@
+import importlib.util
+import time
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ggt_hub.errors import MetricError
+from ggt_hub.metrics import niqe, psnr, ssim
+from tests.metrics.golden import noisy, tensor
+from tests.metrics.test_perceptual import CROPS, expected_lpips, weights  # noqa: F401  a fixture
+from tests.photographs import photograph
+
+SPACES = Path(__file__).parents[2] / "spaces/metrics"
+NAMES = ["psnr_ssim", "lpips_dists", "niqe", "realir_fs", "pyiqa_metric"]
+CLEAN = [photograph(192), photograph(256)[:, :200]]
+POOR = [noisy(CLEAN[0], 20), noisy(CLEAN[1], 10)]
+
+
+def load(name, *configuration):
+    return evaluate.load(str(SPACES / name), *configuration)
+
+
+def test_pictures_of_mixed_sizes_score_as_by_the_plain_functions():
+    scores = load("psnr_ssim").compute(predictions=POOR, references=CLEAN, per_picture=True)
+    assert scores["psnr"] == pytest.approx(psnr(POOR, CLEAN).mean())
+    assert scores["ssim_per_picture"] == pytest.approx(ssim(POOR, CLEAN).tolist())
+    assert set(scores) == {
+        name + end for name in ("psnr", "psnr-y", "ssim", "ssim-y") for end in ("", "_per_picture")
+    }
+
+
+def test_a_configuration_chooses_other_protocols():
+    scores = load("psnr_ssim", "psnr-ycbcr, ms_ssim").compute(predictions=POOR, references=CLEAN)
+    assert list(scores) == ["psnr-ycbcr", "ms_ssim"]
+
+
+def test_adding_one_by_one_or_in_batches_is_the_same_and_compute_forgets():
+    metric = load("psnr_ssim", "psnr")
+    for poor, clean in zip(POOR, CLEAN, strict=True):
+        metric.add(prediction=poor, reference=clean)
+    assert metric.compute()["psnr"] == pytest.approx(psnr(POOR, CLEAN).mean())
+    metric.add_batch(predictions=POOR, references=CLEAN)
+    assert metric.compute()["psnr"] == pytest.approx(psnr(POOR, CLEAN).mean())
+    batch = [torch.cat([tensor(picture)] * 2) for picture in (POOR[0], CLEAN[0])]
+    assert metric.compute(predictions=batch[0], references=batch[1])["psnr"] == pytest.approx(
+        psnr(POOR[0], CLEAN[0])[0], abs=1e-5
+    )
+
+
+def test_modules_are_combined_also_with_one_that_takes_no_reference():
+    combined = evaluate.combine([load("psnr_ssim", "psnr"), str(SPACES / "niqe")])
+    scores = combined.compute(predictions=POOR, references=CLEAN)
+    assert scores == pytest.approx({"psnr": psnr(POOR, CLEAN).mean(), "niqe": niqe(POOR).mean()})
+    combined.add_batch(predictions=POOR, references=CLEAN)
+    assert combined.compute() == pytest.approx(scores)
+
+
+def test_lpips_takes_its_weights_from_a_folder_and_is_left_out_without(weights, tmp_path):  # noqa: F811
+    restored, gt = CROPS[0]
+    expected = expected_lpips("alex", weights, restored, gt)
+    metric = load("lpips_dists")
+    scores = metric.compute(predictions=[restored], references=[gt], weights=weights)
+    assert scores["lpips"] == pytest.approx(expected, abs=1e-5)
+    assert 0 < scores["dists"] < 1
+    assert metric.compute(predictions=[restored], references=[gt], weights=tmp_path) == {}
+
+
+def test_rs_and_fs_follow_the_protocol_that_is_named(weights):  # noqa: F811
+    restored, gt = [pair[0] for pair in CROPS], [pair[1] for pair in CROPS]
+    asked = {"predictions": restored, "references": gt, "ratings_before": [1, 4], "ratings_after": [5, 3]}
+    code = load("realir_fs").compute(**asked, weights=weights, per_picture=True)
+    lpips = code["lpips_per_picture"]
+    assert code["rs_per_picture"] == [4, 0]
+    assert code["fs"] == pytest.approx(0.2 * 4 * (1 - lpips[0]) / 2)
+    paper = load("realir_fs", "realir-paper").compute(**asked, weights=weights)
+    assert paper["fs"] == pytest.approx(0.2 * 2 * (1 - np.mean(lpips)))
+    with pytest.raises(MetricError, match="1 ratings for 2 pictures"):
+        load("realir_fs").compute(**asked | {"ratings_before": [1], "ratings_after": [5]}, weights=weights)
+
+
+def test_the_module_adds_at_most_two_milliseconds_a_pair():
+    # Cheap pictures, so that the difference is the module's own; the least of several runs on a busy machine.
+    pairs = [photograph(64)] * 50
+    metric = load("psnr_ssim", "psnr")
+
+    def seconds(function):
+        started = time.process_time()
+        function()
+        return time.process_time() - started
+
+    with_module = min(seconds(lambda: metric.compute(predictions=pairs, references=pairs)) for _ in range(5))
+    plain = min(seconds(lambda: psnr(pairs, pairs)) for _ in range(5))
+    assert (with_module - plain) / len(pairs) < 0.002
+
+
+def test_a_module_loads_from_a_space_on_the_hub(hub):
+    hub.add("space", "someone/psnr_ssim", SPACES / "psnr_ssim")
+    scores = evaluate.load("someone/psnr_ssim", "psnr").compute(predictions=POOR, references=CLEAN)
+    assert scores["psnr"] == pytest.approx(psnr(POOR, CLEAN).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_space_has_a_page_and_a_card(name):
+    head = (SPACES / name / "README.md").read_text().split("---")[1]
+    card = yaml.safe_load(head)
+    assert card["sdk"] == "gradio"
+    assert len(card["short_description"]) <= 60
+    specification = importlib.util.spec_from_file_location(f"page_of_{name}", SPACES / name / "app.py")
+    page = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(page)
+    if name == "psnr_ssim":
+        scores = page.page.fn(POOR[0], CLEAN[0], ["psnr"])
+        assert scores == {"psnr": round(float(psnr(POOR[0], CLEAN[0])[0]), 6)}
