@@ -28,16 +28,22 @@ def publish(
     if dry_run and check:
         raise typer.BadParameter("--dry-run contacts nothing, --check asks the Hub: choose one")
 
-    from ggt_hub.publishing.plan import pack
+    from ggt_hub.publishing.plan import pack, survey
 
-    parcels = pack(manifest, namespace, names)
     if dry_run:
-        for parcel in parcels:
-            _show_files(parcel)
+        _list(*survey(manifest, namespace, names))
     elif check:
-        _check(parcels)
+        _check(pack(manifest, namespace, names))
     else:
-        _publish(parcels)
+        _publish(pack(manifest, namespace, names))
+
+
+def _list(parcels: list["Parcel"], problems: list[str]) -> None:
+    for parcel in parcels:
+        _show_files(parcel)
+    for problem in problems:
+        typer.secho(f"cannot be published: {problem}", fg="red")
+    raise typer.Exit(1 if problems else 0)
 
 
 def _show_files(parcel: "Parcel") -> None:

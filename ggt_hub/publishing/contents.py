@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.parquet as pq
 
+from ggt_hub import __version__
 from ggt_hub.data.notes import NOTES, check_shareable, sources_of
 from ggt_hub.errors import DatasetError, PublishError
 from ggt_hub.publishing.cards import check_card, render_card
@@ -128,7 +129,7 @@ def check(entry: Entry, items: list[Item]) -> list[str]:
     problems = check_card(entry.kind, card.decode() if isinstance(card, bytes) else "", paths)
     problems += _check_limits(items)
     for item in items:
-        problems += _check_secrets(item) + _check_script(entry, item)
+        problems += _check_secrets(item) + _check_script(entry, item) + _check_requirements(item)
     problems += _check_pictures(entry, items)
     return [f"{entry.name}: {problem}" for problem in problems]
 
@@ -180,6 +181,17 @@ def _check_script(entry: Entry, item: Item) -> list[str]:
     except SyntaxError as error:
         return [f"{item.path} is not Python: {error}"]
     return []
+
+
+def _check_requirements(item: Item) -> list[str]:
+    """A Space at a tag must always run with the package that it was published with."""
+    if item.path != "requirements.txt" or isinstance(item.source, bytes):
+        return []
+    return [
+        f"requirements.txt says {line!r}: end it with =={__version__}, so that this version never changes"
+        for line in item.source.read_text(encoding="utf-8").splitlines()
+        if re.match(r"ggt-hub\b", line) and not line.endswith(f"=={__version__}")
+    ]
 
 
 def _check_pictures(entry: Entry, items: list[Item]) -> list[str]:

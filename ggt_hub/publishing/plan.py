@@ -29,6 +29,20 @@ class Parcel:
 
 
 def pack(manifest_path: Path, namespace: str | None = None, names: list[str] | None = None) -> list[Parcel]:
+    """Gather what the manifest names, as `survey` does.
+
+    Raises:
+        PublishError: naming everything that forbids to publish.
+    """
+    parcels, problems = survey(manifest_path, namespace, names)
+    if problems:
+        raise PublishError("this cannot be published:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return parcels
+
+
+def survey(
+    manifest_path: Path, namespace: str | None = None, names: list[str] | None = None
+) -> tuple[list[Parcel], list[str]]:
     """Gather and check what the manifest names, without asking the Hub.
 
     Args:
@@ -36,8 +50,11 @@ def pack(manifest_path: Path, namespace: str | None = None, names: list[str] | N
         namespace: where to publish; None takes the manifest's.
         names: only these repositories; None or empty takes all.
 
+    Returns:
+        The repositories whose files are there, and everything that forbids to publish, one sentence each.
+
     Raises:
-        PublishError: naming everything that forbids to publish.
+        PublishError: if the manifest itself is wrong.
     """
     manifest = read_manifest(manifest_path)
     namespace = namespace or manifest.namespace
@@ -51,9 +68,7 @@ def pack(manifest_path: Path, namespace: str | None = None, names: list[str] | N
             continue
         problems += check(entry, items)
         parcels.append(Parcel(entry, f"{namespace}/{entry.name}", items))
-    if problems:
-        raise PublishError("this cannot be published:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return parcels
+    return parcels, problems
 
 
 def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, State]]:

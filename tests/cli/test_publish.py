@@ -33,6 +33,18 @@ def test_dry_run_lists_repositories_files_sizes_and_hashes_and_contacts_nothing(
     assert not hub.requests
 
 
+def test_dry_run_lists_what_it_can_and_then_what_is_wrong(tree):
+    write(
+        tree,
+        f'{tree.read_text()}\n[[repository]]\nkind="model"\nname="b"\nversion="1.0.0"\nfolder="absent"\n',
+    )
+    result = run("--manifest", tree, "--dry-run")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("model org/net v1.0.0: 1 files")
+    assert lines[-1].startswith("cannot be published: b: the folder ")
+
+
 @pytest.mark.usefixtures("api")
 def test_publish_check_publish(tree, hub):
     before = run("--manifest", tree, "--check")

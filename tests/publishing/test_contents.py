@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ggt_hub import __version__
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing import contents
@@ -122,6 +123,14 @@ def test_a_script_with_the_name_of_its_dataset_is_refused(index):
 def test_python_that_does_not_compile_is_refused(demo):
     write(demo.parent / "demo/app.py", "print('here'\n")
     with pytest.raises(PublishError, match=r"app\.py is not Python"):
+        pack(demo)
+
+
+def test_a_space_that_would_run_with_another_package_is_refused(demo):
+    write(demo.parent / "demo/requirements.txt", f"spaces>=0.40\nggt-hub[demo]=={__version__}\n")
+    pack(demo)
+    write(demo.parent / "demo/requirements.txt", "ggt-hub[demo]\n")
+    with pytest.raises(PublishError, match=r"requirements\.txt says 'ggt-hub\[demo\]': end it with =="):
         pack(demo)
 
 
