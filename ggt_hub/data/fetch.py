@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ggt_hub.data.archives import Member, Place, span, unpack
+from ggt_hub.data.archives import Member, Place, list_members, span, unpack
 from ggt_hub.data.ranges import open_source
+from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError, HubError
 
 THREADS = 4
@@ -45,13 +47,25 @@ class Fetcher:
     def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         """Fetch all, in the order given; an element that cannot be had is the error that says why."""
         results: list[Fetched] = [b""] * len(wanted)
-        runs = list(_runs(wanted))
+        placed = [self._placed(item) for item in wanted]
+        runs = list(_runs(placed))
         for run, fetched in zip(
-            runs, self._pool.map(lambda r: self._read([wanted[i] for i in r]), runs), strict=True
+            runs, self._pool.map(self._read, ([placed[n] for n in r] for r in runs)), strict=True
         ):
             for position, data in zip(run, fetched, strict=True):
                 results[position] = data
         return results
+
+    def _placed(self, wanted: Wanted) -> Wanted:
+        """Look up a member of which only the address is known (`zip://NAME::ARCHIVE`)."""
+        if wanted.place is not None or not wanted.uri.startswith("zip://"):
+            return wanted
+        name, _, archive = wanted.uri.removeprefix("zip://").partition("::")
+        try:
+            place = _directory(archive, self._token).get(name)
+        except (DatasetError, HubError):
+            place = None  # `_whole_file` says so, for each row by its name
+        return Wanted(archive, name, place) if place else wanted
 
     def _read(self, run: list[Wanted]) -> list[Fetched]:
         """Read neighbours in one archive, or a single file."""
@@ -78,6 +92,13 @@ class Fetcher:
         if isinstance(data, int):
             return DatasetError(f"{wanted}: the archive ends inside the member")
         return data
+
+
+@lru_cache(maxsize=16)
+def _directory(archive: str, token: str | bool | None) -> dict[str, Place | None]:
+    """The places of all members of an archive."""
+    file = File(archive, open_source(archive, token).size, archive)
+    return {member.name: member.place for member in list_members(file, token)[0]}
 
 
 def _runs(wanted: Sequence[Wanted]) -> Iterator[list[int]]:
@@ -107,6 +128,8 @@ def _whole_file(uri: str, token: str | bool | None) -> bytes:
     if uri.startswith("hf://"):
         source = open_source(uri, token)
         return source.read(0, source.size)
+    if uri.startswith("zip://"):
+        raise DatasetError(f"{uri}: there is no such archive, or it cannot be read, or has no such member")
     try:
         return Path(uri).read_bytes()
     except OSError as error:

@@ -228,3 +228,17 @@ def test_a_gated_repository_opens_with_a_token(hub, archive, tmp_path):
     assert not [r for r in hub.requests if r.host == "store" and "hf_member" in r.path]
     with pytest.raises(HubError, match="gated"):
         list(iter_pairs(rows, token=False))
+
+
+def test_rows_that_hold_nothing_but_addresses_are_read_as_well(archive, at_hub):
+    rows = load_dataset("ggt-100k", split="train").select_columns(["id", "lq", "gt"])
+    asked = len(at_hub.requests)
+    assert [np.array_equal(pair["lq"], pixels(n)) for n, pair in enumerate(iter_pairs(rows))] == [
+        True
+    ] * COUNT
+    assert len([request for request in at_hub.requests[asked:] if request.range]) <= 20
+    row = pair_row("a", {"bytes": None, "path": f"zip://x.png::{archive}/absent.zip"}, None, source="test")
+    with pytest.raises(
+        DatasetError, match=r"lq of 'a': zip://x\.png::.*absent\.zip: there is no such archive"
+    ):
+        list(iter_pairs(datasets.Dataset.from_list([row], PAIR_FEATURES)))
