@@ -5,6 +5,7 @@ in the log at most. Here a revision that cannot be had is an error: what is give
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
@@ -24,6 +26,9 @@ from huggingface_hub.errors import (
 
 from ggt_hub.errors import HubError
 from ggt_hub.revisions import pinned
+
+_BUSY = 429
+_PAUSES = (0.5, 1.5)  # seconds between asking a busy Hub and asking it again
 
 
 def snapshot(
@@ -97,29 +102,41 @@ def resolve(
 
     The arguments and errors are those of `snapshot`. A commit is returned as it is, without asking the Hub.
     """
-    api = HfApi(token=token)
     revision = revision or pinned(repo_id, repo_type)
+    offline = local_files_only or constants.HF_HUB_OFFLINE
     with explained(repo_id, repo_type, revision):
-        is_online = not (local_files_only or constants.HF_HUB_OFFLINE or _is_commit(revision))
-        now = api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha if is_online else None
-        # This one remembers the answer for offline use, but falls back to older answers by itself.
-        commit = api.resolve_revision(
-            repo_id,
-            repo_type=repo_type,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=not is_online,
-        ).resolved
-    if is_online and commit != now:
-        raise HubError(
-            f"{repo_type} {repo_id!r}: {_named(revision)} was {now}, and a moment later {commit}: it has just "
-            "moved, or the Hub has stopped answering; try again"
+        return (
+            _StrictApi(token=token)
+            .resolve_revision(
+                repo_id,
+                repo_type=repo_type,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=offline,
+            )
+            .resolved
         )
-    return commit
 
 
-def _is_commit(revision: str | None) -> bool:
-    return revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
+class _StrictApi(HfApi):
+    """The client, but for one thing: where the Hub does not answer, it asks again and then raises.
+
+    `resolve_revision`, which remembers its answers for offline use, would fall back to an older answer instead.
+    """
+
+    def repo_info(self, repo_id: str, **kwargs: Any) -> Any:
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return super().repo_info(repo_id, **kwargs)
+            except HTTPError as error:
+                status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+                if status is not None and status < 500 and status != _BUSY:
+                    raise
+                pause = next(pauses, None)
+                if status is None or pause is None:
+                    raise _silence(f"{kwargs.get('repo_type')} {repo_id!r}", error) from error
+                time.sleep(pause)
 
 
 def _named(revision: str | None) -> str:
@@ -163,8 +180,12 @@ def explained(repo_id: str, repo_type: str, revision: str | None) -> Iterator[No
     except HFValidationError as error:
         raise HubError(f"{repo_id!r} is neither a folder nor an id like 'namespace/name': {error}") from error
     except HTTPError as error:
-        reason = str(error).splitlines()[0]
-        raise HubError(
-            f"{what}: {constants.ENDPOINT} cannot be reached or refuses to answer ({reason}): try again "
-            "later, or take what is in the local cache with local_files_only=True or HF_HUB_OFFLINE=1"
-        ) from error
+        raise _silence(what, error) from error
+
+
+def _silence(what: str, error: Exception) -> HubError:
+    reason = str(error).splitlines()[0]
+    return HubError(
+        f"{what}: {constants.ENDPOINT} cannot be reached or refuses to answer ({reason}): try again later, or "
+        "take what is in the local cache with local_files_only=True or HF_HUB_OFFLINE=1"
+    )

@@ -1,7 +1,6 @@
 """Snapshots from the local Hub: exactly the revision asked for, or an error that helps."""
 
 import pytest
-from huggingface_hub import HfApi
 
 from ggt_hub.errors import HubError
 from ggt_hub.hub import check_hashes, resolve, snapshot
@@ -74,11 +73,15 @@ def test_access_withdrawn_is_an_error_even_with_a_cached_copy(hub, commits):
         snapshot("org/net")
 
 
-def test_an_answer_from_the_cache_does_not_pass_for_the_newest(commits, monkeypatch):
-    older = HfApi().resolve_revision("org/net", revision="v1.0")
-    monkeypatch.setattr(HfApi, "resolve_revision", lambda *_, **__: older)
-    with pytest.raises(HubError, match=f"was {commits[1]}, and a moment later {commits[0]}"):
-        snapshot("org/net")
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_busy_hub_is_asked_again(hub, commits, status):
+    hub.break_next("/api/models/org/net", status=status, times=2)
+    assert resolve("org/net") == commits[1]
+
+
+def test_the_newest_commit_is_asked_for_once(hub, commits):
+    resolve("org/net")
+    assert len(hub.requests) == 1
 
 
 def test_unknown_revision_and_repository_and_id_are_told_apart(commits):
