@@ -42,6 +42,7 @@ class GGT100K(IndexedPairs):
         _config("existing", folder=_EXISTING),
     )
     DEFAULT_CONFIG_NAME = "all"
+    NAME = "ggt-100k"
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
@@ -59,11 +60,11 @@ class GGT100K(IndexedPairs):
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The prepared rows; they refuse to be uploaded."""
-        return forbid_upload(super().as_dataset(*args, **kwargs), "ggt-100k")
+        return forbid_upload(super().as_dataset(*args, **kwargs), self.NAME)
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The rows as a stream; they refuse to be uploaded."""
-        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), "ggt-100k")
+        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), self.NAME)
 
     def choose_part(self, tree: Tree) -> Tree:
         """The asked-for folder; of a copy without it, everything but what is not GGT-100K."""

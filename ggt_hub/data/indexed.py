@@ -59,9 +59,10 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
     """Rows that point at the pictures of a dataset, on the Hub at one commit or in `data_dir`."""
 
     BUILDER_CONFIG_CLASS = IndexedConfig
+    NAME = "pairs"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **with_version(self.BUILDER_CONFIGS[0].repository, kwargs))
+        super().__init__(*args, **with_version(self.NAME, self.BUILDER_CONFIGS[0].repository, kwargs))
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=POINTER_FEATURES)

@@ -26,6 +26,7 @@ from ggt_hub.data.trees import File, local_tree
 from ggt_hub.data.versions import with_version
 from ggt_hub.errors import DatasetError
 
+NAME = "realir-bench"
 REPOSITORY = "RealRestorer/RealIR-Bench"
 _TABLES = (".parquet", ".arrow")
 _ROWS_AT_ONCE = 16
@@ -46,23 +47,23 @@ class RealIRBench(datasets.ArrowBasedBuilder):
     BUILDER_CONFIGS = (RealIRBenchConfig(name="default", version="1.0.0"),)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **with_version(REPOSITORY, kwargs))
+        super().__init__(*args, **with_version(NAME, REPOSITORY, kwargs))
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description="Real degraded photographs of nine tasks, without ground truth.",
             features=PAIR_FEATURES,
-            homepage=NOTES["realir-bench"].url,
-            license=NOTES["realir-bench"].licence,
+            homepage=NOTES[NAME].url,
+            license=NOTES[NAME].licence,
         )
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The prepared rows; they refuse to be uploaded."""
-        return forbid_upload(super().as_dataset(*args, **kwargs), "realir-bench")
+        return forbid_upload(super().as_dataset(*args, **kwargs), NAME)
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The rows as a stream; they refuse to be uploaded."""
-        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), "realir-bench")
+        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), NAME)
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         folder = self.config.data_dir or self._download()

@@ -17,10 +17,11 @@ def code_hash() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def with_version(repository: str | None, given: dict[str, Any]) -> dict[str, Any]:
+def with_version(name: str, repository: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """Complete the arguments of a builder: `revision` becomes a commit, `hash` the version of the code.
 
     Args:
+        name: what the data set is called, unless the arguments name it.
         repository: the dataset repository, unless the arguments name another.
         given: what the builder was called with. With a `data_dir` the revision is a digest of what is in it.
 
@@ -40,4 +41,4 @@ def with_version(repository: str | None, given: dict[str, Any]) -> dict[str, Any
         )
     else:
         raise DatasetError("give the folder that holds the pairs by data_dir=")
-    return {"hash": code_hash()} | given | {"revision": version}
+    return {"hash": code_hash(), "dataset_name": name} | given | {"revision": version}

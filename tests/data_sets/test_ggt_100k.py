@@ -37,6 +37,7 @@ def test_every_layout_gives_the_same_pairs(layout, tmp_path):
     streamed = list(builder.as_streaming_dataset(split="train"))
     assert found(streamed) == expected()
     assert len({row["id"] for row in streamed}) == len(pairs())
+    assert {row["source"] for row in streamed} == {"ggt-100k"}
     builder.download_and_prepare()
     assert found(builder.as_dataset(split="train")) == expected()
 
