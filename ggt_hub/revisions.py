@@ -11,6 +11,11 @@ OURS: dict[tuple[str, str], str] = {
     ("dataset", f"{NAMESPACE}/ggt-100k"): "v0.1.0",
     ("model", f"{NAMESPACE}/compact"): "v0.1.0",
     ("model", f"{NAMESPACE}/realrestorer"): "v0.1.0",
+    ("space", f"{NAMESPACE}/psnr_ssim"): "v0.1.0",
+    ("space", f"{NAMESPACE}/lpips_dists"): "v0.1.0",
+    ("space", f"{NAMESPACE}/niqe"): "v0.1.0",
+    ("space", f"{NAMESPACE}/pyiqa_metric"): "v0.1.0",
+    ("space", f"{NAMESPACE}/realir_fs"): "v0.1.0",
     ("space", f"{NAMESPACE}/restorer"): "v0.1.0",
 }
 """(kind, id) of a repository of ours -> its tag."""

@@ -1,5 +1,8 @@
 """A member of the local Hub who may publish to `org`, and clients that do not wait between attempts."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from huggingface_hub import HfApi
 
@@ -9,5 +12,6 @@ def api(hub, monkeypatch):
     hub.members.add("hf_member")
     hub.namespaces |= {"org", "elsewhere"}
     monkeypatch.setenv("HF_TOKEN", "hf_member")
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    hasty = SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", hasty)
     return HfApi()

@@ -1,7 +1,9 @@
 """The local Hub, written to by the real clients."""
 
 import hashlib
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import (
@@ -20,7 +22,8 @@ BIG = bytes(range(256)) * 8192
 def api(hub, monkeypatch):
     hub.members.add("hf_member")
     hub.namespaces.add("org")
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    hasty = SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", hasty)
     return HfApi(token="hf_member")
 
 
