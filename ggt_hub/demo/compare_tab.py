@@ -11,6 +11,7 @@ import numpy as np
 from ggt_hub import metrics
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
+from ggt_hub.demo.layout import show_when_done
 from ggt_hub.demo.restore_tab import ONE_AT_A_TIME, task_choices
 from ggt_hub.demo.restorers import AUTOMATIC, Request, Restorer
 from ggt_hub.demo.visitors import check_given, in_page, photograph
@@ -97,14 +98,16 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         "outputs": [gallery, table],
         **ONE_AT_A_TIME,
     }
-    button.click(**run, scroll_to_output=True, api_name="compare")
-    samples.click(
+    by_button = button.click(**run, api_name="compare")
+    by_example = samples.click(
         lambda clicked: (examples.poor(found := examples.find(clicked)), examples.clean(found)),
         samples,
         [photo, clean],
         queue=False,
         api_visibility="private",
-    ).success(**run, scroll_to_output=True, api_visibility="private")
+    ).success(**run, api_visibility="private")
+    for compared in (by_button, by_example):
+        show_when_done(compared, "compare-gallery")
 
 
 def combinations(

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from ggt_hub.degradations import FAMILIES, degrade, list_presets
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
+from ggt_hub.demo.layout import enable_when_done, show_when_done
 from ggt_hub.demo.restore_tab import Entry, no_results
 from ggt_hub.demo.visitors import check_given, in_page, photograph
 from ggt_hub.images import Picture
@@ -45,7 +45,7 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
             with gr.Accordion("Recipe", open=False):
                 recipe = gr.Code(language="json", show_label=False, interactive=False, label="Recipe")
 
-    def damaged(photo: Picture | None, damage: str, strength: float, seed: int) -> tuple[Path, str, Any]:
+    def damaged(photo: Picture | None, damage: str, strength: float, seed: int) -> tuple[Path, str]:
         """Damage a clean photograph.
 
         Args:
@@ -58,21 +58,24 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
             The damaged picture as a PNG, and the recipe (JSON) that gives the same picture again.
         """
         picture, done = degrade(check_given(photo), damage, strength=strength, seed=int(seed))
-        return write_result(picture, damage), json.dumps(done, indent=1), gr.Button(interactive=True)
+        return write_result(picture, damage), json.dumps(done, indent=1)
 
     run = {
         "fn": in_page(damaged),
         "inputs": [photo, damage, strength, seed],
-        "outputs": [result, recipe, send],
+        "outputs": [result, recipe],
     }
-    button.click(**run, scroll_to_output=True, api_name="degrade")
-    samples.click(
+    by_button = button.click(**run, api_name="degrade")
+    by_example = samples.click(
         lambda clicked: examples.clean(examples.find(clicked)),
         samples,
         photo,
         queue=False,
         api_visibility="private",
-    ).success(**run, scroll_to_output=True, api_visibility="private")
+    ).success(**run, api_visibility="private")
+    for damaged_one in (by_button, by_example):
+        enable_when_done(damaged_one, send)
+        show_when_done(damaged_one, "degrade-result")
     send.click(
         lambda path: (path, gr.Tabs(selected="restore"), *no_results()),
         result,

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_previews, write_result
+from ggt_hub.demo.layout import enable_when_done, show_when_done
 from ggt_hub.demo.restorers import DEFAULT_STEPS, Request, Restored, Restorer
 from ggt_hub.demo.visitors import check_given, in_page, photograph
 from ggt_hub.images import Picture
@@ -89,16 +90,15 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         return previews, file, _words(restored)
 
     run = {"fn": in_page(restore), "inputs": list(controls), "outputs": outputs, **ONE_AT_A_TIME}
-    by_button = button.click(**run, scroll_to_output=True, api_name="restore")
+    by_button = button.click(**run, api_name="restore")
     by_example = samples.click(
         examples.load, samples, [controls.photo, controls.task], queue=False, api_visibility="private"
-    ).success(**run, scroll_to_output=True, api_visibility="private")
+    ).success(**run, api_visibility="private")
     for restored in (by_button, by_example):
-        restored.success(
-            lambda: gr.DownloadButton(interactive=True), None, download, queue=False, api_visibility="private"
-        )
-    for event in (controls.photo.upload, controls.photo.clear):
-        event(no_results, None, outputs, queue=False, api_visibility="private")
+        enable_when_done(restored, download)
+        show_when_done(restored, "restore-slider")
+    for event in (controls.photo.upload, controls.photo.clear):  # a bad file is told at once: it is read here
+        event(lambda _: no_results(), controls.photo, outputs, api_visibility="private")
     return Entry(controls.photo, outputs)
 
 

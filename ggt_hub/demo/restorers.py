@@ -142,10 +142,10 @@ def time_limit(pipe: RestorerPipeline, seconds: float) -> Iterator[None]:
 def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
     """`spaces.GPU` where that package is: on ZeroGPU it lends a device for a call, elsewhere it does nothing."""
     try:
-        import spaces
+        from spaces import GPU
     except ImportError:
         return function
-    return spaces.GPU(function, duration=duration)
+    return GPU(function, duration=duration)
 
 
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
