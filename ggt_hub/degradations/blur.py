@@ -52,7 +52,8 @@ class Blur(Degradation):
 
     def apply(self, image: Array, parameters: Parameters) -> Array:
         blurred = cv2.filter2D(image, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)
-        return np.clip(blurred, 0.0, 1.0)  # large kernels go through a Fourier transform, which rounds below 0
+        # Large kernels go through a Fourier transform, which rounds below 0.
+        return np.clip(blurred, 0.0, 1.0)
 
 
 def kernel(parameters: Parameters) -> Array:
