@@ -12,7 +12,7 @@ from ggt_hub.revisions import NAMESPACE, OURS
 KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space"}
 """What an entry of the manifest is -> what the Hub calls it."""
 
-_KEYS = {"kind", "name", "version", "folder", "card", "made_by"}
+_KEYS = {"kind", "name", "version", "folder", "card", "made_by", "results"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Entry:
         card: its README.md where that is not in the folder. A folder beside it of the same name without `.md`
             holds what belongs to the card: pictures, `.eval_results`.
         made_by: the command that makes the folder, for those that are not in the source tree.
+        results: output folders of `ggt-hub bench` runs: their `.eval_results` are published, and the card may
+            show their tables as `{{ results }}`.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Entry:
     folder: Path | None = None
     card: Path | None = None
     made_by: str = ""
+    results: tuple[Path, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -105,7 +108,8 @@ def _entry(item: dict[str, Any], path: Path) -> Entry:
         raise PublishError(f"{path}: {name!r} has version {item['version']!r}; write it like 1.0.0")
     if "folder" not in item and "card" not in item:
         raise PublishError(f"{path}: {name!r} has neither folder nor card: say where its files are")
-    places = {key: path.parent / item[key] for key in ("folder", "card") if key in item}
+    places: dict[str, Any] = {key: path.parent / item[key] for key in ("folder", "card") if key in item}
+    places["results"] = tuple(path.parent / run for run in item.get("results", ()))
     return Entry(**(item | places))
 
 

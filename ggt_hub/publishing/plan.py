@@ -7,10 +7,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants
 
 from ggt_hub.errors import PublishError
-from ggt_hub.publishing.contents import Item, check, collect
+from ggt_hub.publishing.contents import Item, collect
 from ggt_hub.publishing.manifest import Entry, read_manifest
 from ggt_hub.publishing.proof import prove
 from ggt_hub.publishing.push import State, check_rights, check_tag, look, push
+from ggt_hub.publishing.refusals import check
 
 
 @dataclass(frozen=True)

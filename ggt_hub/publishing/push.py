@@ -61,7 +61,7 @@ def check_rights(api: HfApi, namespace: str) -> None:
     """
     with explained("login"):
         user = api.whoami()
-    may_write = {user["name"], *(org["name"] for org in user.get("orgs", ()))}
+    may_write = {user["name"], *(o["name"] for o in user.get("orgs", ()) if o.get("roleInOrg") != "read")}
     if namespace not in may_write:
         raise PublishError(
             f"{user['name']} may not publish to {namespace!r}: choose one of {', '.join(sorted(may_write))} with "

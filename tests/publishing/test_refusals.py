@@ -7,7 +7,7 @@ import pytest
 from ggt_hub import __version__
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.errors import PublishError
-from ggt_hub.publishing import contents
+from ggt_hub.publishing import refusals
 from ggt_hub.publishing.plan import pack
 from tests.data_sets.layouts import picture, write_zip
 from tests.publishing.trees import card, manifest, pairs, whole, write
@@ -68,9 +68,9 @@ def test_clean_files_and_hidden_ones_pass(demo):
 
 
 def test_files_over_the_limits_are_refused(demo, monkeypatch):
-    monkeypatch.setattr(contents, "MAX_FILE_BYTES", 1000)
-    monkeypatch.setattr(contents, "MAX_FILES", 5)
-    monkeypatch.setattr(contents, "MAX_FILES_IN_FOLDER", 3)
+    monkeypatch.setattr(refusals, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(refusals, "MAX_FILES", 5)
+    monkeypatch.setattr(refusals, "MAX_FILES_IN_FOLDER", 3)
     write(demo.parent / "demo/large.txt", "x" * 1001)
     for n in range(4):
         write(demo.parent / f"demo/many/{n}.txt", "x")
@@ -98,6 +98,13 @@ def test_pixels_of_ggt_100k_are_refused_in_a_column_of_any_name(index):
     table = pq.read_table(path)
     pq.write_table(table.append_column("thumbnail", [[picture(1)]]), path)
     with pytest.raises(PublishError, match="column thumbnail holds bytes; ggt-100k may not be shared"):
+        pack(index)
+
+
+def test_rows_that_do_not_say_where_they_come_from_are_refused(index):
+    path = index.parent / "index/data/all/train.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["source"]), path)
+    with pytest.raises(PublishError, match=r"train\.parquet has no column source"):
         pack(index)
 
 
