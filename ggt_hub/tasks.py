@@ -44,7 +44,7 @@ def check_task(task: str, supported: tuple[Task, ...] = TASKS, who: str = "ggt-h
     """
     if task not in supported:
         raise TaskError(f"unknown task {task!r}: {who} knows {', '.join(supported)}")
-    return task  # type: ignore[return-value]
+    return task
 
 
 # What datasets call the tasks: folder names of RealIR-Bench, categories of GGT-100K, and habits of the field.
