@@ -58,6 +58,10 @@ def _open_at_hub(uri: str, token: str | bool | None) -> Source:
     return HubSource(uri, token)
 
 
+# A lock that some thread held when the process forked would never be given back in the child.
+os.register_at_fork(after_in_child=_open_at_hub.cache_clear)
+
+
 @lru_cache(maxsize=256)
 def _open_on_disk(uri: str, *_version: int) -> Source:
     return DiskSource(uri)

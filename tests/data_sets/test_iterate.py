@@ -160,11 +160,14 @@ def test_shuffling_keeps_ranges_together(at_hub):
     assert len([request for request in at_hub.requests[asked:] if request.range]) <= 2 * 5 + 4
 
 
-@pytest.mark.parametrize("kind", ["archive", "archive, streaming"])
-def test_workers_share_the_rows_out(kind, archive):
+@pytest.mark.parametrize("kind", ["archive", "archive, streaming", "hub"])
+def test_workers_share_the_rows_out(kind, archive, at_hub):
+    load = KINDS.get(kind, lambda _: load_dataset("ggt-100k", split="train", streaming=True))
+    next(iter_pairs(load(archive)))  # what is open here is open in the workers too
+
     class Pairs(torch.utils.data.IterableDataset):
         def __iter__(self):
-            return (pair["id"] for pair in iter_pairs(KINDS[kind](archive)))
+            return (pair["id"] for pair in iter_pairs(load(archive)))
 
     loader = torch.utils.data.DataLoader(Pairs(), batch_size=None, num_workers=2)
     ids = list(loader)
