@@ -61,8 +61,8 @@ class RestorerPipeline(DiffusionPipeline):
         """Load a restorer; the class that comes back is the one that the files were saved from.
 
         Args:
-            source: a folder, an id on the Hub (`namespace/name`), or the name of a restorer inside the package
-                (`"compact"`).
+            source: a folder, an id on the Hub (`namespace/name`), the name of a restorer inside the package
+                (`"compact"`), a weights file that spandrel knows, or a baseline (see `ggt_hub.pipelines.peers`).
             **kwargs: for the Hub `revision`, `token`, `cache_dir`, `local_files_only`; for loading `dtype`,
                 `device_map`, `variant`, quantisation and components, as in diffusers.
 
@@ -70,6 +70,10 @@ class RestorerPipeline(DiffusionPipeline):
             HubError: if exactly this repository and revision cannot be had.
             RestorerError: if the files are not a restorer, or of another class than the one asked.
         """
+        from ggt_hub.pipelines.peers import load_peer  # peers are restorers too
+
+        if cls is RestorerPipeline and (peer := load_peer(source)) is not None:
+            return peer
         where = {key: kwargs.pop(key) for key in _WHERE if key in kwargs}
         folder = _locate(source, where)
         target = pipeline_class(folder)

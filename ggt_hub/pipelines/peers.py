@@ -1,0 +1,221 @@
+"""Other people's restorers, and trivial baselines, under the same contract, so that a comparison is possible.
+
+`RestorerPipeline.from_pretrained("weights.safetensors")` takes any checkpoint that spandrel knows (extra `peers`);
+"identity", "gain" and "opencv:nlm" are baselines that any restorer should beat.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NoReturn
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ggt_hub.errors import RestorerError
+from ggt_hub.images import Picture, run_tiled
+from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
+from ggt_hub.pipelines.description import RestorerDescription, Tiling
+
+Float = NDArray[np.float32]
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+_TILE, _OVERLAP = 512, 32
+
+
+def load_peer(source: str | Path) -> "PeerPipeline | None":
+    """The peer or baseline that `source` names; None if it names neither.
+
+    Raises:
+        RestorerError: if spandrel is not installed, or the file is no checkpoint that it knows.
+    """
+    if str(source) in BASELINES:
+        return BaselinePipeline(str(source))
+    if Path(source).suffix.lower() in _SUFFIXES and Path(source).is_file():
+        return SpandrelPipeline(Path(source))
+    return None
+
+
+class PeerPipeline(RestorerPipeline):
+    """What peers share: the call. A subclass implements `restore`."""
+
+    def restore(self, picture: Picture, tile: int | None) -> Float:
+        """The restored picture, `H x W x 3`, 0..1."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Any,
+        *,
+        task: str | None = None,
+        prompt: str | None = None,
+        upscale: int | None = None,
+        tile: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> RestorerPipelineOutput | tuple[list[Any]]:
+        """Restore one picture or a list of them.
+
+        Args:
+            image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
+            task: accepted for the contract; a checkpoint does what it was trained for.
+            prompt: not supported.
+            upscale: the checkpoint's own factor (None).
+            tile: side of the tiles in pixels; None means the default of the class, 0 one piece.
+            generator: accepted for the contract; nothing here is random.
+            output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
+            return_dict: False returns a tuple, as in diffusers.
+
+        Raises:
+            TaskError, RestorerError: for what is not supported.
+            ImageError: if a picture cannot be read.
+        """
+        self.check_inputs(task=None, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile)
+        pictures = self.read_images(image)
+        self.split_generators(generator, len(pictures))
+        images = [
+            self.postprocess(picture, self.restore(picture, tile), output_type)
+            for picture in self.progress_bar(pictures)
+        ]
+        return RestorerPipelineOutput(images=images) if return_dict else (images,)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Peers are somebody else's files.
+
+        Raises:
+            RestorerError: always.
+        """
+        raise RestorerError(f"{self.name_or_path} is not ours to save: keep the file that it came from")
+
+
+class SpandrelPipeline(PeerPipeline):
+    """A checkpoint of any architecture that spandrel knows, with scale, size rules and tiling as it states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        network = _load_spandrel(path)
+        self.register_to_config(_name_or_path=str(path))
+        self._network = network
+        self.register_modules(restorer=network.model)
+        tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
+        requirements = network.size_requirements
+        multiple = max(requirements.multiple_of, 1)
+        self.description = RestorerDescription(  # type: ignore[misc]
+            tasks=(),
+            upscales=(network.scale,),
+            native_size=None,
+            multiple=multiple,
+            tiling=tiling,
+            tile=_TILE if tiling == "external" else None,
+            overlap=_OVERLAP,
+            takes_prompt=False,
+            memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
+        )
+
+    def restore(self, picture: Picture, tile: int | None) -> Float:
+        """Tile by tile where the architecture supports tiling, else in one piece."""
+
+        def restore_tile(pixels: torch.Tensor) -> torch.Tensor:
+            return self._network(pixels.to(self.device, self.dtype)).clone()
+
+        side, overlap = self.tile_and_overlap(tile)
+        return run_tiled(
+            restore_tile,
+            picture,
+            tile=side,
+            overlap=overlap,
+            scale=self._network.scale,
+            multiple=self.description.multiple,
+        )
+
+
+class BaselinePipeline(PeerPipeline):
+    """A few lines of OpenCV that stand beside every restorer."""
+
+    description = RestorerDescription(
+        tasks=(), upscales=(1,), native_size=None, multiple=1, tiling="none", tile=None, overlap=0,
+        takes_prompt=False, memory="a few copies of the picture",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.register_to_config(_name_or_path=name)
+
+    def restore(self, picture: Picture, tile: int | None) -> Float:
+        """The baseline's result."""
+        return BASELINES[self.name_or_path](picture.rgb())
+
+
+def _load_spandrel(path: Path) -> Any:
+    try:
+        from spandrel import (  # type: ignore[import-untyped]
+            ImageModelDescriptor,
+            ModelLoader,
+            UnsupportedModelError,
+            canonicalize_state_dict,
+        )
+    except ImportError as error:
+        raise RestorerError(f"{path}: a checkpoint needs spandrel: pip install 'ggt-hub[peers]'") from error
+    try:
+        if path.suffix.lower() == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code of the file
+        network = ModelLoader().load_from_state_dict(canonicalize_state_dict(state))
+    except UnsupportedModelError as error:
+        raise RestorerError(f"{path}: spandrel knows no architecture with these tensors") from error
+    except (
+        SafetensorError,
+        UnpicklingError,
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RestorerError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if (
+        not isinstance(network, ImageModelDescriptor)
+        or network.input_channels != 3
+        or network.output_channels != 3
+    ):
+        raise RestorerError(f"{path} holds a {network.architecture.name} that does not turn RGB into RGB")
+    return network.eval()
+
+
+def _identity(rgb: Float) -> Float:
+    return rgb
+
+
+def _gain(rgb: Float) -> Float:
+    """Brighten a dark picture by one factor, until its mean is 0.4; a bright one stays."""
+    return np.clip(rgb * max(1.0, 0.4 / max(float(rgb.mean()), 0.01)), 0, 1)
+
+
+def _non_local_means(rgb: Float) -> Float:
+    """OpenCV's non-local means, its strength 0.6 of the noise that is estimated."""
+    levels = np.rint(rgb * 255).astype(np.uint8)
+    strength = 0.6 * 255 * _noise_deviation(rgb)
+    if strength < 0.5 or min(levels.shape[:2]) < 3:
+        return rgb
+    denoised = cv2.fastNlMeansDenoisingColored(levels, None, strength, strength)
+    return denoised.astype(np.float32) / 255
+
+
+def _noise_deviation(rgb: Float) -> float:
+    """Deviation of the noise from second differences (Immerkaer, CVIU 64(2), 1996)."""
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    return float(np.abs(cv2.filter2D(rgb, -1, kernel)).mean() * np.sqrt(np.pi / 2) / 6)
+
+
+BASELINES: dict[str, Callable[[Float], Float]] = {
+    "identity": _identity,
+    "gain": _gain,
+    "opencv:nlm": _non_local_means,
+}
