@@ -125,10 +125,15 @@ def _report_path(folder: Path, shard: Shard) -> Path:
 
 
 def commit_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small text file whole or not at all."""
+    commit_bytes(path, text.encode())
+
+
+def commit_bytes(path: Path, data: bytes) -> None:
+    """Write a small file whole or not at all; what a kill leaves behind, the next try takes over."""
     unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with unfinished.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

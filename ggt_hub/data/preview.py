@@ -1,5 +1,6 @@
 """`preview`: a few pairs of a data set on one sheet, and as small pictures in a config of their own."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from ggt_hub.data.export import export
 from ggt_hub.data.iterate import iter_pairs
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES
 from ggt_hub.errors import DatasetError
-from ggt_hub.images import write_image
 from ggt_hub.reports import contact_sheet
+from ggt_hub.shards import commit_bytes
 
 MAX_SIDE = 512
 SHEET = "preview.png"
@@ -43,7 +44,9 @@ def preview(dataset: Dataset, folder: Path, count: int = 24) -> Path:
         shown = [side for side in PICTURES if pair[side] is not None]
         pictures += [pair[side] for side in shown]
         captions += [f"{side} {pair['task'] or ''} {pair['id']}" for side in shown]
-    write_image(contact_sheet(pictures, captions, columns=_COLUMNS), folder / SHEET)
+    sheet = io.BytesIO()
+    contact_sheet(pictures, captions, columns=_COLUMNS).save(sheet, "PNG")
+    commit_bytes(folder / SHEET, sheet.getvalue())
     export(
         {"train": Dataset.from_list([_row(pair) for pair in pairs], PAIR_FEATURES)}, folder, config="preview"
     )
