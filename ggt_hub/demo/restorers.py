@@ -103,7 +103,7 @@ class Restorer:
         megapixels = picture.size[0] * picture.size[1] * request.upscale**2 / 1e6
         if megapixels > self.settings.max_megapixels:
             raise DemoError(
-                f"the result would have {megapixels:.0f} megapixels, the limit is "
+                f"the result would have {megapixels:.1f} megapixels, the limit is "
                 f"{self.settings.max_megapixels:g}: enlarge it less"
             )
         if request.strength != 1 and not self.has_strength:

@@ -21,8 +21,11 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",  # a camera that shows a green field
 ]
-SETTINGS = Settings(datasets=("samples", "ggt-100k"), max_megapixels=0.3, max_megabytes=1)
+SETTINGS = Settings(datasets=("samples", "ggt-100k"), max_megapixels=0.31, max_megabytes=1)
+PERMISSIONS = ["camera", "clipboard-read", "clipboard-write"]
 WINDOWS = {
     "light": {"viewport": {"width": 1280, "height": 900}},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -67,7 +70,7 @@ def visit(browser: object, url: str) -> Iterator[Callable]:
     contexts, failures = [], []
 
     def opened(window: str = "light", address: str = url) -> object:
-        contexts.append(browser.new_context(**WINDOWS[window]))
+        contexts.append(browser.new_context(**WINDOWS[window], permissions=PERMISSIONS))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)

@@ -68,6 +68,44 @@ def test_upload_restore_and_download(visit: Callable, noisy: Path, tmp_path: Pat
     assert np.array_equal(np.asarray(Image.open(tmp_path / "got.png")), np.asarray(expected))
 
 
+def test_a_picture_is_pasted_from_the_clipboard(visit: Callable) -> None:
+    page = visit()
+    page.evaluate(
+        """async () => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 80, height: 60 });
+        canvas.getContext("2d").fillRect(0, 0, 40, 60);
+        const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+        await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }"""
+    )
+    page.get_by_label("Paste from clipboard").locator("visible=true").click()
+    page.wait_for_selector("#restore-photo img", timeout=WAIT)
+    restore(page)
+    assert "80 x 60 pixels" in page.inner_text("#restore-note")
+
+
+def test_a_picture_is_taken_with_the_camera(visit: Callable) -> None:
+    page = visit()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#restore-photo video').currentTime > 0", timeout=WAIT)
+    page.get_by_label("capture photo").click()
+    # Chromium's pretended camera takes large pictures: that the server has read it shows in its refusal.
+    toast = page.wait_for_selector(".toast-body", timeout=WAIT)
+    assert "1920x1440 is 2.8 megapixels, the limit is 0.3." in toast.inner_text()
+
+
+def test_a_new_picture_takes_the_old_result_away(visit: Callable, noisy: Path) -> None:
+    page = visit()
+    page.locator(EXAMPLE).first.click()
+    page.wait_for_selector(DONE, timeout=WAIT)
+    page.get_by_label("Remove Image").locator("visible=true").click()
+    page.wait_for_selector(DONE, state="detached", timeout=WAIT)
+    upload(page, noisy)
+    restore(page)
+    assert "160 x 128 pixels" in page.inner_text("#restore-note")
+
+
 def test_settings_reach_the_model(visit: Callable, noisy: Path, tmp_path: Path) -> None:
     page = visit()
     upload(page, noisy)
