@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -35,7 +36,7 @@ def load_peer(source: str | Path) -> "PeerPipeline | None":
     if str(source) in BASELINES:
         return BaselinePipeline(str(source))
     if Path(source).suffix.lower() in _SUFFIXES and Path(source).is_file():
-        return SpandrelPipeline(Path(source))
+        return SpandrelPipeline(SpandrelNetwork(_load_spandrel(Path(source))), str(source))
     return None
 
 
@@ -93,15 +94,27 @@ class PeerPipeline(RestorerPipeline):
         raise RestorerError(f"{self.name_or_path} is not ours to save: keep the file that it came from")
 
 
+class SpandrelNetwork(ModelMixin):
+    """A network as spandrel describes it: pads to the sizes that it needs, and keeps its output in 0..1."""
+
+    def __init__(self, described: Any) -> None:
+        super().__init__()
+        self.model = described.model
+        self.described = described
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`1 x 3 x H x W` in 0..1 to `scale` times its sides."""
+        return self.described(pixels).clone()  # not the inference tensor that spandrel gives
+
+
 class SpandrelPipeline(PeerPipeline):
     """A checkpoint of any architecture that spandrel knows, with scale, size rules and tiling as it states."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, restorer: SpandrelNetwork, name: str = "") -> None:
         super().__init__()
-        network = _load_spandrel(path)
-        self.register_to_config(_name_or_path=str(path))
-        self._network = network
-        self.register_modules(restorer=network.model)
+        self.register_modules(restorer=restorer)
+        self.register_to_config(_name_or_path=name)
+        network = restorer.described
         tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
         requirements = network.size_requirements
         multiple = max(requirements.multiple_of, 1)
@@ -121,7 +134,7 @@ class SpandrelPipeline(PeerPipeline):
         """Tile by tile where the architecture supports tiling, else in one piece."""
 
         def restore_tile(pixels: torch.Tensor) -> torch.Tensor:
-            return self._network(pixels.to(self.device, self.dtype)).clone()
+            return self.restorer(pixels.to(self.device, self.dtype))
 
         side, overlap = self.tile_and_overlap(tile)
         return run_tiled(
@@ -129,7 +142,7 @@ class SpandrelPipeline(PeerPipeline):
             picture,
             tile=side,
             overlap=overlap,
-            scale=self._network.scale,
+            scale=self.description.upscales[0],
             multiple=self.description.multiple,
         )
 
@@ -142,7 +155,9 @@ class BaselinePipeline(PeerPipeline):
         takes_prompt=False, memory="a few copies of the picture",
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str = "identity"
+    ) -> None:  # with a default, or diffusers takes it for a component
         super().__init__()
         self.register_to_config(_name_or_path=name)
 

