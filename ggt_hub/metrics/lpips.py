@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -49,6 +49,13 @@ def lpips(
     return score_pairs(restored, gt, lambda x, y: network.to(as_tensor(x).device)(as_tensor(x), as_tensor(y)))
 
 
+class Layer(NamedTuple):
+    """A layer's features (`N x H*W x C`), and what brings each position to unit length (`N x H*W x 1`)."""
+
+    values: torch.Tensor
+    scale: torch.Tensor
+
+
 class Lpips(nn.Module):
     """The network: `forward(x, y)` is `compare(features(x), features(y))`.
 
@@ -77,17 +84,17 @@ class Lpips(nn.Module):
             head.copy_(heads[f"lin{index}.model.1.weight"].flatten())
         return self
 
-    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Features of each layer, each `N x H*W x C`, of unit length at every position."""
+    def features(self, x: torch.Tensor) -> list[Layer]:
+        """Features of each layer."""
         if min(x.shape[-2:]) < _SMALLEST[self.net]:
             raise MetricError(
                 f"a picture of {x.shape[-1]}x{x.shape[-2]} is too small: "
                 f"LPIPS ({self.net}) needs {_SMALLEST[self.net]} pixels a side"
             )
         x = (x.float().expand(-1, 3, -1, -1) - self.mean) / self.deviation
-        return [_unit(tap) for tap in taps(self.backbone, _TAPS[self.net], x)]
+        return [_layer(tap) for tap in taps(self.backbone, _TAPS[self.net], x)]
 
-    def compare(self, first: list[torch.Tensor], second: list[torch.Tensor]) -> torch.Tensor:
+    def compare(self, first: list[Layer], second: list[Layer]) -> torch.Tensor:
         """The distance of each picture: weighted squared differences, averaged over positions (equation 1)."""
         layers = zip(self.heads, first, second, strict=True)
         return torch.stack([_distance(a, b, head) for head, a, b in layers]).sum(0)
@@ -98,15 +105,17 @@ class Lpips(nn.Module):
         return self.compare(self.features(x), self.features(y))
 
 
-def _distance(a: torch.Tensor, b: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def _layer(tap: torch.Tensor) -> Layer:
+    values = tap.permute(0, 2, 3, 1).flatten(1, 2)
+    squares = torch.cat([piece.square().sum(2, keepdim=True) for piece in values.split(_PIECE, 1)], 1)
+    return Layer(values, (squares.sqrt() + 1e-10).reciprocal())
+
+
+def _distance(a: Layer, b: Layer, head: torch.Tensor) -> torch.Tensor:
     """Mean weighted squared difference; a few thousand positions at a time stay in the processor's cache."""
-    pieces = zip(a.split(_PIECE, 1), b.split(_PIECE, 1), strict=True)
-    return torch.stack([((x - y).square_() @ head).sum(1) for x, y in pieces]).sum(0) / a.shape[1]
-
-
-def _unit(tap: torch.Tensor) -> torch.Tensor:
-    tap = tap.permute(0, 2, 3, 1).flatten(1, 2)
-    return tap * (tap.square().sum(2, keepdim=True).sqrt() + 1e-10).reciprocal()
+    pieces = zip(*(part.split(_PIECE, 1) for part in (*a, *b)), strict=True)
+    sums = [((x * unit_x - y * unit_y).square_() @ head).sum(1) for x, unit_x, y, unit_y in pieces]
+    return torch.stack(sums).sum(0) / a.values.shape[1]
 
 
 @cache
