@@ -96,13 +96,13 @@ def _mean_fs(rows: Sequence[Row], aggregate: Any) -> dict[str, float]:
 
 
 def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
-    """Entries for a model card's repository; only for data sets on the Hub and complete results."""
-    if not results["complete"] or "/" not in suite.source or Path(suite.source).is_dir():
+    """Entries for a model card's repository; only of complete results on all of a data set on the Hub."""
+    if not results["complete"] or results["limit"] is not None or suite.repository is None:
         return
     entries = [
-        EvalResultEntry(suite.source, name, round(mean["mean"], 6), dataset_revision=suite.revision)
+        EvalResultEntry(suite.repository, name, round(mean["mean"], 6), dataset_revision=suite.revision)
         for name, mean in results["overall"].items()
-        if isinstance(mean, dict)
+        if isinstance(mean, dict) and not name.endswith("_before")
     ]
     folder.mkdir(exist_ok=True)
     (folder / f"{suite.name}.yaml").write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)))

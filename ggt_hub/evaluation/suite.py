@@ -46,6 +46,7 @@ class Suite:
         metrics: names of `ggt_hub.metrics.METRICS`.
         source: where the pictures come from, for the record.
         revision: the data set's revision, if it has one.
+        repository: the data set's id on the Hub, for entries on a model card; None where it has none.
         published: name of the table of published results that reports show beside ours.
     """
 
@@ -54,6 +55,7 @@ class Suite:
     metrics: tuple[str, ...]
     source: str
     revision: str | None = None
+    repository: str | None = None
     published: str | None = None
     _settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -101,13 +103,14 @@ def load_suite(name: str, data: str | Path | None = None, revision: str | None =
     if source is None or (data and not Path(data).is_dir()):
         raise EvaluationError(f"the suite {name} needs the folder of its pictures: give it with --data")
     return Suite(
-        name,
-        settings["title"],
-        tuple(settings["metrics"]),
-        source,
-        revision,
-        settings.get("published"),
-        settings,
+        name=name,
+        title=settings["title"],
+        metrics=tuple(settings["metrics"]),
+        source=source,
+        revision=revision,
+        repository=settings.get("repository"),
+        published=settings.get("published"),
+        _settings=settings,
     )
 
 

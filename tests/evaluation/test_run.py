@@ -5,6 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
+from huggingface_hub import parse_eval_result_entries
 from PIL import Image
 
 from ggt_hub import RestorerPipeline
@@ -34,8 +36,8 @@ class Pictures(Suite):
         return iter(self._settings["items"])
 
 
-def suite_of(items, metrics=("psnr", "niqe")):
-    return Pictures("three", "Three pictures", metrics, "memory", None, None, {"items": items})
+def suite_of(items, metrics=("psnr", "niqe"), repository=None):
+    return Pictures("three", "Three pictures", metrics, "memory", None, repository, None, {"items": items})
 
 
 @pytest.fixture
@@ -98,6 +100,22 @@ def test_a_picture_that_fails_is_listed_and_makes_the_score_incomplete(compact, 
     assert (results["pictures"], results["overall"]["scored"]) == (4, 3)
     assert "Incomplete" in (tmp_path / "out" / "report.html").read_text()
     assert not (tmp_path / "out" / ".eval_results").exists()
+
+
+def test_entries_for_a_card_are_written_for_a_whole_data_set_on_the_hub(compact, three, tmp_path):
+    suite = suite_of(three, repository="someone/pairs")
+    results = run_suite(suite, compact, tmp_path)
+    entries = {
+        entry.task_id: entry
+        for entry in parse_eval_result_entries(
+            yaml.safe_load((tmp_path / ".eval_results/three.yaml").read_text())
+        )
+    }
+    assert set(entries) == {"psnr", "niqe"}
+    assert entries["psnr"].dataset_id == "someone/pairs"
+    assert entries["psnr"].value == pytest.approx(results["overall"]["psnr"]["mean"], abs=1e-6)
+    run_suite(suite, compact, tmp_path / "part", limit=2)
+    assert not (tmp_path / "part/.eval_results").exists()
 
 
 def test_two_runs_are_compared_picture_by_picture(compact, three, tmp_path):
