@@ -1,0 +1,158 @@
+"""The compact restorer: what it must and must not do to pictures, with the weights that ship."""
+
+import resource
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ggt_hub import RestorerPipeline, metrics
+from ggt_hub.degradations import degrade, replay
+from ggt_hub.models.compact_restorer import TASKS
+from tests.photographs import photograph
+from tests.pipelines.tiny import tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def compact() -> RestorerPipeline:
+    pipe = RestorerPipeline.from_pretrained("compact")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def psnr(restored: object, gt: np.ndarray) -> float:
+    return float(metrics.psnr([np.asarray(restored)], [gt])[0])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (8, 8), (9, 33), (100, 3), (37, 53)])
+def test_any_size_comes_back_in_its_size(compact: RestorerPipeline, size: tuple[int, int]) -> None:
+    picture = photograph(128)[: size[1], : size[0]]
+    assert compact(picture).images[0].size == size
+    assert compact(picture, upscale=3, task="low_light").images[0].size == (3 * size[0], 3 * size[1])
+
+
+@pytest.mark.parametrize("task", ["noise", "compression", "blur", "resize", "mixture"])
+def test_damage_of_each_kind_is_reduced_with_no_hint(compact: RestorerPipeline, task: str) -> None:
+    damaged, _ = degrade(photograph(256), task, strength=0.4, seed=1)
+    if task == "resize":  # sharper filters than these are a known limit, see the card
+        steps = [{"family": "resize", "scale": 0.5, "down": "area", "up": "cubic"}]
+        damaged = replay(photograph(256), {"steps": steps})
+    assert psnr(compact(damaged).images[0], photograph(256)) > psnr(damaged, photograph(256)) + 0.1
+
+
+def test_noise_is_reduced_further_than_by_non_local_means(compact: RestorerPipeline) -> None:
+    noisy = photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3))
+    noisy = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    best = max(
+        psnr(cv2.fastNlMeansDenoisingColored(noisy, None, h, h), photograph(256))
+        for h in (8.0, 11.0, 15.0, 20.0)
+    )
+    assert psnr(compact(noisy).images[0], photograph(256)) > best
+
+
+def test_low_light_is_lifted_when_asked_and_only_then(compact: RestorerPipeline) -> None:
+    dark, _ = degrade(photograph(256), "low_light", strength=0.7, seed=2)
+    asked = np.asarray(compact(dark, task="low_light").images[0])
+    blind = np.asarray(compact(dark).images[0])
+    assert psnr(asked, photograph(256)) > psnr(dark, photograph(256)) + 5
+    assert blind.mean() == pytest.approx(dark.mean(), rel=0.02)
+
+
+def test_clean_pictures_are_left_alone(compact: RestorerPipeline) -> None:
+    assert psnr(compact(photograph(256)).images[0], photograph(256)) > 36
+
+
+def test_strength_zero_gives_the_picture_itself(compact: RestorerPipeline) -> None:
+    noisy, _ = degrade(photograph(128), "noise", strength=0.5)
+    half = np.asarray(compact(noisy, strength=0.5).images[0])
+    assert np.array_equal(np.asarray(compact(noisy, strength=0.0).images[0]), noisy)
+    assert psnr(noisy, photograph(128)) < psnr(half, photograph(128))
+
+
+def test_the_damage_is_found(compact: RestorerPipeline) -> None:
+    def found(picture: np.ndarray) -> dict[str, float]:
+        return compact(picture).findings[0]
+
+    noisy = np.clip(photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3)), 0, 255)
+    assert found(noisy.astype(np.uint8))["noise_sigma"] == pytest.approx(25, abs=6)
+    compressed, _ = degrade(photograph(256), "compression", strength=1.0)
+    assert found(compressed)["jpeg_quality"] < 30
+    assert found(cv2.GaussianBlur(photograph(256), (0, 0), 2))["blur_sigma"] > 0.8
+    assert found(photograph(256))["noise_sigma"] < 4
+
+
+def test_every_block_is_moved_by_the_condition(compact: RestorerPipeline) -> None:
+    """A quality prior will be added to c: were a block's modulation dead, it could not act there."""
+    for name, parameter in compact.restorer.named_parameters():
+        if name.endswith("modulation.weight"):
+            assert parameter.abs().mean() > 1e-3, name
+
+
+def test_the_conditioner_is_called_in_blind_mode_and_its_output_matters(compact: RestorerPipeline) -> None:
+    def push(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        return output + 1.0
+
+    before = np.asarray(compact(photograph(64)).images[0])
+    handle = compact.restorer.conditioner.register_forward_hook(push)
+    try:
+        after = np.asarray(compact(photograph(64)).images[0])
+    finally:
+        handle.remove()
+    assert not np.array_equal(before, after)
+
+
+def test_tasks_are_told_apart(compact: RestorerPipeline) -> None:
+    noisy, _ = degrade(photograph(64), "noise", strength=0.3)
+    results = {task: np.asarray(compact(noisy, task=task).images[0]).tobytes() for task in TASKS}
+    assert results["general"] == np.asarray(compact(noisy).images[0]).tobytes()
+    assert len(set(results.values())) == len(TASKS)
+
+
+def test_tiles_leave_no_seams(compact: RestorerPipeline) -> None:
+    noisy, _ = degrade(photograph(512), "noise", strength=0.4)
+    whole = compact(noisy, tile=0, output_type="np").images[0]
+    tiled = compact(noisy, tile=256, output_type="np").images[0]
+    # The overlap is narrower than the receptive field (it would cost twice the time), so tiles are not exact:
+    # the difference must stay far below the eye's threshold, and below one level of 255 on average.
+    assert np.abs(whole - tiled).max() < 4 / 255
+    assert np.abs(whole - tiled).mean() < 0.1 / 255
+
+
+def test_a_tile_as_large_as_the_picture_changes_nothing() -> None:
+    pipe = tiny_pipeline()
+    whole = pipe(photograph(100), tile=0, output_type="np").images[0]
+    assert np.array_equal(pipe(photograph(100), tile=104, output_type="np").images[0], whole)
+    assert np.array_equal(pipe(photograph(100), output_type="np").images[0], whole)
+
+
+def test_the_size_promised_to_users() -> None:
+    network = RestorerPipeline.from_pretrained("compact").restorer
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 4_000_000
+
+
+_PEAK = """
+import resource, sys, warnings
+import numpy as np
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+from tests.pipelines.tiny import tiny_pipeline
+side = int(sys.argv[1])
+picture = np.zeros((side, side, 3), np.uint8)
+picture[::3] = 200
+tiny_pipeline()(picture, tile=512)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_follows_the_tile_not_the_picture(pytestconfig: pytest.Config) -> None:
+    def peak(side: int) -> float:
+        command = [sys.executable, "-c", _PEAK, str(side), str(pytestconfig.rootpath)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 2**20
+
+    assert resource.getpagesize() > 0  # ru_maxrss counts KiB on Linux
+    # 0.7 GB: three float32 copies of 4096 x 4096 x 3 are 0.6.
+    assert peak(4096) - peak(1024) < 0.7
