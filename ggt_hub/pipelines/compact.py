@@ -118,7 +118,7 @@ class CompactRestorerPipeline(RestorerPipeline):
         return self.restorer.exposure(_to_tensor(read_image(small).rgb()).to(self.device, self.dtype))
 
     def _estimates(self, picture: Picture, curve: Tensor | None) -> Tensor:
-        """The verdict (1, 4) on the whole picture: the mean over large patches, but of noise the least of small ones.
+        """The verdict (1, 4) on a picture: the mean over large patches, but of noise the least of small ones.
 
         Noise is everywhere, so the smoothest patch shows it best; elsewhere grass and gravel pass for noise.
         """
