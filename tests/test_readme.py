@@ -1,0 +1,86 @@
+"""The README does what it says: its code runs, its table is the measured one, its links lead somewhere."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.photographs import photograph
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README speaks of."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "photos").mkdir()
+    (folder / "my-pairs/lq").mkdir(parents=True)
+    (folder / "my-pairs/gt").mkdir()
+    for name in ("photo.jpg", "night.jpg", "photos/one.jpg", "my-pairs/lq/a.jpg", "my-pairs/gt/a.jpg"):
+        Image.fromarray(photograph(256)).save(folder / name)
+    return folder
+
+
+def test_the_shell_blocks_run(desk: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for block in blocks("bash"):
+        run = subprocess.run(
+            ["bash", "-e"],
+            input=block,
+            cwd=desk,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+    assert (desk / "restored/one.jpg").is_file()
+    assert (desk / "large/one.jpg.png").is_file()
+    assert (desk / "damaged/one.jpg.png.json").is_file()
+
+
+def test_the_python_blocks_run_one_after_the_other(desk: Path) -> None:
+    code = "\n".join(blocks("python"))
+    run = subprocess.run([sys.executable, "-c", code], cwd=desk, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "noise_sigma" in run.stdout
+    assert "psnr" in run.stdout
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", README):
+        assert f"\n{target}: " in makefile
+
+
+@pytest.mark.parametrize("document", ["README.md", "model_cards/compact.md"])
+def test_the_table_is_the_measured_one(document: str) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from compact_val import RESULTS, table
+
+    assert table(json.loads(RESULTS.read_text())["rows"]) in (ROOT / document).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "model_cards/compact.md"]
+)
+def test_links_and_paths_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    targets += re.findall(r"`((?:ggt_hub|tests|benchmarks|docs)/[\w./-]+)`", text)
+    here = (ROOT / document).parent
+    beside = here / Path(document).stem  # what is published together with a card
+    missing = [t for t in targets if not any((folder / t).exists() for folder in (here, beside, ROOT))]
+    examples = {"ggt_hub/degradations/fog.py", "ggt_hub/metrics/my_metric.py", "ggt_hub/models/my_network.py",
+                "ggt_hub/pipelines/my_restorer.py"}  # fmt: skip
+    assert set(missing) <= examples
