@@ -6,15 +6,22 @@ from typing import ClassVar
 import cv2
 import numpy as np
 from numpy.random import Generator
+from PIL import Image
 
 from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, between
 from ggt_hub.tasks import Task
 
-_FILTERS = {
+# These look at as many pixels as they do when enlarging, so that shrinking aliases.
+_OPENCV = {
     "area": cv2.INTER_AREA,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
+}
+# These widen as the picture shrinks: what Pillow, browsers and most photo software do.
+_PILLOW = {
+    "antialiased_cubic": Image.Resampling.BICUBIC,
+    "antialiased_lanczos": Image.Resampling.LANCZOS,
 }
 
 
@@ -35,7 +42,7 @@ class Resize(Degradation):
     task: ClassVar[Task] = "compression"
 
     scale: Range = (0.9, 0.25)
-    down: tuple[str, ...] = ("area", "linear", "cubic")
+    down: tuple[str, ...] = ("area", "linear", "cubic", "antialiased_cubic", "antialiased_lanczos")
     up: tuple[str, ...] = ("linear", "cubic", "lanczos")
 
     def sample(self, rng: Generator, severity: float) -> Parameters:
@@ -48,6 +55,13 @@ class Resize(Degradation):
     def apply(self, image: Array, parameters: Parameters) -> Array:
         height, width = image.shape[:2]
         small = (max(1, round(width * parameters["scale"])), max(1, round(height * parameters["scale"])))
-        shrunk = cv2.resize(image, small, interpolation=_FILTERS[parameters["down"]])
-        grown = cv2.resize(shrunk, (width, height), interpolation=_FILTERS[parameters["up"]])
+        shrunk = _resized(image, small, parameters["down"])
+        grown = _resized(shrunk, (width, height), parameters["up"])
         return np.clip(grown, 0.0, 1.0)
+
+
+def _resized(image: Array, size: tuple[int, int], kind: str) -> Array:
+    if kind in _OPENCV:
+        return cv2.resize(image, size, interpolation=_OPENCV[kind])
+    channels = [Image.fromarray(channel).resize(size, _PILLOW[kind]) for channel in np.moveaxis(image, 2, 0)]
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)

@@ -146,3 +146,16 @@ def test_resize_goes_through_the_stated_size() -> None:
     small = cv2.resize(PHOTO, (128, 128), interpolation=cv2.INTER_AREA)
     expected = np.clip(cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC), 0, 1)
     assert np.array_equal(Resize().apply(PHOTO, parameters), expected)
+
+
+@pytest.mark.parametrize("kind", ["cubic", "lanczos"])
+def test_antialiased_shrinking_is_that_of_pillow(kind: str) -> None:
+    soft = 0.25 + 0.5 * PHOTO  # no overshoot, which Pillow cuts off in pictures of 8 bits
+    parameters = {"scale": 0.3, "down": f"antialiased_{kind}", "up": "linear"}
+    resample = {"cubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}[kind]
+    small = np.asarray(Image.fromarray(to_uint8(soft)).resize((77, 77), resample)) / np.float32(255)
+    expected = cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)
+    difference = np.abs(Resize().apply(soft, parameters) - expected)
+    assert (
+        difference.max() < 2.5 / 255
+    )  # 8-bit pictures are rounded before the first pass and after each of two
