@@ -18,6 +18,10 @@ ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "restorer"}
 """For all events that run a model: they wait for each other, others do not wait for them."""
 
 
+EMPTIED = "() => [null, {__type__: 'update', value: null, interactive: false}, '']"
+"""`no_results` within the page: an answer of the server could come late, and empty what the next click has made."""
+
+
 @dataclass(frozen=True)
 class Controls:
     """The inputs of a restoration, in the order in which `/restore` takes them."""
@@ -97,8 +101,10 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
     for restored in (by_button, by_example):
         enable_when_done(restored, download)
         show_when_done(restored, "restore-slider")
-    for event in (controls.photo.upload, controls.photo.clear):  # a bad file is told at once: it is read here
-        event(lambda _: no_results(), controls.photo, outputs, api_visibility="private")
+    for event in (controls.photo.upload, controls.photo.clear):
+        event(None, None, outputs, js=EMPTIED, queue=False, api_visibility="private")
+    # A bad file is told at once: the server reads the picture for this, and does nothing with it.
+    controls.photo.upload(lambda _: None, controls.photo, None, api_visibility="private")
     return Entry(controls.photo, outputs)
 
 

@@ -108,10 +108,14 @@ def test_a_new_picture_takes_the_old_result_away(visit: Callable, noisy: Path) -
 
 def test_settings_reach_the_model(visit: Callable, noisy: Path, tmp_path: Path) -> None:
     page = visit()
-    upload(page, noisy)
     page.get_by_role("button", name="More settings").click()
-    page.get_by_role("spinbutton", name=re.compile("Strength")).fill("0")
-    page.get_by_role("spinbutton", name=re.compile("Strength")).blur()
+    upload(
+        page, noisy
+    )  # takes longer than the settings take to appear: until then they set themselves to their defaults
+    strength = page.get_by_role("spinbutton", name=re.compile("Strength"))
+    strength.fill("0")
+    strength.blur()
+    assert strength.input_value() == "0"
     restore(page)
     download(page).save_as(tmp_path / "got.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "got.png")), np.asarray(Image.open(noisy)))
@@ -123,6 +127,7 @@ def test_the_slider_follows_mouse_and_keyboard(visit: Callable, noisy: Path) -> 
     restore(page)
     handle = page.locator(HANDLE)
     start = clip_left(page)
+    handle.locator(".icon-wrap").hover()  # waits until the page has scrolled to the result
     box = handle.locator(".icon-wrap").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
