@@ -5,8 +5,9 @@
 All contenders run in one process, in turns, on the same pictures (JPEG of quality 90, cut from the sample
 photographs of the package); the fastest of the rounds counts. The Hub is the local one of the tests, in a process
 of its own, without delay and with 20 ms for each response. Shares are given twice: of wall time, which a busy
-machine blurs, and of processor time over all threads of the process, which it does not. The rows on workers say
-what two processes give that decode on two cores, against one.
+machine blurs, and of processor time over all threads of the process, which it does not. Two decoding threads
+may come to twice the limit, which is that of one core. The rows on a DataLoader say what one and two processes of
+torch give, when they send the crops that training wants, and when they send whole pictures.
 """
 
 import argparse
@@ -42,6 +43,7 @@ with LocalHub() as hub:
 """
 
 LIMIT = "decode limit"
+CROP = 256
 
 Way = Callable[[], Iterable[Any]]
 Rates = dict[str, float]
@@ -142,7 +144,11 @@ def measure(data: Path, count: int, rounds: int, set_delay: Callable[[float], in
     before = set_delay(0)
     list(ways["iter_pairs, streamed from the Hub"]())
     print(f"{data.name}: {(set_delay(0) - before) / (2 * count):.3f} requests a picture", file=sys.stderr)
-    return best | {f"{n} worker{'s'[: n > 1]}": {"wall": with_workers(data, n, rounds)} for n in (1, 2)}
+    for sent, side in (("crops", CROP), ("whole pictures", int(data.name))):
+        for workers in (1, 2):
+            title = f"DataLoader of {workers}, {sent}"
+            best[title] = {"wall": with_workers(data, workers, side, rounds)}
+    return best
 
 
 def contenders(data: Path, set_delay: Callable[[float], int]) -> dict[str, Way]:
@@ -167,6 +173,7 @@ def contenders(data: Path, set_delay: Callable[[float], int]) -> dict[str, Way]:
     return {
         LIMIT: lambda: ((decoded(lq), decoded(gt)) for lq, gt in in_memory),
         "iter_pairs, local Parquet": partial(iter_pairs, table),
+        "iter_pairs, local Parquet, 2 threads": partial(iter_pairs, table, workers=2),
         "datasets default": lambda: ((np.asarray(row["lq"]), np.asarray(row["gt"])) for row in table),
         "datasets decode=False + OpenCV": lambda: (
             (opencv(row["lq"]["bytes"]), opencv(row["gt"]["bytes"])) for row in raw
@@ -209,8 +216,8 @@ def webdataset(data: Path, pairs: list[tuple[bytes, bytes]]) -> dict[str, Way]:
     return {"webdataset default": lambda: wds.WebDataset(str(path), shardshuffle=False).decode("rgb8")}
 
 
-def with_workers(data: Path, workers: int, rounds: int) -> float:
-    """Pairs per second through a torch DataLoader, counted from the first pair of each worker on."""
+def with_workers(data: Path, workers: int, side: int, rounds: int) -> float:
+    """Pairs of crops per second through a torch DataLoader, counted from the first pair of each worker on."""
     import datasets
     import torch
 
@@ -222,7 +229,10 @@ def with_workers(data: Path, workers: int, rounds: int) -> float:
     class Pairs(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[Any]:
             cv2.setNumThreads(1)
-            return ((pair["lq"], pair["gt"]) for pair in iter_pairs(repeated))
+            return ((crop(pair["lq"]), crop(pair["gt"])) for pair in iter_pairs(repeated))
+
+    def crop(image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(image[-side:, -side:])
 
     best = 0.0
     for _ in range(rounds):

@@ -21,6 +21,7 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
+HEADER_SIZE = _LOCAL_HEADER.size
 # A member's local header repeats its name and may carry other extra fields than the directory tells of.
 _SPARE = 256
 
@@ -165,29 +166,36 @@ def _what_is_wrong(entry: zipfile.ZipInfo, name: str, archive_size: int) -> str 
 
 def span(place: Place, name: str) -> tuple[int, int]:
     """A range of an archive that holds a member, its local header included, unless that header is unusual."""
-    return place.offset, place.offset + _LOCAL_HEADER.size + len(name.encode()) + _SPARE + place.stored_size
+    return place.offset, place.offset + HEADER_SIZE + len(name.encode()) + _SPARE + place.stored_size
 
 
-def unpack(piece: bytes | memoryview, place: Place) -> bytes | int:
-    """Unpack the member whose local header opens `piece`.
+def payload(header: bytes, place: Place) -> tuple[int, int]:
+    """The range of an archive that holds a member's stored bytes.
 
-    Returns:
-        The member's bytes; or, where `piece` is too short, how many bytes of the archive are needed.
+    Args:
+        header: the first HEADER_SIZE bytes at `place.offset`; the directory does not tell how long the rest is.
+        place: where the member is.
 
     Raises:
-        DatasetError: if this is no member, or its bytes are not those that the directory promised.
+        DatasetError: if no member begins there.
     """
-    signature, name_size, extra_size = _LOCAL_HEADER.unpack_from(piece)
+    signature, name_size, extra_size = _LOCAL_HEADER.unpack(header)
     if signature != b"PK\x03\x04":
         raise DatasetError("there is no member where the directory says; the archive or the index is damaged")
-    start = _LOCAL_HEADER.size + name_size + extra_size
-    if start + place.stored_size > len(piece):
-        return start + place.stored_size
-    stored = piece[start : start + place.stored_size]
+    start = place.offset + HEADER_SIZE + name_size + extra_size
+    return start, start + place.stored_size
+
+
+def unpack(stored: bytes, place: Place) -> bytes:
+    """A member's bytes from those that are stored.
+
+    Raises:
+        DatasetError: if they are not what the directory promised.
+    """
     try:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         is_stored = place.method == zipfile.ZIP_STORED
-        data = bytes(stored) if is_stored else inflate.decompress(stored, place.size + 1)
+        data = stored if is_stored else inflate.decompress(stored, place.size + 1)
     except zlib.error as error:
         raise DatasetError(f"the member cannot be unpacked ({error}); the archive is damaged") from error
     if len(data) != place.size or zlib.crc32(data) != place.crc32:

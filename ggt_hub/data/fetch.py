@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ggt_hub.data.archives import Member, Place, list_members, span, unpack
-from ggt_hub.data.ranges import open_source
+from ggt_hub.data.archives import HEADER_SIZE, Member, Place, list_members, payload, span, unpack
+from ggt_hub.data.ranges import Window, open_source
 from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError, HubError
 
@@ -73,25 +73,19 @@ class Fetcher:
             if run[0].place is None:
                 return [_whole_file(run[0].uri, self._token)]
             source = open_source(run[0].uri, self._token)
-            start = run[0].place.offset
-            stop = min(source.size, max(span(w.place, w.name)[1] for w in run if w.place))
-            piece = memoryview(source.read(start, stop))
+            stop = max(span(w.place, w.name)[1] for w in run if w.place)
+            window = source.window(run[0].place.offset, stop)
         except (DatasetError, HubError) as error:
             return [error] * len(run)
-        return [self._member(w, piece[w.place.offset - start :]) for w in run if w.place]
+        return [_member(w, w.place, window) for w in run if w.place]
 
-    def _member(self, wanted: Wanted, piece: memoryview) -> Fetched:
-        assert wanted.place is not None  # noqa: S101 - told to mypy; `_read` has looked
-        try:
-            data = unpack(piece, wanted.place)
-            if isinstance(data, int):
-                offset = wanted.place.offset
-                data = unpack(open_source(wanted.uri, self._token).read(offset, offset + data), wanted.place)
-        except (DatasetError, HubError) as error:
-            return DatasetError(f"{wanted}: {error}")
-        if isinstance(data, int):
-            return DatasetError(f"{wanted}: the archive ends inside the member")
-        return data
+
+def _member(wanted: Wanted, place: Place, window: Window) -> Fetched:
+    try:
+        header = window.read(place.offset, place.offset + HEADER_SIZE)
+        return unpack(window.read(*payload(header, place)), place)
+    except (DatasetError, HubError) as error:
+        return DatasetError(f"{wanted}: {error}")
 
 
 @lru_cache(maxsize=16)

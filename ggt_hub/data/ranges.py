@@ -8,7 +8,10 @@ import io
 import os
 import threading
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -31,6 +34,18 @@ class Source(Protocol):
 
     uri: str
     size: int
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Read exactly the bytes from `start` up to `stop`."""
+        ...
+
+    def window(self, start: int, stop: int) -> "Window":
+        """What reads fastest when all that is wanted lies between `start` and `stop`."""
+        ...
+
+
+class Window(Protocol):
+    """The part of a source that `Source.window` gives; what lies outside can be read too, but not as fast."""
 
     def read(self, start: int, stop: int) -> bytes:
         """Read exactly the bytes from `start` up to `stop`."""
@@ -86,6 +101,10 @@ class DiskSource:
             raise DatasetError(f"{self.uri} ends before byte {stop}: it is truncated; fetch it again")
         return data
 
+    def window(self, start: int, stop: int) -> Window:
+        """See `Source`. On a disk, many small reads cost less than one large read that is then cut up."""
+        return self
+
 
 class HubSource:
     """A file in a dataset repository at one commit, read by HTTP ranges."""
@@ -116,6 +135,17 @@ class HubSource:
 
     def read(self, start: int, stop: int) -> bytes:
         """See `Source`."""
+        return b"".join(self._chunks(start, stop))
+
+    def window(self, start: int, stop: int) -> Window:
+        """See `Source`. From a server, one request for all."""
+        stop = min(stop, self.size)
+        return _Piece(self, start, stop, self._chunks(start, stop))
+
+    def _chunks(self, start: int, stop: int) -> list[bytes]:
+        """The bytes from `start` up to `stop` in pieces, as they arrived."""
+        if stop > self.size:
+            raise DatasetError(f"{self.uri} ends before byte {stop}: the index belongs to another file")
         chunks: list[bytes] = []
         position, tries, trouble = start, 0, ""
         while position < stop:
@@ -129,7 +159,7 @@ class HubSource:
             tries = 0 if len(chunks) > before else tries + 1
             if tries:
                 time.sleep(FIRST_PAUSE * 2 ** (tries - 1))
-        return b"".join(chunks)
+        return chunks
 
     def _read_some(self, chunks: list[bytes], start: int, stop: int) -> str:
         """Append what one request gives to `chunks`; return what went wrong, "" if nothing."""
@@ -156,6 +186,27 @@ class HubSource:
                 return f"status {response.status_code}"
         except HTTPError as error:
             return f"{type(error).__name__}: {error}"
+
+
+class _Piece:
+    """A range that was read at once, in chunks as they arrived: cut into members, each byte is copied once."""
+
+    def __init__(self, source: Source, start: int, stop: int, chunks: Sequence[bytes]) -> None:
+        self._source, self._start, self._stop = source, start, stop
+        self._chunks = chunks
+        self._ends = list(accumulate(map(len, chunks), initial=start))[1:]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """See `Window`. What lies outside is read from the source."""
+        if not self._start <= start <= stop <= self._stop:
+            return self._source.read(start, stop)
+        parts = []
+        for number in range(bisect_right(self._ends, start), len(self._chunks)):
+            first = self._ends[number] - len(self._chunks[number])
+            if first >= stop:
+                break
+            parts.append(memoryview(self._chunks[number])[max(0, start - first) : stop - first])
+        return b"".join(parts)
 
 
 class SourceFile(io.RawIOBase):

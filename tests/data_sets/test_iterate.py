@@ -10,7 +10,7 @@ from PIL import Image
 
 from ggt_hub import iter_pairs, load_dataset
 from ggt_hub.data.ggt_100k import GGT100K, REPOSITORY
-from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture, write_zip
 
@@ -142,6 +142,21 @@ def test_resuming_goes_on_with_the_very_next_pair(kind, seed, archive):
         assert start + [pair["id"] for pair in second] == every
 
 
+def test_decoding_in_threads_changes_nothing(archive):
+    def same(pair, other):
+        return pair["id"] == other["id"] and all(np.array_equal(pair[side], other[side]) for side in PICTURES)
+
+    one = list(iter_pairs(local(archive), seed=5))
+    three = iter_pairs(local(archive), seed=5, workers=3)
+    start = [next(three) for _ in range(40)]
+    rest = iter_pairs(local(archive), seed=5, workers=3)
+    rest.load_state_dict(
+        three.state_dict()
+    )  # not after what has been decoded ahead, but after what was given
+    assert len(one) == COUNT
+    assert all(map(same, one, [*start, *rest]))
+
+
 @pytest.mark.parametrize("kind", ["archive", "archive, streaming"])
 def test_shuffling_is_reproducible_and_differs_between_epochs(kind, archive):
     def ids(**options):
@@ -183,9 +198,10 @@ def test_a_damaged_picture_is_named_and_can_be_skipped(archive, caplog):
         DatasetError, match=r"lq of 'GGT-100K/train/all/haze/017': .*LQ/haze/017\.png: .*CRC-32"
     ):
         list(iter_pairs(local(archive)))
-    pairs = list(iter_pairs(local(archive), skip_bad=True))
-    assert len(pairs) == COUNT - 1
-    assert "017" in caplog.text
+    for workers in (1, 2):
+        caplog.clear()
+        assert len(list(iter_pairs(local(archive), workers=workers, skip_bad=True))) == COUNT - 1
+        assert "017" in caplog.text
 
 
 def test_an_undecodable_picture_is_named(tmp_path):
