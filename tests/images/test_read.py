@@ -816,7 +816,8 @@ def test_exif_made_in_memory_is_kept():
 def test_pil_image_from_a_phone_is_one_picture():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_image(Image.open(io.BytesIO(odd.mpo())))
+        picture = read_image(Image.open(io.BytesIO(odd.mpo())))
+    assert np.array_equal(picture.pixels, np.asarray(Image.open(io.BytesIO(odd.mpo()))))
 
 
 def test_profile_of_a_pil_image_is_kept():
