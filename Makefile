@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check bench
+.PHONY: demo test test-slow check docs bench
 
 demo: $(READY)
 	$(BIN)/ggt-hub quickstart --output out/demo
@@ -20,6 +20,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/mkdocs build
 
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:cacheprovider

@@ -8,33 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from tests.photographs import photograph
+from tests.documents import ROOT, blocks, lay_out_desk, read
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+README = read("README.md")
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README speaks of."""
-    folder = tmp_path_factory.mktemp("desk")
-    (folder / "photos").mkdir()
-    (folder / "my-pairs/lq").mkdir(parents=True)
-    (folder / "my-pairs/gt").mkdir()
-    for name in ("photo.jpg", "night.jpg", "photos/one.jpg", "my-pairs/lq/a.jpg", "my-pairs/gt/a.jpg"):
-        Image.fromarray(photograph(256)).save(folder / name)
-    return folder
+    return lay_out_desk(tmp_path_factory.mktemp("desk"))
 
 
 def test_the_shell_blocks_run(desk: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for block in blocks("bash"):
+    for block in blocks(README, "bash"):
         run = subprocess.run(
             ["bash", "-e"],
             input=block,
@@ -50,7 +37,7 @@ def test_the_shell_blocks_run(desk: Path) -> None:
 
 
 def test_the_python_blocks_run_one_after_the_other(desk: Path) -> None:
-    code = "\n".join(blocks("python"))
+    code = "\n".join(blocks(README, "python"))
     run = subprocess.run([sys.executable, "-c", code], cwd=desk, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "noise_sigma" in run.stdout
@@ -68,14 +55,14 @@ def test_the_table_is_the_measured_one(document: str) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from compact_val import RESULTS, table
 
-    assert table(json.loads(RESULTS.read_text())["rows"]) in (ROOT / document).read_text(encoding="utf-8")
+    assert table(json.loads(RESULTS.read_text())["rows"]) in read(document)
 
 
 @pytest.mark.parametrize(
     "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "model_cards/compact.md"]
 )
 def test_links_and_paths_lead_somewhere(document: str) -> None:
-    text = (ROOT / document).read_text(encoding="utf-8")
+    text = read(document)
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     targets += re.findall(r"`((?:ggt_hub|tests|benchmarks|docs)/[\w./-]+)`", text)
     here = (ROOT / document).parent
