@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def publish(
     names: Annotated[list[str] | None, typer.Argument(help="Only these repositories; all if none.")] = None,
-    manifest: Annotated[Path, typer.Option(help="What is published.")] = Path("hub.toml"),
+    manifest: Annotated[
+        Path | None, typer.Option(help="What is published; hub.toml here, or else the package's own.")
+    ] = None,
     namespace: Annotated[str | None, typer.Option(help="Where to; the manifest's if not given.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would go up; contact nothing.")
@@ -28,8 +30,10 @@ def publish(
     if dry_run and check:
         raise typer.BadParameter("--dry-run contacts nothing, --check asks the Hub: choose one")
 
+    from ggt_hub.publishing.manifest import find_manifest
     from ggt_hub.publishing.plan import pack, survey
 
+    manifest = manifest or find_manifest()
     if dry_run:
         _list(*survey(manifest, namespace, names))
     elif check:

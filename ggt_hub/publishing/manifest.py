@@ -9,8 +9,13 @@ from typing import Any
 from ggt_hub.errors import PublishError
 from ggt_hub.revisions import NAMESPACE, OURS
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""Where `ggt_hub` is installed: in a checkout, or in an environment."""
+
 KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space"}
 """What an entry of the manifest is -> what the Hub calls it."""
+
+_PLACES = (Path("hub.toml"), PACKAGE / "publishing/source/hub.toml", PACKAGE.parent / "hub.toml")
 
 _KEYS = {"kind", "name", "version", "folder", "card", "made_by", "results"}
 
@@ -70,8 +75,17 @@ class Manifest:
         return [entry for entry in self.entries if not names or entry.name in names]
 
 
+def find_manifest() -> Path:
+    """`hub.toml` in the working directory or, where there is none, the one that came with the package."""
+    return next((path for path in _PLACES if path.is_file()), _PLACES[0])
+
+
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest; its paths are relative to the folder that it lies in.
+    """Read a manifest.
+
+    Its paths are relative to the folder that it lies in, but for folders that a command makes: those are relative
+    to the working directory. `{package}` in a folder stands for `PACKAGE`, `{here}` in a command for the folder of
+    the manifest.
 
     Raises:
         PublishError: if it cannot be read, says something unknown, or disagrees with `ggt_hub.revisions`.
@@ -79,9 +93,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PublishError(
-            f"{path} does not exist: run this in a checkout of ggt-hub, or name the manifest with --manifest"
-        ) from error
+        raise PublishError(f"{path} does not exist: name the manifest with --manifest") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PublishError(f"{path} cannot be read: {error}") from error
     entries = [_entry(item, path) for item in content.get("repository", [])]
@@ -108,9 +120,14 @@ def _entry(item: dict[str, Any], path: Path) -> Entry:
         raise PublishError(f"{path}: {name!r} has version {item['version']!r}; write it like 1.0.0")
     if "folder" not in item and "card" not in item:
         raise PublishError(f"{path}: {name!r} has neither folder nor card: say where its files are")
-    places: dict[str, Any] = {key: path.parent / item[key] for key in ("folder", "card") if key in item}
-    places["results"] = tuple(path.parent / run for run in item.get("results", ()))
-    return Entry(**(item | places))
+    here = path.parent
+    places: dict[str, Any] = {"results": tuple(here / run for run in item.get("results", ()))}
+    if "card" in item:
+        places["card"] = here / item["card"]
+    if "folder" in item:
+        made = "made_by" in item
+        places["folder"] = (Path() if made else here) / item["folder"].replace("{package}", str(PACKAGE))
+    return Entry(**(item | places | {"made_by": item.get("made_by", "").replace("{here}", str(here))}))
 
 
 def _check_table(manifest: Manifest, path: Path) -> None:

@@ -59,10 +59,19 @@ def test_publish_check_publish(tree, hub):
     assert (after.exit_code, after.stdout) == (1, "org/net v1.0.0: differs\n  other: README.md\n")
 
 
-def test_outside_a_checkout_it_says_what_it_needs(tmp_path, monkeypatch):
+def test_in_an_empty_folder_the_manifest_of_the_package_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert isinstance(run("--dry-run").exception, PublishError)
-    assert "--manifest" in str(run("--dry-run").exception)
+    result = run("compact", "niqe", "restorer", "--dry-run")
+    assert result.exit_code == 0
+    assert "model ggt-hub/compact v" in result.stdout
+    assert "restorer/diffusion_pytorch_model.safetensors" in result.stdout
+    what_is_not_made = run("ggt-100k", "--dry-run")
+    assert what_is_not_made.exit_code == 1
+    assert "out/hub/ggt-100k does not exist: make it with `python " in what_is_not_made.stdout
+
+
+def test_a_manifest_that_is_not_there_and_options_that_contradict_are_refused(tmp_path):
+    assert isinstance(run("--dry-run", "--manifest", tmp_path / "absent.toml").exception, PublishError)
     assert run("--dry-run", "--check").exit_code == 2
 
 

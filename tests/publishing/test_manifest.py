@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ggt_hub.errors import PublishError
-from ggt_hub.publishing.manifest import read_manifest
+from ggt_hub.publishing.manifest import find_manifest, read_manifest
 from ggt_hub.revisions import NAMESPACE, OURS, THIRD_PARTY, pinned
 from tests.publishing.trees import manifest, write
 
@@ -46,8 +46,29 @@ def test_what_is_wrong_in_the_manifest_is_named(tmp_path, entry, problem):
         read_manifest(manifest(tmp_path, net=entry))
 
 
+def test_a_folder_may_be_in_the_package_in_the_tree_or_made_here(tmp_path):
+    path = manifest(
+        tmp_path,
+        net={"kind": "model", "folder": "{package}/pipelines"},
+        space={"kind": "demo", "folder": "space"},
+        index={"kind": "dataset", "folder": "out/index", "made_by": "python {here}/build.py"},
+    )
+    net, space, index = read_manifest(path).entries
+    assert net.folder == ROOT / "ggt_hub/pipelines"
+    assert space.folder == tmp_path / "space"
+    assert index.folder == Path("out/index")
+    assert index.made_by == f"python {tmp_path}/build.py"
+
+
+def test_the_manifest_here_comes_before_the_one_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_manifest() == ROOT / "hub.toml"
+    manifest(tmp_path, net={"kind": "model", "folder": "x"})
+    assert find_manifest() == Path("hub.toml")
+
+
 def test_a_missing_empty_or_broken_manifest_is_an_error(tmp_path):
-    with pytest.raises(PublishError, match="run this in a checkout of ggt-hub"):
+    with pytest.raises(PublishError, match="does not exist: name the manifest with --manifest"):
         read_manifest(tmp_path / "absent.toml")
     with pytest.raises(PublishError, match="names nothing to publish"):
         read_manifest(write(tmp_path / "hub.toml", ""))

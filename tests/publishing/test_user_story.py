@@ -48,7 +48,7 @@ print(json.dumps({
 
 
 @pytest.fixture
-def checkout(hub, tmp_path) -> Path:
+def checkout(hub, tmp_path, monkeypatch) -> Path:
     """The source tree as it is published from, with an index of the local archives."""
     LAYOUTS["one archive per side"](tmp_path / "archives")
     hub.add("dataset", REPOSITORY, tmp_path / "archives")
@@ -62,7 +62,8 @@ def checkout(hub, tmp_path) -> Path:
         # A card whose numbers are still to come is refused, see `test_cards`. The story does not wait for them.
         card.write_text(re.sub(r"^[A-Z_]{4,}$", "To come.", card.read_text(), flags=re.MULTILINE))
     build = runpy.run_path(str(ROOT / "dataset_scripts/ggt-100k/build.py"))["main"]
-    build(str(root / "out/hub/ggt-100k"))
+    monkeypatch.chdir(root)
+    build("out/hub/ggt-100k")
     return root
 
 
