@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ggt_hub.errors import MetricError
 from ggt_hub.metrics.backbones import only_features, taps, vgg16
 from ggt_hub.metrics.pictures import Pictures, Scores, as_tensor, score_pairs
 from ggt_hub.metrics.weights import load_weights
@@ -17,7 +16,6 @@ from ggt_hub.metrics.weights import load_weights
 WEIGHTS = ("vgg16-397923af.pth", "DISTS_weights-f5e65c96.pth")
 _TAPS = (3, 8, 15, 22, 29)
 _WIDTHS = (3, 64, 128, 256, 512, 512)  # the picture itself is the first layer
-_SMALLEST = 16
 _STABILISER = 1e-6
 _PIECE = 4096
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels, 0..1
@@ -35,7 +33,7 @@ def dists(restored: Pictures, gt: Pictures, *, weights: str | Path | None = None
         One score for each picture, float64.
 
     Raises:
-        MetricError: if pictures and references do not match or a side is under 16 pixels.
+        MetricError: if pictures and references do not match.
         MetricUnavailableError: if the weights cannot be had.
     """
     network = _network(Path(weights) if weights else None)
@@ -96,10 +94,6 @@ class Dists(nn.Module):
 
     def features(self, x: torch.Tensor) -> list[Layer]:
         """The picture and five layers of the backbone."""
-        if min(x.shape[-2:]) < _SMALLEST:
-            raise MetricError(
-                f"a picture of {x.shape[-1]}x{x.shape[-2]} is too small: DISTS needs {_SMALLEST} pixels a side"
-            )
         x = x.float().expand(-1, 3, -1, -1) / 255
         layers = [x, *taps(self.backbone, _TAPS, (x - self.mean) / self.deviation)]
         return [_layer(layer.permute(0, 2, 3, 1).flatten(1, 2)) for layer in layers]

@@ -22,7 +22,7 @@ WEIGHTS: dict[Net, tuple[str, str]] = {
 _TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}
 _WIDTHS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 _PIECE = 4096
-_SMALLEST = {"alex": 63, "vgg": 16}  # below, a layer has no output
+_SMALLEST = {"alex": 31, "vgg": 16}  # below, a layer has no output
 # Means and deviations of ImageNet's channels, on the scale -1..1 that the network takes.
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 

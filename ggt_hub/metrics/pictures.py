@@ -2,16 +2,19 @@
 
 A metric takes one picture or a batch. Arrays are `H x W`, `H x W x C` or `N x H x W x C` (or a list of
 the first two, of mixed sizes; PIL images count as arrays), 8-bit, 16-bit, or floats in 0..1. Tensors are
-`C x H x W` or `N x C x H x W`, floats in 0..1, on any device, and are scored there.
+`C x H x W` or `N x C x H x W` (or a list of such, of mixed sizes), floats in 0..1, on any device, and are
+scored there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ggt_hub.errors import MetricError
+from ggt_hub.images import read_image
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Pictures: TypeAlias = Array | torch.Tensor | Sequence[Any]
@@ -37,8 +40,9 @@ def score_each(pictures: Pictures, score: Callable[[Any], Any]) -> Scores:
     Returns:
         `N` float64 scores: an array for arrays, a tensor on the same device for tensors.
     """
-    if isinstance(pictures, torch.Tensor):
-        return torch.as_tensor(score(_tensor_batch(pictures))).double().reshape(-1)
+    batches = _tensors(pictures)
+    if batches:
+        return _joined(score(batch) for batch in batches)
     return np.array([np.float64(score(picture).item()) for picture in _arrays(pictures)])
 
 
@@ -48,18 +52,17 @@ def score_pairs(restored: Pictures, gt: Pictures, score: Callable[[Any, Any], An
     Raises:
         MetricError: if the two do not have the same number of pictures and the same sizes.
     """
-    if isinstance(restored, torch.Tensor) and isinstance(gt, torch.Tensor):
-        first, second = _tensor_batch(restored), _tensor_batch(gt)
-        _check_same_shape(first, second, 0)
-        return torch.as_tensor(score(first, second)).double().reshape(-1)
-    if isinstance(restored, torch.Tensor) or isinstance(gt, torch.Tensor):
+    batches, references = _tensors(restored), _tensors(gt)
+    if bool(batches) != bool(references):
         raise MetricError("the pictures and the references differ in kind: give both as arrays or as tensors")
-    lefts, rights = _arrays(restored), _arrays(gt)
+    lefts, rights = batches or _arrays(restored), references or _arrays(gt)
     if len(lefts) != len(rights):
         raise MetricError(f"{len(lefts)} pictures but {len(rights)} references: give one reference for each")
-    for index, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+    pairs = list(zip(lefts, rights, strict=True))
+    for index, (left, right) in enumerate(pairs):
         _check_same_shape(left, right, index)
-    pairs = zip(lefts, rights, strict=True)
+    if batches:
+        return _joined(score(left, right) for left, right in pairs)
     return np.array([np.float64(score(left, right).item()) for left, right in pairs])
 
 
@@ -86,19 +89,34 @@ def as_tensor(pictures: Any) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32))
 
 
+def _tensors(pictures: Any) -> list[torch.Tensor]:
+    """The batches `N x C x H x W`, 0..255, that a tensor or a list of tensors holds; empty for arrays."""
+    if isinstance(pictures, torch.Tensor):
+        return [_tensor_batch(pictures)]
+    if isinstance(pictures, list | tuple) and any(isinstance(picture, torch.Tensor) for picture in pictures):
+        return [_tensor_batch(torch.as_tensor(picture)) for picture in pictures]
+    return []
+
+
+def _joined(scores: Iterable[Any]) -> torch.Tensor:
+    return torch.cat([torch.as_tensor(score).double().reshape(-1) for score in scores])
+
+
 def _arrays(pictures: Any) -> list[Array]:
     """One `1 x H x W x C` array, 0..255, for each picture."""
     if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
         return [_one_array(picture) for picture in pictures]
     if isinstance(pictures, list | tuple):
-        return [_one_array(np.asarray(picture)) for picture in pictures]
-    return [_one_array(np.asarray(pictures))]
+        return [_one_array(picture) for picture in pictures]
+    return [_one_array(pictures)]
 
 
-def _one_array(picture: Array) -> Array:
+def _one_array(source: Any) -> Array:
+    # A PIL image may hold a palette, CMYK, or lie on its side.
+    picture = np.asarray(read_image(source) if isinstance(source, Image.Image) else source)
     if picture.ndim == 2:
         picture = picture[..., None]
-    _check_channels(picture.shape, picture.ndim == 3, picture.shape[-1])
+    _check_channels(picture.shape, picture.ndim == 3, picture.shape[-1] if picture.ndim else 0)
     if picture.dtype == np.uint8:
         return picture[None].astype(np.float32)
     if picture.dtype == np.uint16:
@@ -107,11 +125,7 @@ def _one_array(picture: Array) -> Array:
         raise MetricError(
             f"a picture of dtype {picture.dtype} cannot be scored: give uint8, uint16 or floats"
         )
-    # Restorers overshoot a little; a picture far above 1 is one in 0..255 that lost its dtype.
-    if picture.max() > 2:
-        raise MetricError(
-            f"a float picture reaches {picture.max():.4g}: floats must lie in 0..1 (or give uint8)"
-        )
+    _check_range(float(picture.min()), float(picture.max()))
     return picture[None].astype(np.float64 if picture.dtype == np.float64 else np.float32) * 255
 
 
@@ -121,8 +135,18 @@ def _tensor_batch(pictures: torch.Tensor) -> torch.Tensor:
     _check_channels(tuple(pictures.shape), pictures.ndim == 4, pictures.shape[-3] if pictures.ndim > 2 else 0)
     if not pictures.is_floating_point():
         raise MetricError(f"a tensor of dtype {pictures.dtype} cannot be scored: give floats in 0..1")
+    _check_range(float(pictures.min()), float(pictures.max()))
     dtype = torch.float64 if pictures.dtype == torch.float64 else torch.float32
     return pictures.detach().to(dtype) * 255
+
+
+def _check_range(lowest: float, highest: float) -> None:
+    """Restorers overshoot a little; a picture far outside is one in 0..255 or -1..1."""
+    if lowest < -0.5 or highest > 2:
+        raise MetricError(
+            f"a float picture reaches from {lowest:.4g} to {highest:.4g}: "
+            "floats must lie in 0..1 (or give an array of uint8)"
+        )
 
 
 def _check_channels(shape: tuple[int, ...], right_rank: bool, channels: int) -> None:

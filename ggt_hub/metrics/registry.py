@@ -34,7 +34,8 @@ _ALL = [
     ),
     Metric(
         "ssim", ssim, "higher", (-1, 1), "ssimc", True,
-        "RGB, mean of channels; Gaussian window 11x11, sigma 1.5, wholly inside the picture; as scikit-image",
+        "RGB, mean of channels; Gaussian window 11x11, sigma 1.5, wholly inside the picture; as scikit-image "
+        "(pyiqa's ssimc counts negative structure as 0)",
     ),
     Metric(
         "ssim-y", partial(ssim, channels="y"), "higher", (0, 1), "ssim", True,

@@ -23,7 +23,7 @@ def noisy(picture, sigma, seed=0):
 
 
 def pairs():
-    """Name -> (restored, reference), 8-bit RGB: even and odd sides, flat and saturated regions, random levels."""
+    """Name -> (restored, reference), 8-bit RGB: odd sides, flat, dark and saturated regions, random levels."""
     coffee = data.coffee()[:301, :333]
     flat = data.astronaut()[:300, :300].copy()
     flat[:100, :100] = 7
@@ -32,6 +32,8 @@ def pairs():
         "noise 60": (noisy(data.astronaut(), 60), data.astronaut()),
         "odd sides": (noisy(coffee, 25), coffee),
         "chelsea darker": (data.chelsea() // 2, data.chelsea()),
+        "dark": (data.astronaut() // 32, data.astronaut() // 16),
+        "one block": (noisy(coffee[:190, :185], 15), coffee[:190, :185]),
         "flat corner": (flat, data.astronaut()[:300, :300]),
         "random": (noisy(np.full((200, 310, 3), 128, np.uint8), 80), noisy(coffee[:200, :310], 20, seed=1)),
     }

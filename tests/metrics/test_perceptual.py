@@ -95,11 +95,13 @@ def test_grey_and_batches_score_as_their_colour_and_single_pictures(weights):
 
 
 def test_too_small_pictures_are_refused(weights):
-    small = np.zeros((62, 80, 3), np.uint8)
-    with pytest.raises(MetricError, match="80x62 is too small"):
-        lpips(small, small, weights=weights)
-    with pytest.raises(MetricError, match="needs 16 pixels"):
-        dists(small[:15], small[:15], weights=weights)
+    for net, smallest in (("alex", 31), ("vgg", 16)):
+        fits = np.zeros((smallest, 80, 3), np.uint8)
+        assert lpips(fits, fits, net=net, weights=weights)[0] == 0
+        with pytest.raises(MetricError, match=f"80x{smallest - 1} is too small"):
+            lpips(fits[1:], fits[1:], net=net, weights=weights)
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    assert dists(pixel, pixel, weights=weights)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_missing_or_damaged_weights_are_one_line_and_do_not_spoil_the_run(tmp_path, weights, caplog):

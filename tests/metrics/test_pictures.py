@@ -26,12 +26,26 @@ def test_every_form_of_the_same_pictures_scores_the_same():
     assert isinstance(scores, torch.Tensor)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-12)
     np.testing.assert_allclose(psnr(left[0], right[0]).numpy(), expected[:1], rtol=1e-12)
+    np.testing.assert_allclose(psnr(list(left), list(right)).numpy(), expected, rtol=1e-12)
 
 
 def test_pictures_of_mixed_sizes_score_as_each_alone():
     small = [LEFT[0], LEFT[1][:20, :15]], [RIGHT[0], RIGHT[1][:20, :15]]
     alone = [ssim(left, right)[0] for left, right in zip(*small, strict=True)]
     np.testing.assert_array_equal(ssim(*small), alone)
+    tensors = [[torch.from_numpy(p / 255).permute(2, 0, 1) for p in pictures] for pictures in small]
+    np.testing.assert_allclose(ssim(*tensors).numpy(), alone, atol=1e-6)  # float32 filters
+
+
+def test_pil_images_are_taken_as_they_look():
+    picture = Image.fromarray(LEFT[0])
+    palette, turned = picture.convert("P", palette=Image.Palette.ADAPTIVE), picture.rotate(90, expand=True)
+    turned.getexif()[0x0112] = 6  # turn by 90 degrees to the right to see it upright
+    assert psnr(palette, palette.convert("RGB"))[0] == np.inf
+    assert psnr(turned, picture)[0] == np.inf
+    assert psnr(picture.convert("1"), picture.convert("1").convert("L"))[0] == np.inf
+    with pytest.raises(MetricError, match="without alpha"):
+        psnr(picture.convert("RGBA"), picture)
 
 
 def test_grey_pictures_score_as_their_three_equal_channels():
@@ -47,7 +61,11 @@ def test_grey_pictures_score_as_their_three_equal_channels():
         (LEFT, RIGHT[:1], "2 pictures but 1 references"),
         (LEFT[0], RIGHT[0, :20], "picture 0 has shape"),
         ([LEFT[0], LEFT[1]], [RIGHT[0], RIGHT[1, :20]], "picture 1 has shape"),
-        (LEFT[0].astype(np.float32), RIGHT[0], "reaches 25"),
+        (LEFT[0].astype(np.float32), RIGHT[0], "from 0 to 25"),
+        (LEFT[0] / 127.5 - 1, RIGHT[0], r"from -1 to 1: floats must lie in 0\.\.1"),
+        (torch.full((3, 8, 8), 200.0), torch.zeros(3, 8, 8), "from 200 to 200"),
+        ([torch.zeros(3, 8, 8)] * 2, [torch.zeros(3, 8, 8)], "2 pictures but 1 references"),
+        (None, RIGHT[0], "without alpha"),
         (LEFT[0].astype(np.int64), RIGHT[0], "dtype int64"),
         (np.dstack([LEFT[0], LEFT[0, ..., :1]]), RIGHT[0], "without alpha"),
         (np.zeros((0, 5, 3), np.uint8), RIGHT[0], "without alpha"),
