@@ -5,10 +5,8 @@ import os
 import re
 import runpy
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from ggt_hub.publishing.plan import pack, publish
 from ggt_hub.revisions import OURS
 from ggt_hub.samples import load_samples
 from tests.data_sets.layouts import LAYOUTS, pairs
+from tests.processes import free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,9 +105,7 @@ def demo_gives_the_same(tag: str, photo: Path, restored: Path, env: dict[str, st
     from gradio_client import Client, handle_file
 
     space = snapshot_download("ggt-hub/restorer", repo_type="space", revision=tag, local_dir=folder / "space")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = env | {"GRADIO_SERVER_PORT": str(port), "GGT_HUB_DATASETS": "samples"}
     log = folder / "space.log"
     with log.open("w") as output:
@@ -116,23 +113,13 @@ def demo_gives_the_same(tag: str, photo: Path, restored: Path, env: dict[str, st
             [sys.executable, "app.py"], cwd=space, env=env, stdout=output, stderr=output
         )
     try:
-        _wait_for(port, server, log)
+        wait_for(port, server, log)
         client = Client(f"http://127.0.0.1:{port}", download_files=folder / "downloads", verbose=False)
         _, file, _ = client.predict(photo=handle_file(photo), api_name="/restore")
         assert np.array_equal(_pixels(file), _pixels(restored))
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        assert server.poll() is None, log.read_text()[-3000:]
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"the Space did not start: {log.read_text()[-3000:]}")
 
 
 def _pixels(path: str | Path) -> np.ndarray:
