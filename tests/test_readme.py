@@ -42,6 +42,13 @@ def test_the_python_blocks_run_one_after_the_other(desk: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "noise_sigma" in run.stdout
     assert "psnr" in run.stdout
+    assert (desk / "median.png").is_file()
+
+
+def test_the_client_of_the_demo_is_python() -> None:
+    """It needs a running demo; `tests/test_package.py` makes the same call."""
+    for block in blocks(README, "py"):
+        compile(block, "README.md", "exec")
 
 
 def test_the_make_targets_exist() -> None:
