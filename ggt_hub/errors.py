@@ -33,6 +33,10 @@ class JudgeError(GGTHubError, RuntimeError):
     """A vision-language model that cannot be reached or paid, or whose answer cannot be used."""
 
 
+class QuestionRefusedError(JudgeError):
+    """A judge's server does not take this question (a filter, a limit); it may take others."""
+
+
 class EvaluationError(GGTHubError, ValueError):
     """A suite, a run or results that do not exist or do not belong together."""
 

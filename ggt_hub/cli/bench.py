@@ -1,6 +1,7 @@
 """`ggt-hub bench`: restore and score a benchmark, and compare two runs."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,9 @@ def run(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     judge: Annotated[
         str | None,
-        typer.Option(help="Rate RS and FS by this model: a name at --judge-url, or an id on the Hub."),
+        typer.Option(
+            help="Rate RS and FS by this model: a name at --judge-url, or an id on the Hub, ID@REVISION."
+        ),
     ] = None,
     judge_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible server; its key is read from OPENAI_API_KEY.")
@@ -47,7 +50,7 @@ def run(
     from ggt_hub.evaluation import load_suite, run_suite
     from ggt_hub.evaluation.run import Scoring
 
-    state = PartialState()
+    state = PartialState(timeout=timedelta(days=7))  # one device may have much more left to do than another
     chosen = load_suite(suite, data, revision)
     pipe = load_quietly(model).to(state.device)
     output.mkdir(parents=True, exist_ok=True)
@@ -87,9 +90,10 @@ def _judge(model: str, url: str | None, calls: int | None, protocol: str, output
 
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"unknown protocol {protocol!r}: there are {', '.join(PROTOCOLS)}")
-    chat = (
-        ServerChat(model, url, budget=Budget(max_calls=calls))
-        if url or os.environ.get("OPENAI_API_KEY")
-        else LocalChat(model)
-    )
+    chat: ServerChat | LocalChat
+    if url or os.environ.get("OPENAI_API_KEY"):
+        chat = ServerChat(model, url, budget=Budget(max_calls=calls))
+    else:
+        name, _, revision = model.partition("@")
+        chat = LocalChat(name, revision=revision or None)
     return Judge(chat, PROTOCOLS[protocol], Ledger(output / "judge.sqlite"))

@@ -41,7 +41,7 @@ def compare(a: Path, b: Path) -> list[Difference]:
 
     Raises:
         EvaluationError: if a folder holds no results, or the runs share no picture or differ in their suite,
-            judge or protocol.
+            pictures, judge or protocol.
     """
     (about_a, rows_a), (about_b, rows_b) = results.read(a), results.read(b)
     for key in ("suite", "protocols", "judge"):
@@ -51,7 +51,11 @@ def compare(a: Path, b: Path) -> list[Difference]:
     pairs = [(scored[row["id"]], row) for row in rows_b if row["id"] in scored and not row["error"]]
     if not pairs:
         raise EvaluationError(f"{a} and {b} share no picture that both scored")
-    names = [name for name in pairs[0][0] if name in pairs[0][1] and name not in ("id", "task", "error")]
+    if other := [x["id"] for x, y in pairs if x["lq_sha256"] != y["lq_sha256"]]:
+        raise EvaluationError(
+            f"{len(other)} pictures differ between the runs, such as {other[0]}: rerun one of them"
+        )
+    names = [name for name in pairs[0][0] if name in pairs[0][1] and name not in results.NOT_SCORES]
     groups = {"all pictures": pairs} | {
         task: [pair for pair in pairs if pair[0]["task"] == task]
         for task in dict.fromkeys(x["task"] for x, _ in pairs)
@@ -61,5 +65,13 @@ def compare(a: Path, b: Path) -> list[Difference]:
         for name in names
         if not name.endswith("_before")
         for task, group in groups.items()
-        if (values := [y[name] - x[name] for x, y in group if x[name] is not None and y[name] is not None])
+        if (
+            values := [
+                _rise(x[name], y[name]) for x, y in group if x[name] is not None and y[name] is not None
+            ]
+        )
     ]
+
+
+def _rise(a: float, b: float) -> float:
+    return 0.0 if a == b else b - a  # two equal pictures: infinity - infinity is no number

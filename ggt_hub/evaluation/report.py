@@ -48,6 +48,8 @@ def _summary(results: dict[str, Any]) -> str:
         text += " Incomplete: pictures that failed are listed, and their scores are missing from the means."
     if results["judge"]:
         text += f" Rated by {results['judge']['judge']}, protocol {results['judge']['protocol']}."
+    for name, reason in results["left_out"].items():
+        text += f" Left out: {name}, since {reason}."
     return text + " Intervals are 95 %, by bootstrap over pictures."
 
 
@@ -55,21 +57,16 @@ def _scores_table(results: dict[str, Any], names: list[str]) -> Table:
     columns = ["task", "pictures"]
     for name in names:
         columns += [f"{name} before", name] if f"{name}_before" in results["overall"] else [name]
-    if "FS" in results and "FS" in names:
-        columns.append(f"FS ({results['judge']['aggregate']})")
     groups = {**results["tasks"], "all pictures": results["overall"]}
-    rows = [_scores_row(label, means, columns, results) for label, means in groups.items()]
+    rows = [_scores_row(label, means, columns) for label, means in groups.items()]
     return Table(
         columns, rows, title="Scores", note=" · ".join(f"{k}: {v}" for k, v in results["protocols"].items())
     )
 
 
-def _scores_row(label: str, means: dict[str, Any], columns: list[str], results: dict[str, Any]) -> list[Any]:
+def _scores_row(label: str, means: dict[str, Any], columns: list[str]) -> list[Any]:
     cells: list[Any] = [label, means["pictures"]]
     for column in columns[2:]:
-        if column.startswith("FS ("):
-            cells.append(results["FS"].get("overall" if label == "all pictures" else label))
-            continue
         mean = means.get(column.replace(" before", "_before"))
         if mean is None:
             cells.append(None)

@@ -1,6 +1,7 @@
 """What a run leaves behind: scores of each picture, the summary with intervals, entries for a model card."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from ggt_hub.evaluation.report import write_run_report
 from ggt_hub.evaluation.statistics import bootstrap
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.files import write_json
-from ggt_hub.metrics import mean_fs
+from ggt_hub.metrics import fs
+from ggt_hub.metrics.fs import Aggregate
 
 Row = dict[str, Any]
-_NOT_SCORES = ("id", "task", "error")
+NOT_SCORES = ("id", "task", "error", "lq_sha256")
+"""Columns of `scores.parquet` that say what a row is about."""
 
 
 def write(
@@ -29,34 +32,46 @@ def write(
     Returns:
         The content of `results.json`.
     """
-    results = record | {"pictures": len(rows), **summarise(rows)}
-    if record["judge"]:
-        results["FS"] = _mean_fs(rows, record["judge"]["aggregate"])
+    aggregate = record["judge"]["aggregate"] if record["judge"] else None
+    results = record | {"pictures": len(rows), **summarise(rows, aggregate)}
     output.mkdir(parents=True, exist_ok=True)
     columns = dict.fromkeys(key for row in rows for key in row)
     pq.write_table(
         pa.table({key: [row.get(key) for row in rows] for key in columns}), output / "scores.parquet"
     )
-    write_json(output / "results.json", results)
+    write_json(output / "results.json", plain_json(results))
     _write_entries(results, suite, output / ".eval_results")
     write_run_report(rows, items, results, suite, output)
     return results
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], aggregate: Aggregate | None = None) -> dict[str, Any]:
     """Means with 95 % bootstrap intervals, over all pictures and for each task.
 
     A score is over the pictures that could be scored; `complete` says whether these were all, and `failed`
     lists the others with their reasons.
+
+    Args:
+        rows: one for each picture.
+        aggregate: how the judge's protocol averages FS.
     """
     failed = {row["id"]: row["error"] for row in rows if row["error"]}
     tasks = dict.fromkeys(row["task"] for row in rows)
     return {
         "complete": not failed,
         "failed": failed,
-        "overall": _means(rows),
-        "tasks": {task: _means([row for row in rows if row["task"] == task]) for task in tasks},
+        "overall": _means(rows, aggregate),
+        "tasks": {task: _means([row for row in rows if row["task"] == task], aggregate) for task in tasks},
     }
+
+
+def plain_json(value: Any) -> Any:
+    """The same with infinity and NaN, for which JSON has no numbers, as strings ("inf", "nan")."""
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:
@@ -71,28 +86,18 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     return results, pq.read_table(folder / "scores.parquet").to_pylist()
 
 
-def _means(rows: Sequence[Row]) -> dict[str, Any]:
+def _means(rows: Sequence[Row], aggregate: Aggregate | None) -> dict[str, Any]:
     scored = [row for row in rows if not row["error"]]
-    names = dict.fromkeys(key for row in scored for key in row if key not in _NOT_SCORES)
+    names = dict.fromkeys(key for row in scored for key in row if key not in NOT_SCORES)
     means: dict[str, Any] = {"pictures": len(rows), "scored": len(scored)}
     for name in names:
-        values = [row[name] for row in scored if row.get(name) is not None]
-        means[name] = bootstrap(values)._asdict() | {"count": len(values)}
+        known = [row for row in scored if row.get(name) is not None]
+        if name == "FS" and aggregate == "product of means":
+            interval = bootstrap([(row["lpips_to_input"], row["RS"]) for row in known], combine=fs)
+        else:
+            interval = bootstrap([row[name] for row in known])
+        means[name] = interval._asdict() | {"count": len(known)}
     return means
-
-
-def _mean_fs(rows: Sequence[Row], aggregate: Any) -> dict[str, float]:
-    """FS by the protocol's own way to average: for each task, and over all pictures."""
-    scored = [row for row in rows if not row["error"]]
-    groups = {"overall": scored} | {
-        task: [row for row in scored if row["task"] == task]
-        for task in dict.fromkeys(row["task"] for row in scored)
-    }
-    return {
-        name: mean_fs([row["lpips_to_input"] for row in group], [row["RS"] for row in group], aggregate)
-        for name, group in groups.items()
-        if group
-    }
 
 
 def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
@@ -100,7 +105,13 @@ def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
     if not results["complete"] or results["limit"] is not None or suite.repository is None:
         return
     entries = [
-        EvalResultEntry(suite.repository, name, round(mean["mean"], 6), dataset_revision=suite.revision)
+        EvalResultEntry(
+            suite.repository,
+            name,
+            round(mean["mean"], 6),
+            dataset_revision=results["revision"],
+            notes=results["protocols"].get(name),
+        )
         for name, mean in results["overall"].items()
         if isinstance(mean, dict) and not name.endswith("_before")
     ]

@@ -2,24 +2,24 @@
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from ggt_hub.errors import EvaluationError, GGTHubError, ImageError
+from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
 from ggt_hub.evaluation import results
-from ggt_hub.evaluation.rating import rate
-from ggt_hub.evaluation.suite import Item, Suite, content_hash
-from ggt_hub.files import Job, fingerprint, write_json
+from ggt_hub.evaluation.rating import rate, rating_protocols
+from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
+from ggt_hub.files import RECORDS, Job, fingerprint, write_json
 from ggt_hub.images import read_image, write_image
-from ggt_hub.metrics import METRICS, compute, get_metric
+from ggt_hub.metrics import available, compute, get_metric
 from ggt_hub.vlm import Judge
 
 _LIBRARIES = ("ggt-hub", "torch", "diffusers", "numpy", "opencv-python-headless", "pillow")
@@ -70,14 +70,17 @@ def run_suite(
 
     Raises:
         EvaluationError: if the suite is empty.
+        HubError: if the suite's data set cannot be had.
         MetricError: if a metric is unknown.
         JudgeError: if the judge fails for good; its replies are kept.
     """
     scoring, arguments = scoring or Scoring(), arguments or {}
-    names = scoring.metrics or suite.metrics
-    for name in names:
-        get_metric(name)
     state = PartialState()
+    names: list[str] = []
+    left_out: dict[str, str] = {}
+    revision = suite.exact_revision()
+    if state.is_main_process:  # the one that scores
+        names, left_out = available([*(scoring.metrics or suite.metrics)], scoring.weights)
     settings = {"model": model_identity(pipe), "seed": seed, "arguments": arguments}
     items = list(islice(suite.items(), limit))
     if not items:
@@ -91,16 +94,19 @@ def run_suite(
     rows = [
         _score(item, output, names, scoring.weights) for item in tqdm(items, desc="scoring", unit="picture")
     ]
+    protocols = {name: get_metric(name).protocol for name in names}
     if scoring.judge:
-        rate(rows, items, output, scoring.judge, scoring.weights)
+        left_out |= rate(rows, items, output, scoring.judge, scoring.weights)
+        protocols |= rating_protocols(scoring.judge)
     record = {
         "suite": suite.name,
         "title": suite.title,
         "source": Path(suite.source).name if Path(suite.source).is_dir() else suite.source,
-        "revision": suite.revision,
+        "revision": revision,
         **settings,
         "limit": limit,
-        "protocols": {name: METRICS[name].protocol for name in names if name in METRICS},
+        "protocols": protocols,
+        "left_out": left_out,
         "judge": scoring.judge.identity if scoring.judge else None,
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
@@ -108,10 +114,17 @@ def run_suite(
 
 
 def model_identity(pipe: Any) -> dict[str, str]:
-    """The restorer's class, name, and the hash of its files where it has some."""
-    name = str(getattr(pipe, "name_or_path", "") or type(pipe).__name__)
-    identity = {"class": type(pipe).__name__, "name": Path(name).name}
-    return identity | ({"fingerprint": fingerprint(Path(name))} if Path(name).is_dir() else {})
+    """The restorer's class, name and revision, and the hash of its files where it has some."""
+    path = Path(str(getattr(pipe, "name_or_path", "") or type(pipe).__name__))
+    identity = {"class": type(pipe).__name__, "name": path.name}
+    if path.parent.name == "snapshots":  # of the Hub's cache: models--owner--name/snapshots/commit
+        repository = path.parents[1].name.removeprefix("models--").replace("--", "/")
+        identity |= {"name": repository, "revision": path.name}
+    if path.is_dir():
+        identity["fingerprint"] = fingerprint(path)
+    elif path.is_file():
+        identity["fingerprint"] = content_hash(path)[:16]
+    return identity
 
 
 def restored_path(item: Item, output: Path) -> Path:
@@ -123,52 +136,68 @@ def _restore(
     item: Item, pipe: Any, output: Path, settings: dict[str, Any], seed: int, arguments: dict[str, Any]
 ) -> None:
     target = restored_path(item, output)
-    record = output / ".ggt-hub" / f"{item.id}.json"
+    record = output / RECORDS / f"{item.id}.json"
     try:
-        made_from = {"lq_sha256": content_hash(item.lq), "hint": item.hint, "settings": settings}
-        if target.exists() and record.exists() and json.loads(record.read_text())["made_from"] == made_from:
+        lq, hint = item.lq, _hint(item, pipe)
+        made_from = {"lq_sha256": content_hash(lq), "hint": hint, "settings": settings}
+        if _is_restored(target, record, made_from):
             return
         target.unlink(missing_ok=True)
-        picture = read_image(item.lq)
         relative = Path(item.id)
         generator = torch.Generator().manual_seed(Job(relative, relative).seed(seed))
-        restored = pipe(picture.to_pil(), **({"task": item.hint} | arguments), generator=generator).images[0]
+        restored = pipe(read_image(lq).to_pil(), **({"task": hint} | arguments), generator=generator).images[
+            0
+        ]
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(restored, target)
-        write_json(record, {"made_from": made_from})
+        write_json(record, {"made_from": made_from, "output_sha256": content_hash(target)})
     except (GGTHubError, OSError, RuntimeError, ValueError, MemoryError) as error:
         write_json(record, {"made_from": None, "error": str(error) or type(error).__name__})
+
+
+def _hint(item: Item, pipe: Any) -> str | None:
+    """The task to tell the restorer: none that it does not know, since blind it may still help."""
+    description = getattr(pipe, "description", None)
+    return item.hint if description is None or item.hint in description.tasks else None
+
+
+def _is_restored(target: Path, record: Path, made_from: dict[str, Any]) -> bool:
+    """Whether the result is there, intact, and was made from the same."""
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        return known["made_from"] == made_from and known["output_sha256"] == content_hash(target)
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _score(item: Item, output: Path, names: Sequence[str], weights: Path | None) -> dict[str, Any]:
     """One row: the picture's scores before (`NAME_before`) and after restoration, or why there are none."""
     row: dict[str, Any] = {"id": item.id, "task": item.task, "error": None}
     try:
-        target = restored_path(item, output)
+        target, lq = restored_path(item, output), item.lq
         if not target.exists():
-            reason = json.loads((output / ".ggt-hub" / f"{item.id}.json").read_text()).get("error")
+            reason = json.loads((output / RECORDS / f"{item.id}.json").read_text()).get("error")
             raise EvaluationError(reason or "it was not restored")
-        after, before = as_rgb(target), as_rgb(item.lq)
+        row["lq_sha256"] = content_hash(lq)
+        after, before = as_rgb(target), as_rgb(lq)
         gt = None if item.gt is None else as_rgb(item.gt)
         usable = [name for name in names if gt is not None or not get_metric(name).needs_reference]
-        for name, scores in compute(usable, after, gt, weights=weights).items():
-            row[name] = float(scores[0])
+        row |= score_picture(after, gt, usable, weights)
         if before.shape == after.shape:
-            for name, scores in compute([n for n in usable if n in row], before, gt, weights=weights).items():
-                row[f"{name}_before"] = float(scores[0])
-        if undefined := [name for name, value in row.items() if isinstance(value, float) and np.isnan(value)]:
-            row["error"] = f"{', '.join(undefined)} cannot be defined for this picture"
+            scores = score_picture(before, gt, usable, weights)
+            row |= {f"{name}_before": score for name, score in scores.items()}
     except (GGTHubError, OSError) as error:
         row["error"] = str(error)
     return row
 
 
-def as_rgb(source: Any) -> np.ndarray[Any, Any]:
-    """A picture as `H x W x 3`, uint8.
+def score_picture(picture: Any, gt: Any, names: Sequence[str], weights: Path | None) -> dict[str, float]:
+    """Scores of one picture.
 
     Raises:
-        ImageError: if it cannot be read.
+        MetricError: if a metric cannot score it, or is not defined for it.
     """
-    if source is None:
-        raise ImageError("there is no picture")
-    return np.asarray(read_image(source).to_pil().convert("RGB"))
+    scores = {name: float(score[0]) for name, score in compute(names, picture, gt, weights=weights).items()}
+    if undefined := [name for name, score in scores.items() if math.isnan(score)]:
+        raise MetricError(f"{', '.join(undefined)} cannot be defined for this picture")
+    return scores

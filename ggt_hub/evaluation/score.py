@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation.results import summarise
-from ggt_hub.evaluation.run import as_rgb
-from ggt_hub.files import INPUT_SUFFIXES
-from ggt_hub.metrics import METRICS, compute, get_metric
+from ggt_hub.evaluation.run import score_picture
+from ggt_hub.evaluation.suite import as_rgb, list_pictures
+from ggt_hub.metrics import available, get_metric
 
 
 def score_folders(
@@ -30,12 +29,13 @@ def score_folders(
 
     Returns:
         Plain JSON: `complete`, `failed`, `overall` (means with 95 % bootstrap intervals), `protocols`,
-        and `per_picture`.
+        `left_out` (metrics that cannot be had here, with the reasons), and `per_picture`.
 
     Raises:
         EvaluationError: if there is no picture, or two share a path but for the suffix.
         MetricError: if a metric is unknown, or needs references and there are none.
     """
+    names, left_out = available(names, weights)
     for name in names:
         if get_metric(name).needs_reference and references is None:
             raise EvaluationError(f"{name} compares with a reference: name the folder of references too")
@@ -49,8 +49,10 @@ def score_folders(
     ]
     summary = summarise(rows)
     del summary["tasks"]
-    protocols = {name: METRICS[name].protocol for name in names if name in METRICS}
-    return {"pictures": len(rows), **summary, "protocols": protocols, "per_picture": rows}
+    protocols = {name: get_metric(name).protocol for name in names}
+    return {
+        "pictures": len(rows), **summary, "protocols": protocols, "left_out": left_out, "per_picture": rows,
+    }  # fmt: skip
 
 
 def _by_name(source: Path) -> dict[str, Path]:
@@ -58,16 +60,11 @@ def _by_name(source: Path) -> dict[str, Path]:
     if source.is_file():
         return {source.stem: source}
     found: dict[str, Path] = {}
-    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in INPUT_SUFFIXES):
-        relative = path.relative_to(source)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        name = relative.with_suffix("").as_posix()
+    for path in list_pictures(source):
+        name = path.relative_to(source).with_suffix("").as_posix()
         if name in found:
             raise EvaluationError(f"{path} and {found[name]} differ in their suffix alone: rename one")
         found[name] = path
-    if not found:
-        raise EvaluationError(f"there is no picture in {source}: give a picture, or a folder that holds some")
     return found
 
 
@@ -80,10 +77,7 @@ def _row(
             raise EvaluationError(
                 "it has no reference" if picture else "there is no picture for this reference"
             )
-        scores = compute(names, as_rgb(picture), as_rgb(gt) if gt else None, weights=weights)
-        row |= {metric: float(values[0]) for metric, values in scores.items()}
-        if undefined := [metric for metric, values in scores.items() if np.isnan(values[0])]:
-            row["error"] = f"{', '.join(undefined)} cannot be defined for this picture"
+        row |= score_picture(as_rgb(picture), as_rgb(gt) if gt else None, names, weights)
     except (GGTHubError, OSError) as error:
         row["error"] = str(error)
     return row

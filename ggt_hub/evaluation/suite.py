@@ -1,7 +1,7 @@
 """Suites: what is restored, and what it is scored by. Named ones are the files in `suites/`."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ggt_hub.errors import DatasetError, EvaluationError
+from ggt_hub.errors import EvaluationError, ImageError
 from ggt_hub.evaluation.fixed_damage import damage
+from ggt_hub.files import RECORDS, find_jobs
+from ggt_hub.hub import resolve
 from ggt_hub.images import read_image
+from ggt_hub.vlm.judge import rgb_image
 
 _SUITES = files("ggt_hub.evaluation") / "suites"
 
@@ -22,18 +25,34 @@ class Item:
     """One picture to restore.
 
     Attributes:
-        id: unique in its suite.
-        lq: the poor picture; anything that `read_image` takes.
+        id: unique in its suite; results are stored under it, so it must be a relative path.
+        source: the poor picture, or the clean one that `steps` damage; anything that `read_image` takes.
         gt: its reference; None where there is none.
         task: what its scores are grouped by; "all" where nothing is known.
         hint: the task that the restorer is told; None leaves it blind.
+        steps: damage by fixed rules, done when the picture is asked for, so that a suite fits into memory.
+
+    Raises:
+        EvaluationError: for an id that would lead out of the output folder.
     """
 
     id: str
-    lq: Any
+    source: Any
     gt: Any = None
     task: str = "all"
     hint: str | None = None
+    steps: Sequence[dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if Path(self.id).is_absolute() or ".." in Path(self.id).parts:
+            raise EvaluationError(f"the id {self.id!r} leads out of the output folder: rename the picture")
+
+    @property
+    def lq(self) -> Any:
+        """The poor picture; anything that `read_image` takes."""
+        if self.steps is None:
+            return self.source
+        return damage(np.asarray(rgb_image(self.source)), self.steps)
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,16 @@ class Suite:
         if "dataset" in self._settings and not Path(self.source).is_dir():
             return _from_dataset(self.source, self._settings["split"], revision=self.revision)
         return _from_folder(Path(self.source))
+
+    def exact_revision(self) -> str | None:
+        """The data set's commit on the Hub; None for pictures in a folder.
+
+        Raises:
+            HubError: if it cannot be had.
+        """
+        if "dataset" not in self._settings or self.repository is None or Path(self.source).is_dir():
+            return self.revision
+        return resolve(self.repository, repo_type="dataset", revision=self.revision)
 
 
 def list_suites() -> list[str]:
@@ -115,11 +144,16 @@ def load_suite(name: str, data: str | Path | None = None, revision: str | None =
 
 
 def _from_dataset(source: str, split: str, **where: Any) -> Iterator[Item]:
-    from datasets import Image
-
     from ggt_hub.data.loading import load_dataset
 
-    rows = load_dataset(source, split=split, **{key: value for key, value in where.items() if value})
+    yield from _rows(
+        load_dataset(source, split=split, **{key: value for key, value in where.items() if value})
+    )
+
+
+def _rows(rows: Any) -> Iterator[Item]:
+    from datasets import Image
+
     for column in ("lq", "gt"):
         rows = rows.cast_column(column, Image(decode=False))
     for row in rows:
@@ -128,30 +162,34 @@ def _from_dataset(source: str, split: str, **where: Any) -> Iterator[Item]:
 
 
 def _from_folder(folder: Path) -> Iterator[Item]:
-    """Pairs if the folder's pictures can be paired, otherwise single pictures; sub-folders are tasks."""
-    try:
-        yield from _from_dataset("pairs", "train", data_dir=str(folder))
-    except DatasetError:
-        for path in _pictures(folder):
-            relative = path.relative_to(folder)
-            yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
+    """The pairs of all splits if the names tell pairs, otherwise single pictures; sub-folders are tasks."""
+    from ggt_hub.data.folder import is_pair_folder
+    from ggt_hub.data.loading import load_dataset
+
+    if is_pair_folder(folder):
+        for rows in load_dataset("pairs", data_dir=str(folder)).values():
+            yield from _rows(rows)
+        return
+    for path in list_pictures(folder):
+        relative = path.relative_to(folder)
+        yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
 
 
 def _damaged(folder: Path, settings: dict[str, Any]) -> Iterator[Item]:
+    """Each picture damaged in all ways, one after the other, so that the first few pictures show every task."""
     hints = settings.get("hints", {})
-    paths = _pictures(folder)
-    for task, steps in settings["damage"].items():
-        for path in paths:
-            clean = np.asarray(read_image(path).to_pil().convert("RGB"))
-            yield Item(
-                f"{task}/{path.relative_to(folder)}", damage(clean, steps), path, task, hints.get(task)
-            )
+    for path in list_pictures(folder):
+        for task, steps in settings["damage"].items():
+            yield Item(f"{task}/{path.relative_to(folder)}", path, path, task, hints.get(task), steps)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    from ggt_hub.files import INPUT_SUFFIXES
+def list_pictures(folder: Path) -> list[Path]:
+    """All pictures in a folder, searched to the bottom; hidden ones are left out.
 
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in INPUT_SUFFIXES)
+    Raises:
+        EvaluationError: if there is none.
+    """
+    paths = [job.source for job in find_jobs([folder], folder / RECORDS)] if folder.is_dir() else []
     if not paths:
         raise EvaluationError(f"there is no picture in {folder}: give a folder that holds some")
     return paths
@@ -161,6 +199,18 @@ def _known_hint(task: str | None) -> str | None:
     from ggt_hub.tasks import TASKS
 
     return task if task in TASKS else None
+
+
+def as_rgb(source: Any) -> np.ndarray[Any, Any]:
+    """A picture as `H x W x 3`, 8 or 16 bits as it is stored; transparency is left out.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    if source is None:
+        raise ImageError("there is no picture")
+    pixels = read_image(source).pixels
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
 def content_hash(source: Any) -> str:

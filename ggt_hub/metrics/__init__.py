@@ -12,7 +12,7 @@ from ggt_hub.metrics.niqe import niqe
 from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
-from ggt_hub.metrics.registry import METRICS, compute, get_metric
+from ggt_hub.metrics.registry import METRICS, available, compute, get_metric
 from ggt_hub.metrics.ssim import ms_ssim, ssim
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Metric",
     "Pictures",
     "Scores",
+    "available",
     "chromaticity_drift",
     "compute",
     "dists",

@@ -48,18 +48,22 @@ def pyiqa_metric(name: str) -> Metric:
     )
 
 
-def _score(name: str, *pictures: Any) -> torch.Tensor:
-    tensors = [as_tensor(picture) / 255 for picture in pictures]
+@cache
+def load_pyiqa(name: str, device: str = "cpu") -> Any:
+    """The metric as pyiqa makes it, with its weights.
+
+    Raises:
+        MetricUnavailableError: if pyiqa cannot load them.
+    """
+    import pyiqa
+
     try:
-        metric = _created(name, str(tensors[0].device))
+        return pyiqa.create_metric(name, device=device)
     except (OSError, RuntimeError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
         raise MetricUnavailableError(f"pyiqa cannot load the weights of {name} ({reason})") from error
-    return metric(*tensors)
 
 
-@cache
-def _created(name: str, device: str) -> Any:
-    import pyiqa
-
-    return pyiqa.create_metric(name, device=device)
+def _score(name: str, *pictures: Any) -> torch.Tensor:
+    tensors = [as_tensor(picture) / 255 for picture in pictures]
+    return load_pyiqa(name, str(tensors[0].device))(*tensors)

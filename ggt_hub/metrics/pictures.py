@@ -17,7 +17,7 @@ from ggt_hub.errors import MetricError
 from ggt_hub.images import read_image
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Pictures: TypeAlias = Array | torch.Tensor | Sequence[Any]
+Pictures: TypeAlias = Array | torch.Tensor | Image.Image | Sequence[Any]
 Scores: TypeAlias = Array | torch.Tensor
 Channels = Literal["rgb", "y", "ycbcr"]
 

@@ -10,7 +10,7 @@ from ggt_hub.errors import MetricError, MetricUnavailableError
 from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
 from ggt_hub.metrics.dists import WEIGHTS as DISTS_WEIGHTS
 from ggt_hub.metrics.dists import dists
-from ggt_hub.metrics.from_pyiqa import pyiqa_metric
+from ggt_hub.metrics.from_pyiqa import load_pyiqa, pyiqa_metric
 from ggt_hub.metrics.lpips import WEIGHTS as LPIPS_WEIGHTS
 from ggt_hub.metrics.lpips import lpips
 from ggt_hub.metrics.metric import Metric
@@ -19,6 +19,7 @@ from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
 from ggt_hub.metrics.ssim import ms_ssim, ssim
+from ggt_hub.metrics.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,32 @@ def get_metric(name: str) -> Metric:
     return METRICS[name]
 
 
+def available(names: Sequence[str], weights: str | Path | None = None) -> tuple[list[str], dict[str, str]]:
+    """Load what metrics need, and tell which of them can be had here; the log says in one line each which cannot.
+
+    Args:
+        names: keys of `METRICS`, or `pyiqa:NAME`.
+        weights: folder with the weights of the perceptual metrics; None downloads them.
+
+    Returns:
+        The names that can be computed, and the reason for each of the others.
+
+    Raises:
+        MetricError: if a name is unknown.
+    """
+    left_out: dict[str, str] = {}
+    for name in names:
+        try:
+            for file in get_metric(name).weights:
+                load_weights(file, Path(weights) if weights else None)
+            if name.startswith("pyiqa:"):
+                load_pyiqa(name.removeprefix("pyiqa:"))
+        except MetricUnavailableError as error:
+            left_out[name] = str(error)
+            logger.warning("%s is left out: %s", name, error)
+    return [name for name in names if name not in left_out], left_out
+
+
 def compute(
     names: Sequence[str], restored: Pictures, gt: Pictures | None = None, *, weights: str | Path | None = None
 ) -> dict[str, Scores]:
@@ -121,14 +148,11 @@ def compute(
         MetricError: if a name is unknown, a reference is needed and missing, or the pictures cannot be scored.
     """
     scores: dict[str, Scores] = {}
-    for name in names:
-        try:
-            metric = get_metric(name)
-            if metric.needs_reference and gt is None:
-                raise MetricError(f"{name} compares with a reference: give one, or ask for niqe or piqe")
-            pictures = (restored, gt) if metric.needs_reference else (restored,)
-            options = {"weights": weights} if metric.weights else {}
-            scores[name] = metric.function(*pictures, **options)
-        except MetricUnavailableError as error:
-            logger.warning("%s is left out: %s", name, error)
+    for name in available(names, weights)[0]:
+        metric = get_metric(name)
+        if metric.needs_reference and gt is None:
+            raise MetricError(f"{name} compares with a reference: give one, or ask for niqe or piqe")
+        pictures = (restored, gt) if metric.needs_reference else (restored,)
+        options = {"weights": weights} if metric.weights else {}
+        scores[name] = metric.function(*pictures, **options)
     return scores

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ggt_hub.errors import JudgeError
+from ggt_hub.errors import JudgeError, QuestionRefusedError
 
 Turn = tuple[str, str]
 """A later turn of the conversation: role ("assistant" or "user") and text."""
@@ -18,7 +18,11 @@ class Chat(Protocol):
 
     @property
     def model(self) -> str:
-        """The model's name, with its revision where that is known."""
+        """The model's name."""
+
+    @property
+    def revision(self) -> str | None:
+        """Its exact revision; None where that is not known."""
 
     def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
         """The reply, decoded greedily."""
@@ -96,6 +100,7 @@ class ServerChat:
         except ImportError as error:
             raise JudgeError("asking a server needs openai: pip install 'ggt-hub[curation]'") from error
         self.model = model
+        self.revision = None  # a server does not say
         self.budget = budget or Budget()
         self.max_tokens = max_tokens
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
@@ -111,9 +116,10 @@ class ServerChat:
             later: further turns, oldest first.
 
         Raises:
-            JudgeError: if the server fails for good, or the budget is spent.
+            QuestionRefusedError: if the server will not take this question; others it may.
+            JudgeError: if it fails for good, or the budget is spent.
         """
-        from openai import OpenAIError
+        from openai import BadRequestError, OpenAIError, UnprocessableEntityError
 
         self.budget.start_call()
         try:
@@ -126,7 +132,10 @@ class ServerChat:
         except OpenAIError as error:
             # Not chained: a server may echo the key, and the client's error holds the request.
             reason = " ".join(str(error).split())[:300].replace(self._client.api_key, "***")
-            raise JudgeError(f"{self.model} could not be asked: {type(error).__name__}: {reason}") from None
+            refused = isinstance(error, BadRequestError | UnprocessableEntityError)
+            raise (QuestionRefusedError if refused else JudgeError)(
+                f"{self.model} could not be asked: {type(error).__name__}: {reason}"
+            ) from None
         if completion.usage:
             self.budget.pay(completion.usage.prompt_tokens, completion.usage.completion_tokens)
         if not completion.choices:

@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
+from ggt_hub.errors import QuestionRefusedError
 from ggt_hub.images import read_image
 from ggt_hub.vlm.chat import Chat, Turn
 from ggt_hub.vlm.ledger import Ledger
@@ -22,10 +25,12 @@ class Rating:
     Attributes:
         score: 1 (extreme) to 5 (none of the degradation); None if no reply could be read.
         replies: all replies, in order; the last one is the one that was read.
+        refused: why the server would not take this picture; None where it did.
     """
 
     score: int | None
     replies: tuple[str, ...]
+    refused: str | None = None
 
 
 class Judge:
@@ -43,10 +48,11 @@ class Judge:
         self.rubric: Rubric = published_rubric()
 
     @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str | None]:
         """What a number from this judge must be published with."""
         return {
             "judge": self.chat.model,
+            "revision": self.chat.revision,
             "protocol": self.protocol.name,
             "aggregate": self.protocol.aggregate,
             "rubric_sha256": self.rubric.sha256_of_user_utf8,
@@ -73,7 +79,10 @@ class Judge:
         replies: list[str] = []
         later: list[Turn] = []
         for attempt, pause in enumerate((0.0, *self.protocol.pauses)):
-            reply = self._ask(image, question, later, attempt, pause)
+            try:
+                reply = self._ask(image, question, later, attempt, pause)
+            except QuestionRefusedError as error:
+                return Rating(None, tuple(replies), str(error))
             replies.append(reply)
             score = self.protocol.parse(reply)
             if score is not None:
@@ -85,6 +94,7 @@ class Judge:
     def _ask(self, image: bytes, question: str, later: list[Turn], attempt: int, pause: float) -> str:
         key = self.ledger.key(
             model=self.chat.model,
+            revision=self.chat.revision,
             system=self.rubric.system,
             question=question,
             image=image,
@@ -99,7 +109,16 @@ class Judge:
         return reply
 
 
+def rgb_image(source: Any) -> Image.Image:
+    """A picture in 8 bits and RGB, as judges and LPIPS see it; transparency is left out.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    return Image.fromarray(np.rint(read_image(source).rgb() * 255).astype(np.uint8))
+
+
 def _png(picture: Any) -> bytes:
     buffer = io.BytesIO()
-    resized_for_rating(read_image(picture).to_pil()).save(buffer, "PNG", compress_level=1)
+    resized_for_rating(rgb_image(picture)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -3,12 +3,15 @@
 import io
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ggt_hub.errors import JudgeError
+from ggt_hub.errors import HubError, JudgeError
+from ggt_hub.files import fingerprint
+from ggt_hub.hub import resolve
 from ggt_hub.vlm.chat import Turn
 from ggt_hub.vlm.protocols import MAX_NEW_TOKENS, MODEL
 
@@ -32,11 +35,26 @@ class LocalChat:
             device: None takes the GPU where there is one.
             max_new_tokens: the longest reply.
         """
-        self.model = f"{source}@{revision}" if revision else str(source)
-        self._source, self._revision, self._device = source, revision, device
+        self.model = str(source)
+        self._asked, self._device = revision, device
         self._max_new_tokens = max_new_tokens
         self._loaded: tuple[Any, Any] | None = None
         self._lock = threading.Lock()  # one model, one question at a time
+
+    @cached_property
+    def revision(self) -> str:
+        """The commit on the Hub, or a hash of the folder's files.
+
+        Raises:
+            JudgeError: if the model is neither a folder, nor on the Hub at the revision asked for.
+        """
+        folder = Path(self.model)
+        if folder.is_dir():
+            return fingerprint(folder)
+        try:
+            return resolve(self.model, revision=self._asked)
+        except HubError as error:
+            raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
 
     def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
         """The model's reply; arguments as those of `ServerChat.ask`.
@@ -67,11 +85,10 @@ class LocalChat:
 
             device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
             dtype = torch.float32 if device == "cpu" else torch.bfloat16
+            where = {} if Path(self.model).is_dir() else {"revision": self.revision}
             try:
-                model = AutoModelForImageTextToText.from_pretrained(
-                    self._source, revision=self._revision, dtype=dtype
-                )
-                processor = AutoProcessor.from_pretrained(self._source, revision=self._revision)
+                model = AutoModelForImageTextToText.from_pretrained(self.model, dtype=dtype, **where)
+                processor = AutoProcessor.from_pretrained(self.model, **where)
             except (OSError, ValueError, ImportError) as error:
                 raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
             self._loaded = model.to(device).eval(), processor

@@ -11,7 +11,7 @@ from typing import Literal
 
 from PIL import Image
 
-MODEL, REVISION = "Qwen/Qwen3-VL-8B-Instruct", None  # the published judge; its revision is not known
+MODEL = "Qwen/Qwen3-VL-8B-Instruct"  # the published judge; its revision is not known
 MAX_NEW_TOKENS = 32
 _AREA = 512 * 512
 _MARKED = re.compile(r"退化分数\s*[：:]\s*([1-5])")
@@ -76,10 +76,10 @@ def parse_strictly(reply: str) -> int | None:
 
 
 def resized_for_rating(picture: Image.Image) -> Image.Image:
-    """The picture at about 512x512 pixels in area, both sides cut to whole pixels, Lanczos."""
+    """An RGB picture at about 512x512 pixels in area, both sides cut to whole pixels, Lanczos."""
     scale = math.sqrt(_AREA / (picture.width * picture.height))
     size = max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 PROTOCOLS: dict[str, Protocol] = {

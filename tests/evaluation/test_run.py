@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from huggingface_hub import parse_eval_result_entries
 from PIL import Image
 
 from ggt_hub import RestorerPipeline
-from ggt_hub.errors import EvaluationError, JudgeError, MetricError
+from ggt_hub.errors import DatasetError, EvaluationError, JudgeError, MetricError
 from ggt_hub.evaluation import compare, load_suite, run_suite
 from ggt_hub.evaluation.run import Scoring
 from ggt_hub.evaluation.suite import Item, Suite
@@ -89,6 +90,58 @@ def test_what_is_restored_is_not_restored_again_unless_something_changed(compact
     assert files["a/strong.png"].stat().st_mtime_ns != written["a/strong.png"]
 
 
+def test_a_damaged_result_is_made_again(compact, three, tmp_path):
+    run_suite(suite_of(three[:1]), compact, tmp_path)
+    target = tmp_path / "restored/a/mild.png.png"
+    whole = target.read_bytes()
+    target.write_bytes(whole[:-40])
+    assert run_suite(suite_of(three[:1]), compact, tmp_path)["complete"]
+    assert target.read_bytes() == whole
+
+
+def test_a_task_that_the_restorer_does_not_know_leaves_it_blind(compact, three, tmp_path):
+    hinted = [replace(three[0], hint="rain"), replace(three[1], hint="noise")]
+    results = run_suite(suite_of(hinted), compact, tmp_path)
+    assert results["complete"]
+    records = [json.loads((tmp_path / f".ggt-hub/{item.id}.json").read_text()) for item in hinted]
+    assert [record["made_from"]["hint"] for record in records] == [None, "noise"]
+
+
+def test_pictures_of_sixteen_bits_are_scored_as_they_are(tmp_path):
+    deep = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    for side, picture in (("lq", deep), ("gt", deep // 2)):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / "pairs" / side / "x.png")
+    suite = replace(load_suite(str(tmp_path / "pairs")), metrics=("psnr",))
+    run_suite(suite, RestorerPipeline.from_pretrained("identity"), tmp_path / "out")
+    (row,) = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    assert row["psnr_before"] == pytest.approx(psnr(deep, deep // 2)[0], abs=1e-6)
+
+
+def test_files_of_numbers_are_json_also_where_a_score_is_infinite(three, tmp_path):
+    items = [Item("same.png", three[0].gt, three[0].gt)]
+    results = run_suite(suite_of(items, ("psnr",)), RestorerPipeline.from_pretrained("identity"), tmp_path)
+    assert results["overall"]["psnr"]["mean"] == np.inf
+    written = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert written["overall"]["psnr"]["mean"] == "inf"
+    (entry,) = compare(tmp_path, tmp_path)[:1]
+    assert entry.difference == (0, 0, 0)
+
+
+def test_runs_over_other_pictures_are_not_compared(three, tmp_path):
+    identity = RestorerPipeline.from_pretrained("identity")
+    for name, items in (("a", three), ("b", [replace(three[0], source=three[1].lq), *three[1:]])):
+        run_suite(suite_of(items), identity, tmp_path / name)
+    with pytest.raises(EvaluationError, match=r"1 pictures differ between the runs, such as a/mild\.png"):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_an_id_never_leads_out_of_the_output_folder():
+    for name in ("../x.png", "/x.png", "a/../../x.png"):
+        with pytest.raises(EvaluationError, match="leads out of the output folder"):
+            Item(name, None)
+
+
 def test_a_picture_that_fails_is_listed_and_makes_the_score_incomplete(compact, three, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
@@ -160,8 +213,11 @@ def test_rs_and_fs_are_averaged_as_the_protocol_says(protocol, compact, three, t
     lpips = [row["lpips_to_input"] for row in rows]
     assert rows[0]["FS"] == pytest.approx(0.8 * (1 - lpips[0]))
     of_code, of_paper = 0.8 * (1 - lpips[0]) / 3, 0.2 * (4 / 3) * (1 - np.mean(lpips))
-    assert results["FS"]["overall"] == pytest.approx(of_code if protocol == "realir-code" else of_paper)
-    assert results["FS"]["a"] != results["FS"]["b"] == 0
+    overall = results["overall"]["FS"]
+    assert overall["mean"] == pytest.approx(of_code if protocol == "realir-code" else of_paper)
+    assert overall["low"] <= overall["mean"] <= overall["high"]
+    assert results["tasks"]["a"]["FS"]["mean"] != results["tasks"]["b"]["FS"]["mean"] == 0
+    assert "of " + ("products" if protocol == "realir-code" else "means") in results["protocols"]["FS"]
     assert results["judge"]["judge"] == "judge-1"
     assert "“a”" in server.requests[0]["messages"][1]["content"][1]["text"]
 
@@ -180,6 +236,33 @@ def test_a_run_that_the_judges_budget_stops_goes_on_without_paying_twice(compact
         results = judged_run(compact, three, tmp_path, weights, server, "strict")
     assert results["complete"]
     assert len(server.requests) == 6
+
+
+def test_a_picture_that_the_server_refuses_is_an_item_that_failed(compact, three, tmp_path, weights):  # noqa: F811
+    with ChatServer("退化分数：2", 400, "退化分数：4") as server:
+        results = judged_run(compact, three, tmp_path, weights, server, "realir-code")
+    assert list(results["failed"]) == ["a/strong.png"]
+    assert "BadRequestError" in results["failed"]["a/strong.png"]
+
+
+def test_what_cannot_be_had_is_said_once_and_the_rest_is_scored(compact, three, tmp_path, caplog):
+    with ChatServer("退化分数：4") as server:
+        judge = Judge(
+            ServerChat("judge-1", server.url), PROTOCOLS["strict"], Ledger(tmp_path / "ledger.sqlite")
+        )
+        results = run_suite(
+            suite_of(three, ("psnr", "dists")),
+            compact,
+            tmp_path,
+            scoring=Scoring(weights=tmp_path / "none", judge=judge),
+        )
+    assert list(results["left_out"]) == ["dists", "FS"]
+    assert results["complete"]
+    assert set(results["overall"]) >= {"psnr", "RS"}
+    assert "FS" not in results["overall"]
+    left_out = [record.getMessage() for record in caplog.records if "is left out" in record.getMessage()]
+    assert len(left_out) == 2  # not once for each picture
+    assert "Left out: dists, since the weights" in (tmp_path / "report.html").read_text()
 
 
 def test_unknown_metrics_and_empty_suites_are_refused_before_any_work(compact, three, tmp_path):
@@ -215,6 +298,14 @@ def test_named_suites_load_or_say_what_they_need(tmp_path):
         load_suite("nonsense")
 
 
+def test_the_first_few_pictures_of_fixed_damage_show_every_task(tmp_path):
+    for name in ("x.png", "y.png", ".hidden.png"):
+        Image.fromarray(photograph(32)).save(tmp_path / name)
+    items = list(load_suite("compact-val", tmp_path).items())
+    assert len(items) == 24
+    assert len({item.task for item in items[:12]}) == 12
+
+
 def folder_of_pairs(root: Path) -> Path:
     for side, picture in (("lq", noisy(photograph(64), 20)), ("gt", photograph(64))):
         (root / side).mkdir(parents=True)
@@ -230,6 +321,9 @@ def test_a_folder_of_pairs_and_one_of_single_pictures_are_suites(tmp_path):
     (tmp_path / "singles" / "rain").mkdir(parents=True)
     Image.fromarray(photograph(64)).save(tmp_path / "singles" / "rain" / "x.jpg")
     (item,) = load_suite(str(tmp_path / "singles")).items()
+    (tmp_path / "pairs/gt/2.png").unlink()
+    with pytest.raises(DatasetError, match="no single partner"):
+        list(load_suite(str(tmp_path / "pairs")).items())
     assert (item.id, item.task, item.gt) == ("rain/x.jpg", "rain", None)
 
 

@@ -22,3 +22,12 @@ def test_equal_values_have_no_spread_and_nothing_is_left_out():
 
 def test_the_same_values_give_the_same_interval():
     assert bootstrap([1.0, 2.0, 5.0]) == bootstrap([1.0, 2.0, 5.0])
+
+
+def test_means_of_several_columns_are_combined_in_every_resample():
+    pairs = np.random.default_rng(2).uniform(size=(60, 2))
+    mean, low, high = bootstrap(pairs, combine=lambda a, b: a * b)
+    assert mean == pytest.approx(pairs[:, 0].mean() * pairs[:, 1].mean())
+    assert low < mean < high
+    single = bootstrap(pairs[:, 0])
+    assert bootstrap(pairs, combine=lambda a, b: a) == pytest.approx(single)

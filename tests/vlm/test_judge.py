@@ -121,7 +121,16 @@ def test_a_server_that_asks_to_wait_is_obeyed(tmp_path):
     assert server.times[1] - server.times[0] >= 1
 
 
-@pytest.mark.parametrize("failure", [401, 400, "no choices"])
+def test_a_picture_that_the_server_refuses_has_no_rating_and_the_others_are_rated(tmp_path):
+    with ChatServer(400, "退化分数：4") as server:
+        judge = judge_at(server, tmp_path)
+        judge.workers = 1  # the first picture gets the first answer
+        first, second = judge.rate(PICTURES[:2], ["noise"] * 2)
+    assert (first.score, second.score) == (None, 4)
+    assert "BadRequestError" in first.refused
+
+
+@pytest.mark.parametrize("failure", [401, "no choices"])
 def test_failures_that_last_end_the_run_with_their_reason(failure, tmp_path):
     with ChatServer(failure) as server, pytest.raises(JudgeError, match="judge-1"):
         judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])

@@ -30,7 +30,7 @@ def load_published(name: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
     return about, list(csv.DictReader(lines))
 
 
-def published_table(name: str | None, judge: dict[str, str] | None) -> Table | None:
+def published_table(name: str | None, judge: dict[str, str | None] | None) -> Table | None:
     """The table to show beside our scores, marked as quoted; None unless protocol, judge and rubric agree.
 
     Args:
