@@ -30,4 +30,9 @@ def app(
     settings = replace(
         settings, models=tuple(model or settings.models), datasets=tuple(dataset or settings.datasets)
     )
-    launch(settings, server_name=host, server_port=port, inbrowser=open)
+    try:
+        launch(settings, server_name=host, server_port=port, inbrowser=open)
+    except OSError as error:  # gradio's word for a port that is taken, among others
+        raise DemoError(
+            f"the demo cannot be served at {host}:{port} ({error}): choose another --port or --host"
+        ) from error
