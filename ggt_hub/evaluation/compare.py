@@ -65,13 +65,5 @@ def compare(a: Path, b: Path) -> list[Difference]:
         for name in names
         if not name.endswith("_before")
         for task, group in groups.items()
-        if (
-            values := [
-                _rise(x[name], y[name]) for x, y in group if x[name] is not None and y[name] is not None
-            ]
-        )
+        if (values := [y[name] - x[name] for x, y in group if x[name] is not None and y[name] is not None])
     ]
-
-
-def _rise(a: float, b: float) -> float:
-    return 0.0 if a == b else b - a  # two equal pictures: infinity - infinity is no number

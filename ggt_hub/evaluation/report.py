@@ -1,14 +1,14 @@
 """The page of a run: the table with intervals, how gains are spread, the worst and the best pictures."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ggt_hub.evaluation.published import published_table
+from ggt_hub.evaluation.statistics import bootstrap
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.metrics import get_metric
-from ggt_hub.reports import Comparison, Table, histogram, write_report
+from ggt_hub.reports import Comparison, Table, histogram, interval_plot, write_report
 from ggt_hub.reports.page import format_cell
 
 _SHOWN = 6  # pictures at each end
@@ -30,13 +30,12 @@ def write_run_report(
         tables.append(Table(["picture", "reason"], failures, title="Failed: the scores are incomplete"))
     quoted = published_table(suite.published, results["judge"])
     judged = _with_gain(rows, scores)
-    gains = [gain for _, gain in judged]
     return write_report(
         output / "report.html",
         title=f"{results['model']['name']} on {suite.title}",
         summary=_summary(results),
         tables=tables + ([quoted] if quoted else []),
-        figures=[histogram(gains, f"Gain in {scores[0]} of each picture")] if gains else [],
+        figures=_figures(judged, f"Gain in {scores[0]}") if judged else [],
         items=_extremes(judged, {item.id: item for item in items}, output, scores),
     )
 
@@ -79,14 +78,34 @@ def _scores_row(label: str, means: dict[str, Any], columns: list[str]) -> list[A
 
 
 def _with_gain(rows: Sequence[dict[str, Any]], names: list[str]) -> list[tuple[dict[str, Any], float]]:
-    """Rows with their gain in the first metric (better is positive), worst first."""
+    """Rows with their gain in the first metric (better is positive), worst first.
+
+    Left out are pictures that were perfect before, such as the clean ones of a suite: they cannot gain.
+    """
     if not names:
         return []
-    name = names[0]
+    name, before = names[0], f"{names[0]}_before"
+    metric = None if name in ("RS", "FS") else get_metric(name)
+    sign = -1 if metric and metric.direction == "lower" else 1
+    perfect = metric.range[0 if sign < 0 else 1] if metric else None
     known = [row for row in rows if row.get(name) is not None and not row["error"]]
-    sign = -1 if name not in ("RS", "FS") and get_metric(name).direction == "lower" else 1
-    judged = [(row, sign * (row[name] - (row.get(f"{name}_before") or 0.0))) for row in known]
-    return sorted((pair for pair in judged if math.isfinite(pair[1])), key=lambda pair: pair[1])
+    judged = [
+        (row, sign * (row[name] - (row.get(before) or 0.0))) for row in known if row.get(before) != perfect
+    ]
+    return sorted(judged, key=lambda pair: pair[1])
+
+
+def _figures(judged: list[tuple[dict[str, Any], float]], title: str) -> list[str]:
+    figures = [histogram([gain for _, gain in judged], f"{title} of each picture")]
+    gains: dict[str, list[float]] = {}
+    for row, gain in judged:
+        gains.setdefault(row["task"], []).append(gain)
+    if len(gains) > 1:
+        means = sorted(
+            ((task, *bootstrap(values)) for task, values in gains.items()), key=lambda mean: mean[1]
+        )
+        figures.append(interval_plot(means, f"{title} of each task, worst first, with 95 % intervals"))
+    return figures
 
 
 def _extremes(

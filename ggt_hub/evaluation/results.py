@@ -1,7 +1,6 @@
 """What a run leaves behind: scores of each picture, the summary with intervals, entries for a model card."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def write(
     pq.write_table(
         pa.table({key: [row.get(key) for row in rows] for key in columns}), output / "scores.parquet"
     )
-    write_json(output / "results.json", plain_json(results))
+    write_json(output / "results.json", results)
     _write_entries(results, suite, output / ".eval_results")
     write_run_report(rows, items, results, suite, output)
     return results
@@ -63,15 +62,6 @@ def summarise(rows: Sequence[Row], aggregate: Aggregate | None = None) -> dict[s
         "overall": _means(rows, aggregate),
         "tasks": {task: _means([row for row in rows if row["task"] == task], aggregate) for task in tasks},
     }
-
-
-def plain_json(value: Any) -> Any:
-    """The same with infinity and NaN, for which JSON has no numbers, as strings ("inf", "nan")."""
-    if isinstance(value, dict):
-        return {key: plain_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:

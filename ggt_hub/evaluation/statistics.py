@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 def bootstrap(values: ArrayLike, seed: int = 0, combine: Callable[..., Any] = np.asarray) -> Interval:
     """The mean of some values with the percentile interval of 2,000 resamples.
 
-    Infinite values (PSNR of equal pictures) make the mean infinite; NaN is not left out but makes it NaN.
+    No value is left out: NaN or infinity makes the mean that.
 
     Args:
         values: one for each picture; differences of a pair give the paired interval. Or several for each,

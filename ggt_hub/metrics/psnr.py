@@ -8,13 +8,16 @@ import torch
 
 from ggt_hub.metrics.pictures import Channels, Pictures, Scores, luma, score_pairs
 
+HIGHEST = 80.0
+"""What equal pictures score, in dB."""
+
 
 def psnr(restored: Pictures, gt: Pictures, *, channels: Channels = "rgb") -> Scores:
-    """Peak signal-to-noise ratio in dB: 10 log10(255^2 / MSE).
+    """Peak signal-to-noise ratio in dB: 10 log10(255^2 / MSE), at most 80.
 
     The mean squared error runs over all pixels, no border cropped, and all channels together; values are
-    not rounded. Equal pictures score infinity. (pyiqa adds 1e-8 to the error on a scale of 0..1, which
-    caps its score at 80 dB and is felt above 35 dB.)
+    not rounded. Equal pictures score 80 as in pyiqa, so that one of them leaves a mean its meaning. (pyiqa gets
+    there by adding 1e-8 to the error on a scale of 0..1, which is felt by 1e-4 from 34 dB on; ours is exact.)
 
     Args:
         restored: pictures to score; arrays or tensors as in `ggt_hub.metrics.pictures`.
@@ -38,6 +41,8 @@ def psnr(restored: Pictures, gt: Pictures, *, channels: Channels = "rgb") -> Sco
 
 def _decibels(difference: Any) -> Any:
     if isinstance(difference, torch.Tensor):
-        return 20 * math.log10(255) - 10 * torch.log10(difference.double().square().mean((1, 2, 3)))
+        error = difference.double().square().mean((1, 2, 3))
+        return (20 * math.log10(255) - 10 * torch.log10(error)).clamp(max=HIGHEST)
     with np.errstate(divide="ignore"):
-        return 20 * math.log10(255) - 10 * np.log10(np.square(difference, dtype=np.float64).mean((1, 2, 3)))
+        error = np.square(difference, dtype=np.float64).mean((1, 2, 3))
+        return (20 * math.log10(255) - 10 * np.log10(error)).clip(max=HIGHEST)

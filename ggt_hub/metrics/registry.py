@@ -17,21 +17,24 @@ from ggt_hub.metrics.metric import Metric
 from ggt_hub.metrics.niqe import niqe
 from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
-from ggt_hub.metrics.psnr import psnr
+from ggt_hub.metrics.psnr import HIGHEST, psnr
 from ggt_hub.metrics.ssim import ms_ssim, ssim
 from ggt_hub.metrics.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
 _ALL = [
-    Metric("psnr", psnr, "higher", (0, inf), "psnr", True, "dB; RGB, all channels together, no border cropped"),
     Metric(
-        "psnr-y", partial(psnr, channels="y"), "higher", (0, inf), "psnry", True,
-        "dB; luma 0..255 (BT.601), not rounded, no border cropped",
+        "psnr", psnr, "higher", (0, HIGHEST), "psnr", True,
+        "dB; RGB, all channels together, no border cropped; equal pictures score 80",
     ),
     Metric(
-        "psnr-ycbcr", partial(psnr, channels="ycbcr"), "higher", (0, inf), "psnry(color_space=ycbcr)", True,
-        "dB; luma 16..235 as MATLAB's rgb2ycbcr but not rounded, peak 255, no border cropped",
+        "psnr-y", partial(psnr, channels="y"), "higher", (0, HIGHEST), "psnry", True,
+        "dB; luma 0..255 (BT.601), not rounded, no border cropped; equal pictures score 80",
+    ),
+    Metric(
+        "psnr-ycbcr", partial(psnr, channels="ycbcr"), "higher", (0, HIGHEST), "psnry(color_space=ycbcr)", True,
+        "dB; luma 16..235 as MATLAB's rgb2ycbcr but not rounded, peak 255; otherwise as psnr-y",
     ),
     Metric(
         "ssim", ssim, "higher", (-1, 1), "ssimc", True,

@@ -8,6 +8,39 @@ import numpy as np
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 560, 250, 44, 44, 34
 
 
+def interval_plot(intervals: Sequence[tuple[str, float, float, float]], title: str) -> str:
+    """Means with their intervals, one below the other, with zero marked.
+
+    Args:
+        intervals: label, mean, low and high of each; finite numbers, at least one.
+        title: the plot's heading; escaped.
+
+    Returns:
+        An `<svg>` element.
+    """
+    labels_width, row = 150, 24
+    left, right = _LEFT + labels_width, _WIDTH - _LEFT
+    lowest = min(0.0, *(low for _, _, low, _ in intervals))
+    highest = max(0.0, *(high for _, _, _, high in intervals))
+    span = highest - lowest or 1.0
+    base = _TOP + row * len(intervals)
+
+    def x_of(value: float) -> float:
+        return left + (value - lowest) / span * (right - left)
+
+    rows = []
+    for y, (label, mean, low, high) in zip(range(_TOP + row // 2, base, row), intervals, strict=True):
+        tip = f"<title>{escape(label)}: {mean:.3g} [{low:.3g}, {high:.3g}]</title>"
+        rows += [
+            _text(left - 12, y + 4, label, "end", "ink"),
+            f'<line x1="{x_of(low):.1f}" x2="{x_of(high):.1f}" y1="{y}" y2="{y}" stroke="var(--accent)" '
+            f'stroke-width="3" stroke-linecap="round">{tip}</line>',
+            f'<circle cx="{x_of(mean):.1f}" cy="{y}" r="5" fill="var(--accent)">{tip}</circle>',
+        ]
+    marks = [_text(x_of(value), base + 20, f"{value:.3g}") for value in dict.fromkeys((lowest, 0.0, highest))]
+    return _svg(title, base + _BOTTOM, [_zero(x_of(0), base), *rows, *marks])
+
+
 def histogram(values: Sequence[float], title: str, bins: int = 20) -> str:
     """How values are spread, with zero marked.
 
@@ -35,18 +68,28 @@ def histogram(values: Sequence[float], title: str, bins: int = 20) -> str:
     ]
     base = _TOP + height
     marks = [
-        f'<text x="{x_of(value):.1f}" y="{base + 20}" text-anchor="middle" font-size="12" '
-        f'fill="var(--soft)">{value:.3g}</text>'
+        _text(x_of(value), base + 20, f"{value:.3g}")
         for value in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])
     ]
     if edges[0] < 0 < edges[-1]:
-        marks.append(
-            f'<line x1="{x_of(0):.1f}" x2="{x_of(0):.1f}" y1="{_TOP - 6}" y2="{base}" stroke="var(--ink)" '
-            'stroke-dasharray="3 3"/>'
-        )
+        marks.append(_zero(x_of(0), base))
+    line = f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{base}" y2="{base}" stroke="var(--line)"/>'
+    return _svg(title, _HEIGHT, [*bars, line, *marks])
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle", colour: str = "soft") -> str:
+    place = f'x="{x:.1f}" y="{y}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="12" fill="var(--{colour})">{escape(text)}</text>'
+
+
+def _zero(x: float, base: float) -> str:
+    place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{base}"'
+    return f'<line {place} stroke="var(--ink)" stroke-dasharray="3 3"/>'
+
+
+def _svg(title: str, height: int, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{escape(title)}">'
         f'<text x="{_LEFT}" y="26" font-size="14" font-weight="600" fill="var(--ink)">{escape(title)}</text>'
-        f'{"".join(bars)}<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{base}" y2="{base}" stroke="var(--line)"/>'
-        f"{''.join(marks)}</svg>"
+        f"{''.join(parts)}</svg>"
     )
