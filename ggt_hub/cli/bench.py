@@ -1,7 +1,6 @@
 """`ggt-hub bench`: restore and score a benchmark, and compare two runs."""
 
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,15 +43,12 @@ def run(
 
     `accelerate launch -m ggt_hub bench run ...` shares the pictures among several devices.
     """
-    from accelerate import PartialState
-
     from ggt_hub.cli.batch import load_quietly
     from ggt_hub.evaluation import load_suite, run_suite
-    from ggt_hub.evaluation.run import Scoring
+    from ggt_hub.evaluation.run import Scoring, processes
 
-    state = PartialState(timeout=timedelta(days=7))  # one device may have much more left to do than another
     chosen = load_suite(suite, data, revision)
-    pipe = load_quietly(model).to(state.device)
+    pipe = load_quietly(model).to(processes().device)
     output.mkdir(parents=True, exist_ok=True)
     names = tuple(name.strip() for name in metrics.split(",")) if metrics else None
     rater = _judge(judge, judge_url, judge_calls, protocol, output) if judge else None

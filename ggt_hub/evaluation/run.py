@@ -5,12 +5,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from tqdm import tqdm
 
 from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
@@ -52,7 +54,8 @@ def run_suite(
 ) -> dict[str, Any]:
     """Restore and score a suite.
 
-    Started by `accelerate launch` on several devices, each restores its share and the first one scores. What is
+    Started by `accelerate launch` on several devices (`torchrun` on CPUs), each restores its share and the first
+    one scores. What is
     restored already is not restored again, unless the picture, the model or a setting has changed. A picture
     that fails is counted and listed, and makes the result incomplete.
 
@@ -75,7 +78,7 @@ def run_suite(
         JudgeError: if the judge fails for good; its replies are kept.
     """
     scoring, arguments = scoring or Scoring(), arguments or {}
-    state = PartialState()
+    state = processes()
     names: list[str] = []
     left_out: dict[str, str] = {}
     revision = suite.exact_revision()
@@ -111,6 +114,13 @@ def run_suite(
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     return results.write(rows, items, record, suite, output)
+
+
+def processes() -> PartialState:
+    """The process that this is, of those that `accelerate launch` or `torchrun` started; and its device."""
+    # Accelerate takes processes without an accelerator for strangers to one another, unless told.
+    cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return PartialState(cpu=cpu, timeout=timedelta(days=7))  # one may have much more left to do than another
 
 
 def model_identity(pipe: Any) -> dict[str, str]:
