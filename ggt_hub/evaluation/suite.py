@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ggt_hub.errors import EvaluationError, ImageError
+from ggt_hub.errors import DatasetError, EvaluationError, ImageError
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import RECORDS, find_jobs
 from ggt_hub.hub import resolve
@@ -163,16 +163,29 @@ def _rows(rows: Any) -> Iterator[Item]:
 
 def _from_folder(folder: Path) -> Iterator[Item]:
     """The pairs of all splits if the names tell pairs, otherwise single pictures; sub-folders are tasks."""
-    from ggt_hub.data.folder import is_pair_folder
-    from ggt_hub.data.loading import load_dataset
-
-    if is_pair_folder(folder):
-        for rows in load_dataset("pairs", data_dir=str(folder)).values():
-            yield from _rows(rows)
-        return
-    for path in list_pictures(folder):
+    splits = _pairs_in(folder)
+    for rows in splits.values():
+        yield from _rows(rows)
+    for path in [] if splits else list_pictures(folder):
         relative = path.relative_to(folder)
         yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
+
+
+def _pairs_in(folder: Path) -> dict[str, Any]:
+    """The splits of a folder of pairs; none for a folder of single pictures."""
+    from ggt_hub.data.folder import is_pair_folder
+    from ggt_hub.data.loading import load_dataset
+    from ggt_hub.data.pairing import tells_sides
+
+    if not is_pair_folder(folder):
+        return {}
+    try:
+        return dict(load_dataset("pairs", data_dir=str(folder)))
+    except DatasetError:
+        # A text file beside single pictures looks like a manifest; names like lq and gt leave no doubt.
+        if tells_sides(path.relative_to(folder).as_posix() for path in list_pictures(folder)):
+            raise
+        return {}
 
 
 def _damaged(folder: Path, settings: dict[str, Any]) -> Iterator[Item]:

@@ -160,6 +160,12 @@ def _check_channels(shape: tuple[int, ...], right_rank: bool, channels: int) -> 
 def _check_same_shape(left: Any, right: Any, index: int) -> None:
     if left.shape != right.shape:
         raise MetricError(
-            f"picture {index} has shape {tuple(left.shape)}, its reference {tuple(right.shape)}: "
+            f"picture {index} is {_measures(left)}, its reference {_measures(right)}: "
             "both must be of one size; crop or resize them before scoring"
         )
+
+
+def _measures(batch: Any) -> str:
+    count, *sides = batch.shape
+    height, width, channels = (sides[1], sides[2], sides[0]) if isinstance(batch, torch.Tensor) else sides
+    return f"{width}x{height} with {channels} channels" + (f", {count} times" if count > 1 else "")

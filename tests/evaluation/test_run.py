@@ -321,6 +321,7 @@ def test_a_folder_of_pairs_and_one_of_single_pictures_are_suites(tmp_path):
     assert all(item.gt is not None for item in pairs)
     (tmp_path / "singles" / "rain").mkdir(parents=True)
     Image.fromarray(photograph(64)).save(tmp_path / "singles" / "rain" / "x.jpg")
+    (tmp_path / "singles" / "notes.txt").write_text("where these are from")
     (item,) = load_suite(str(tmp_path / "singles")).items()
     (tmp_path / "pairs/gt/2.png").unlink()
     with pytest.raises(DatasetError, match="no single partner"):

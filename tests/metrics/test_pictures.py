@@ -59,8 +59,17 @@ def test_grey_pictures_score_as_their_three_equal_channels():
     ("left", "right", "reason"),
     [
         (LEFT, RIGHT[:1], "2 pictures but 1 references"),
-        (LEFT[0], RIGHT[0, :20], "picture 0 has shape"),
-        ([LEFT[0], LEFT[1]], [RIGHT[0], RIGHT[1, :20]], "picture 1 has shape"),
+        (LEFT[0], RIGHT[0, :20], "picture 0 is 32x24 with 3 channels, its reference 32x20 with 3 channels"),
+        (
+            [LEFT[0], LEFT[1]],
+            [RIGHT[0], RIGHT[1, ..., 0]],
+            "picture 1 is .* its reference 32x24 with 1 channels",
+        ),
+        (
+            torch.zeros(2, 3, 8, 9),
+            torch.zeros(3, 8, 9),
+            "9x8 with 3 channels, 2 times, its reference 9x8 with",
+        ),
         (LEFT[0].astype(np.float32), RIGHT[0], "from 0 to 25"),
         (LEFT[0] / 127.5 - 1, RIGHT[0], r"from -1 to 1: floats must lie in 0\.\.1"),
         (torch.full((3, 8, 8), 200.0), torch.zeros(3, 8, 8), "from 200 to 200"),
