@@ -25,7 +25,7 @@ docs: $(READY)
 	$(BIN)/mkdocs build
 
 bench: $(READY)
-	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks -s --benchmark-group-by=group -p no:cacheprovider
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ggt-hub needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -60,10 +60,14 @@ def compare(a: Path, b: Path) -> list[Difference]:
         task: [pair for pair in pairs if pair[0]["task"] == task]
         for task in dict.fromkeys(x["task"] for x, _ in pairs)
     }
+    wanted = [(name, task) for name in names if not name.endswith("_before") for task in groups]
+    rises = {(name, task): _rises(groups[task], name) for name, task in wanted}
     return [
         Difference(name, task, len(values), bootstrap(values))
-        for name in names
-        if not name.endswith("_before")
-        for task, group in groups.items()
-        if (values := [y[name] - x[name] for x, y in group if x[name] is not None and y[name] is not None])
+        for (name, task), values in rises.items()
+        if values
     ]
+
+
+def _rises(pairs: list[tuple[results.Row, results.Row]], name: str) -> list[float]:
+    return [y[name] - x[name] for x, y in pairs if x[name] is not None and y[name] is not None]

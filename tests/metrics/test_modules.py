@@ -1,5 +1,6 @@
 import importlib.util
 import time
+from functools import partial
 from pathlib import Path
 
 import evaluate
@@ -9,7 +10,8 @@ import torch
 import yaml
 
 from ggt_hub.errors import MetricError
-from ggt_hub.metrics import niqe, psnr, ssim
+from ggt_hub.metrics import compute, lpips, niqe, psnr, ssim
+from ggt_hub.metrics.page import rating_page
 from tests.metrics.golden import noisy, tensor
 from tests.metrics.test_perceptual import CROPS, expected_lpips, weights  # noqa: F401  a fixture
 from tests.photographs import photograph
@@ -115,3 +117,15 @@ def test_each_space_has_a_page_and_a_card(name):
     if name == "psnr_ssim":
         scores = page.page.fn(POOR[0], CLEAN[0], ["psnr"])
         assert scores == {"psnr": round(float(psnr(POOR[0], CLEAN[0])[0]), 6)}
+
+
+def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypatch):  # noqa: F811
+    restored, gt = CROPS[0]
+    page = rating_page("FS").fn
+    expected = lpips(restored, gt, weights=weights)[0]
+    monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights=weights))
+    assert page(restored, gt, 2, 5) == pytest.approx(
+        {"lpips": expected, "rs": 3, "fs": 0.6 * (1 - expected)}, abs=1e-6
+    )
+    monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights="nowhere"))
+    assert page(restored, gt, 5, 2) == {"rs": 0, "not available here": ["lpips", "fs"]}

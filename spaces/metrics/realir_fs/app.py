@@ -1,8 +1,8 @@
 """The page of this Space."""
 
-from ggt_hub.metrics.page import metric_page
+from ggt_hub.metrics.page import rating_page
 
-page = metric_page("RS and FS of RealIR-Bench", ["lpips"])
+page = rating_page("RS and FS of RealIR-Bench")
 
 if __name__ == "__main__":
     page.launch()
