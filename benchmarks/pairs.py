@@ -7,7 +7,7 @@ photographs of the package); the fastest of the rounds counts. The Hub is the lo
 of its own, without delay and with 20 ms for each response. Shares are given twice: of wall time, which a busy
 machine blurs, and of processor time over all threads of the process, which it does not. Two decoding threads
 may come to twice the limit, which is that of one core. The rows on a DataLoader say what one and two processes of
-torch give, when they send the crops that training wants, and when they send whole pictures.
+torch give, when they send the batches of crops that training wants, and when they send whole pictures.
 """
 
 import argparse
@@ -43,7 +43,7 @@ with LocalHub() as hub:
 """
 
 LIMIT = "decode limit"
-CROP = 256
+CROP, BATCH = 256, 16
 
 Way = Callable[[], Iterable[Any]]
 Rates = dict[str, float]
@@ -144,10 +144,10 @@ def measure(data: Path, count: int, rounds: int, set_delay: Callable[[float], in
     before = set_delay(0)
     list(ways["iter_pairs, streamed from the Hub"]())
     print(f"{data.name}: {(set_delay(0) - before) / (2 * count):.3f} requests a picture", file=sys.stderr)
-    for sent, side in (("crops", CROP), ("whole pictures", int(data.name))):
+    for sent, side, batch in (("batches of crops", CROP, BATCH), ("whole pictures", int(data.name), 1)):
         for workers in (1, 2):
             title = f"DataLoader of {workers}, {sent}"
-            best[title] = {"wall": with_workers(data, workers, side, rounds)}
+            best[title] = {"wall": with_workers(data, workers, side, batch, rounds)}
     return best
 
 
@@ -216,8 +216,8 @@ def webdataset(data: Path, pairs: list[tuple[bytes, bytes]]) -> dict[str, Way]:
     return {"webdataset default": lambda: wds.WebDataset(str(path), shardshuffle=False).decode("rgb8")}
 
 
-def with_workers(data: Path, workers: int, side: int, rounds: int) -> float:
-    """Pairs of crops per second through a torch DataLoader, counted from the first pair of each worker on."""
+def with_workers(data: Path, workers: int, side: int, batch: int, rounds: int) -> float:
+    """Pairs of crops per second through a torch DataLoader, counted from the first batch of each worker on."""
     import datasets
     import torch
 
@@ -236,10 +236,10 @@ def with_workers(data: Path, workers: int, side: int, rounds: int) -> float:
 
     best = 0.0
     for _ in range(rounds):
-        pairs = iter(torch.utils.data.DataLoader(Pairs(), batch_size=None, num_workers=workers))
+        pairs = iter(torch.utils.data.DataLoader(Pairs(), batch, num_workers=workers))
         for _ in range(workers):
             next(pairs)
-        started, seen = time.perf_counter(), sum(1 for _ in pairs)
+        started, seen = time.perf_counter(), sum(len(lq) for lq, _ in pairs)
         best = max(best, seen / (time.perf_counter() - started))
     return best
 
