@@ -9,7 +9,6 @@ constant gain that is best for the row (which so knows the exposure). Elsewhere 
 import argparse
 import json
 import time
-from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from ggt_hub import RestorerPipeline, metrics, read_image
 from ggt_hub.evaluation import load_suite
-from ggt_hub.evaluation.suite import Item
+from ggt_hub.evaluation.suite import Item, Suite
 
 Picture = np.ndarray  # height x width x 3, uint8
 RESULTS = Path(__file__).parent / "results" / "compact_val.json"
@@ -83,6 +82,14 @@ def measure(pipe: RestorerPipeline, items: list[Item]) -> dict[str, object]:
     }
 
 
+def rows(suite: Suite, limit: int | None) -> dict[str, list[Item]]:
+    """The items of each row, in the order of the suite's first picture."""
+    found: dict[str, list[Item]] = {}
+    for item in suite.items():
+        found.setdefault(item.task, []).append(item)
+    return {row: items[:limit] for row, items in found.items()}
+
+
 def table(results: dict[str, dict]) -> str:
     lines = [
         "| damage | PSNR before | after | gain | SSIM before | after | worst | baseline |",
@@ -91,9 +98,8 @@ def table(results: dict[str, dict]) -> str:
     for row, r in results.items():
         gain = "" if row == "clean" else f"{r['psnr_after'] - r['psnr_before']:+.2f}"
         baseline = "" if r["baseline"] == "input" else f"{r['baseline_psnr']:.2f} ({r['baseline']})"
-        before = "∞" if row == "clean" else f"{r['psnr_before']:.2f}"
         lines.append(
-            f"| {row} | {before} | {r['psnr_after']:.2f} | {gain} | {r['ssim_before']:.3f} | "
+            f"| {row} | {r['psnr_before']:.2f} | {r['psnr_after']:.2f} | {gain} | {r['ssim_before']:.3f} | "
             f"{r['ssim_after']:.3f} | {r['psnr_worst']:.2f} | {baseline} |"
         )
     return "\n".join(lines)
@@ -113,9 +119,7 @@ def main() -> None:
     pipe = RestorerPipeline.from_pretrained(arguments.model)
     pipe.set_progress_bar_config(disable=True)
     results: dict[str, dict] = {}
-    suite = load_suite("compact-val", arguments.images)
-    for row, group in groupby(suite.items(), key=lambda item: item.task):
-        items = list(group)[: arguments.limit]
+    for row, items in rows(load_suite("compact-val", arguments.images), arguments.limit).items():
         kept = {key: known[row][key] for key in ("baseline", "baseline_psnr")} if row in known else None
         results[row] = measure(pipe, items) | (kept or best_baseline(items))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
