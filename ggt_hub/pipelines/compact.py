@@ -120,13 +120,14 @@ class CompactRestorerPipeline(RestorerPipeline):
         return self.restorer.exposure(_to_tensor(read_image(small).rgb()).to(self.device, self.dtype))
 
     def _estimates(self, picture: Picture, curve: Tensor | None) -> Tensor:
-        """The verdict (1, 4) on a picture: the mean over large patches, but of noise the least of small ones.
+        """The verdict (1, 4) on a picture: the mean over large patches, but for noise a low quantile of small ones.
 
-        Noise is everywhere, so the smoothest patch shows it best; elsewhere grass and gravel pass for noise.
+        Noise is everywhere, so smooth patches show it best; elsewhere grass and gravel pass for noise. The least
+        of all would be wrong as well: where a picture is black or white, its noise is clipped away.
         """
         rest = self._verdicts(picture, curve, *PATCHES["rest"]).mean(0)
-        noise = self._verdicts(picture, curve, *PATCHES["noise"])[..., :1].amin(0)
-        return torch.cat([noise, rest[..., 1:]], dim=-1)
+        noise = self._verdicts(picture, curve, *PATCHES["noise"])[..., :1].float().quantile(0.25, dim=0)
+        return torch.cat([noise.to(rest), rest[..., 1:]], dim=-1)
 
     def _verdicts(self, picture: Picture, curve: Tensor | None, side: int, most: int) -> Tensor:
         verdicts = []
