@@ -38,10 +38,15 @@ def download(page: Any) -> Any:
     return started.value
 
 
+CLIPPED = r"""() => {
+    const after = document.querySelectorAll("#restore-slider img")[1];
+    return /inset\(0px 0px 0px ([\d.]+)%\)/.exec(after.getAttribute("style"))?.[1];
+}"""
+
+
 def clip_left(page: Any) -> float:
-    """How much of the restored picture the slider hides, in percent."""
-    style = page.locator("#restore-slider img").nth(1).get_attribute("style")
-    return float(re.search(r"inset\(0px 0px 0px ([\d.]+)%\)", style)[1])
+    """How much of the restored picture the slider hides, in percent, once the slider has taken its place."""
+    return float(page.wait_for_function(CLIPPED, timeout=WAIT).json_value())
 
 
 @pytest.mark.parametrize("window", ["light", "dark", "phone"])
