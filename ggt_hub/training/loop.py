@@ -77,7 +77,7 @@ def train(
     Raises:
         TrainingError: if `init_from` does not fit the network, or the recipe has no photographs.
     """
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16")
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if _computes_in_bfloat16(cpu) else "no")
     set_seed(recipe.seed, device_specific=True)
     network = CompactRestorer(**recipe.model)
     if init_from is not None:
@@ -88,6 +88,13 @@ def train(
     run.save()
     accelerator.end_training()
     return output / "model"
+
+
+def _computes_in_bfloat16(cpu: bool) -> bool:
+    """Whether the hardware does; on a CPU that emulates it, a step takes ten times as long as in float32."""
+    if torch.accelerator.is_available() and not cpu:
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 class _Run:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ggt_hub.errors import TrainingError
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS
 from ggt_hub.training import Recipe, load_recipe, train
+from ggt_hub.training.loop import _computes_in_bfloat16
 from ggt_hub.training.samples import DamagedCrops
 from tests.photographs import photograph
 
@@ -127,3 +128,9 @@ def test_recipes_that_cannot_be_used(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no photographs under"):
         train(replace(recipe, images=tmp_path / "empty"), tmp_path / "run", cpu=True)
     assert np.isclose(sum(group.share for group in load_recipe("compact").groups.values()), 1.0)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux says what its processor can do")
+def test_bfloat16_is_used_where_the_processor_has_it() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert _computes_in_bfloat16(cpu=True) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
