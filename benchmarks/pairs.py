@@ -1,13 +1,14 @@
 """How fast pairs come, as shares of the decode limit: the same bytes, already in memory, decoded and nothing else.
 
-    python benchmarks/pairs.py --pairs 64 --rounds 5
+    python benchmarks/pairs.py
 
 All contenders run in one process, in turns, on the same pictures (JPEG of quality 90, cut from the sample
-photographs of the package); the fastest of the rounds counts. The Hub is the local one of the tests, in a process
-of its own, without delay and with 20 ms for each response. Shares are given twice: of wall time, which a busy
-machine blurs, and of processor time over all threads of the process, which it does not. Two decoding threads
-may come to twice the limit, which is that of one core. The rows on a DataLoader say what one and two processes of
-torch give, when they send the batches of crops that training wants, and when they send whole pictures.
+photographs of the package). Machines change their speed from second to second: so the limit is measured anew before
+each turn of each contender, and what counts is the median of these shares. The Hub is the local one of the tests,
+in a process of its own, without delay and with 20 ms for each response. Shares are given twice: of wall time, and
+of processor time over all threads of the process. Two decoding threads may come to twice the limit, which is that
+of one core. The rows on a DataLoader say what one and two processes of torch give, when they send the batches of
+crops that training wants, and when they send whole pictures.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import cv2
@@ -46,13 +48,13 @@ LIMIT = "decode limit"
 CROP, BATCH = 256, 16
 
 Way = Callable[[], Iterable[Any]]
-Rates = dict[str, float]
+Speed = dict[str, float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 512])
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -71,18 +73,17 @@ def main() -> None:
     show(results)
 
 
-def show(results: dict[int, dict[str, Rates]]) -> None:
+def show(results: dict[int, dict[str, Speed]]) -> None:
     """Print pairs per second, and shares of the limit, as a Markdown table."""
     titles = " | ".join(f"{size}x{size}: pairs/s | of the limit | by processor time" for size in results)
     print(f"| way | {titles} |\n| --- |" + " ---: | ---: | ---: |" * len(results))
     for way in next(iter(results.values())):
-        cells = (_cells(rates[way], rates[LIMIT]) for rates in results.values())
+        cells = (_cells(**speeds[way]) for speeds in results.values())
         print(f"| {way} | {' | '.join(cells)} |")
 
 
-def _cells(found: dict[str, float], limit: dict[str, float]) -> str:
-    shares = [f"{found[kind] / limit[kind]:.2f}" if kind in found else "" for kind in ("wall", "processor")]
-    return f"{found['wall']:.1f} | {shares[0]} | {shares[1]}"
+def _cells(pairs_per_second: float, wall: float, processor: float | None = None) -> str:
+    return f"{pairs_per_second:.1f} | {wall:.2f} | {'' if processor is None else f'{processor:.2f}'}"
 
 
 def make_pictures(size: int, count: int) -> list[bytes]:
@@ -129,26 +130,38 @@ def served(folder: Path) -> Iterator[Callable[[float], int]]:
         server.stdin.close()
 
 
-def measure(data: Path, count: int, rounds: int, set_delay: Callable[[float], int]) -> dict[str, Rates]:
-    """Pairs per second of every way: the best of some rounds, taken in turns."""
+def measure(data: Path, count: int, rounds: int, set_delay: Callable[[float], int]) -> dict[str, Speed]:
+    """Pairs per second of every way, and its shares of the limit just before: medians of the rounds."""
     ways = contenders(data, set_delay)
-    best: dict[str, Rates] = {name: {"wall": 0.0, "processor": 0.0} for name in ways}
+    speeds: dict[str, list[Speed]] = {name: [] for name in ways}
+    for way in ways.values():
+        timed(way, count)  # once for nothing, to open files and connections
     for _ in range(rounds):
         for name, way in ways.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            seen = sum(1 for _ in way())
-            if seen != count:
-                raise RuntimeError(f"{name} gave {seen} of {count} pairs")
-            spent = {"wall": time.perf_counter() - wall, "processor": time.process_time() - processor}
-            best[name] = {kind: max(rate, count / spent[kind]) for kind, rate in best[name].items()}
+            limit, found = timed(ways[LIMIT], count), timed(way, count)
+            shares = {clock: limit[clock] / found[clock] for clock in found}
+            speeds[name].append({"pairs_per_second": count / found["wall"]} | shares)
     before = set_delay(0)
     list(ways["iter_pairs, streamed from the Hub"]())
     print(f"{data.name}: {(set_delay(0) - before) / (2 * count):.3f} requests a picture", file=sys.stderr)
     for sent, side, batch in (("batches of crops", CROP, BATCH), ("whole pictures", int(data.name), 1)):
         for workers in (1, 2):
-            title = f"DataLoader of {workers}, {sent}"
-            best[title] = {"wall": with_workers(data, workers, side, batch, rounds)}
-    return best
+            found = speeds[f"DataLoader of {workers}, {sent}"] = []
+            for _ in range(rounds):
+                limit = count / timed(ways[LIMIT], count)["wall"]
+                rate = with_workers(data, workers, side, batch)
+                found.append({"pairs_per_second": rate, "wall": rate / limit})
+    return {name: {key: median(s[key] for s in found) for key in found[0]} for name, found in speeds.items()}
+
+
+def timed(way: Way, count: int) -> Speed:
+    """Seconds by the clock on the wall, and by that of the processor over all threads."""
+    wall, processor = time.perf_counter(), time.process_time()
+    seen = sum(1 for _ in way())
+    spent = {"wall": time.perf_counter() - wall, "processor": time.process_time() - processor}
+    if seen != count:
+        raise RuntimeError(f"{seen} of {count} pairs came")
+    return spent
 
 
 def contenders(data: Path, set_delay: Callable[[float], int]) -> dict[str, Way]:
@@ -216,7 +229,7 @@ def webdataset(data: Path, pairs: list[tuple[bytes, bytes]]) -> dict[str, Way]:
     return {"webdataset default": lambda: wds.WebDataset(str(path), shardshuffle=False).decode("rgb8")}
 
 
-def with_workers(data: Path, workers: int, side: int, batch: int, rounds: int) -> float:
+def with_workers(data: Path, workers: int, side: int, batch: int) -> float:
     """Pairs of crops per second through a torch DataLoader, counted from the first batch of each worker on."""
     import datasets
     import torch
@@ -224,7 +237,7 @@ def with_workers(data: Path, workers: int, side: int, batch: int, rounds: int) -
     from ggt_hub import iter_pairs
 
     table = datasets.load_dataset("parquet", data_files=f"{data}/parquet/data/**/*.parquet", split="train")
-    repeated = datasets.concatenate_datasets([table] * 4)
+    repeated = datasets.concatenate_datasets([table] * 2)
 
     class Pairs(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[Any]:
@@ -234,14 +247,11 @@ def with_workers(data: Path, workers: int, side: int, batch: int, rounds: int) -
     def crop(image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(image[-side:, -side:])
 
-    best = 0.0
-    for _ in range(rounds):
-        pairs = iter(torch.utils.data.DataLoader(Pairs(), batch, num_workers=workers))
-        for _ in range(workers):
-            next(pairs)
-        started, seen = time.perf_counter(), sum(len(lq) for lq, _ in pairs)
-        best = max(best, seen / (time.perf_counter() - started))
-    return best
+    pairs = iter(torch.utils.data.DataLoader(Pairs(), batch, num_workers=workers))
+    for _ in range(workers):
+        next(pairs)
+    started, seen = time.perf_counter(), sum(len(lq) for lq, _ in pairs)
+    return seen / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ in the log at most. Here a revision that cannot be had is an error: what is give
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -27,8 +28,11 @@ from huggingface_hub.errors import (
 from ggt_hub.errors import HubError
 from ggt_hub.revisions import pinned
 
+T = TypeVar("T")
+
 _BUSY = 429
-_PAUSES = (0.5, 1.5)  # seconds between asking a busy Hub and asking it again
+# Seconds before a Hub is asked again: at once where the connection broke, and then only if it is busy.
+_PAUSES = (0.0, 0.5, 1.5)
 
 
 def snapshot(
@@ -62,8 +66,9 @@ def snapshot(
     where: dict[str, Any] = {"repo_type": repo_type, "token": token, "cache_dir": cache_dir}
     where["local_files_only"] = local_files_only
     commit = resolve(repo_id, revision=revision, **where)
+    download = partial(snapshot_download, repo_id, revision=commit, allow_patterns=allow_patterns, **where)
     with explained(repo_id, repo_type, revision):
-        return Path(snapshot_download(repo_id, revision=commit, allow_patterns=allow_patterns, **where))
+        return Path(_asked_again(download))
 
 
 def check_hashes(folder: Path) -> None:
@@ -125,18 +130,31 @@ class _StrictApi(HfApi):
     """
 
     def repo_info(self, repo_id: str, **kwargs: Any) -> Any:
-        pauses = iter(_PAUSES)
-        while True:
-            try:
-                return super().repo_info(repo_id, **kwargs)
-            except HTTPError as error:
-                status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-                if status is not None and status < 500 and status != _BUSY:
-                    raise
-                pause = next(pauses, None)
-                if status is None or pause is None:
-                    raise _silence(f"{kwargs.get('repo_type')} {repo_id!r}", error) from error
-                time.sleep(pause)
+        try:
+            return _asked_again(partial(super().repo_info, repo_id, **kwargs))
+        except HTTPError as error:
+            if _may_pass(error):
+                raise _silence(f"{kwargs.get('repo_type')} {repo_id!r}", error) from error
+            raise
+
+
+def _asked_again(ask: Callable[[], T]) -> T:
+    """What the client gives, asked again where the Hub is busy or the connection breaks."""
+    for pause in _PAUSES:
+        try:
+            return ask()
+        except HTTPError as error:
+            # Where nobody answers at all, waiting does not help.
+            if not _may_pass(error) or (pause and not isinstance(error, HfHubHTTPError)):
+                raise
+        time.sleep(pause)
+    return ask()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is no answer of the Hub, or says that the Hub is busy or broken."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    return status is None or status >= 500 or status == _BUSY
 
 
 def _named(revision: str | None) -> str:

@@ -1,12 +1,12 @@
 """The bytes of many members at once: neighbours in an archive come in one request, requests in parallel."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ggt_hub.data.archives import HEADER_SIZE, Member, Place, list_members, payload, span, unpack
+from ggt_hub.data.archives import Member, Place, header_end, list_members, payload, span, unpack
 from ggt_hub.data.ranges import Window, open_source
 from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError, HubError
@@ -44,17 +44,13 @@ class Fetcher:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
-        """Fetch all, in the order given; an element that cannot be had is the error that says why."""
-        results: list[Fetched] = [b""] * len(wanted)
+    def fetch(self, wanted: Sequence[Wanted]) -> list[Future[Fetched]]:
+        """Begin to fetch all, in the order given; each is there as soon as its own bytes are."""
         placed = [self._placed(item) for item in wanted]
-        runs = list(_runs(placed))
-        for run, fetched in zip(
-            runs, self._pool.map(self._read, ([placed[n] for n in r] for r in runs)), strict=True
-        ):
-            for position, data in zip(run, fetched, strict=True):
-                results[position] = data
-        return results
+        futures: list[Future[Fetched]] = [Future() for _ in wanted]
+        for run in _runs(placed):
+            self._pool.submit(self._read, [placed[n] for n in run], [futures[n] for n in run])
+        return futures
 
     def _placed(self, wanted: Wanted) -> Wanted:
         """Look up a member of which only the address is known (`zip://NAME::ARCHIVE`)."""
@@ -67,24 +63,36 @@ class Fetcher:
             place = None  # `_whole_file` says so, for each row by its name
         return Wanted(archive, name, place) if place else wanted
 
-    def _read(self, run: list[Wanted]) -> list[Fetched]:
-        """Read neighbours in one archive, or a single file."""
+    def _read(self, run: list[Wanted], futures: list[Future[Fetched]]) -> None:
+        """Read neighbours in one archive, or a single file; whoever waits for one of them gets an answer."""
+        left = iter(futures)
         try:
-            if run[0].place is None:
-                return [_whole_file(run[0].uri, self._token)]
-            source = open_source(run[0].uri, self._token)
-            stop = max(span(w.place, w.name)[1] for w in run if w.place)
-            window = source.window(run[0].place.offset, stop)
-        except (DatasetError, HubError) as error:
-            return [error] * len(run)
-        return [_member(w, w.place, window) for w in run if w.place]
+            for data in self._each(run):
+                next(left).set_result(data)
+        except (DatasetError, HubError) as error:  # what keeps one from being read keeps those behind it too
+            for future in left:
+                future.set_result(error)
+        except BaseException as error:
+            for future in left:
+                future.set_exception(error)
+            raise
+
+    def _each(self, run: list[Wanted]) -> Iterator[Fetched]:
+        if run[0].place is None:
+            yield _whole_file(run[0].uri, self._token)
+            return
+        places = [(wanted, wanted.place) for wanted in run if wanted.place]
+        stop = max(span(place, wanted.name)[1] for wanted, place in places)
+        with open_source(run[0].uri, self._token).window(run[0].place.offset, stop) as window:
+            for wanted, place in places:
+                yield _member(wanted, place, window)
 
 
 def _member(wanted: Wanted, place: Place, window: Window) -> Fetched:
     try:
-        header = window.read(place.offset, place.offset + HEADER_SIZE)
+        header = window.read(place.offset, header_end(place, wanted.name))
         return unpack(window.read(*payload(header, place)), place)
-    except (DatasetError, HubError) as error:
+    except DatasetError as error:
         return DatasetError(f"{wanted}: {error}")
 
 
@@ -138,7 +146,8 @@ def read_member(member: Member, token: str | bool | None = None) -> bytes:
         HubError: if the Hub does not give it.
     """
     with Fetcher(1, token) as fetcher:
-        (data,) = fetcher.fetch([Wanted(member.file.uri, member.name, member.place)])
+        (future,) = fetcher.fetch([Wanted(member.file.uri, member.name, member.place)])
+        data = future.result()
     if isinstance(data, Exception):
         raise data
     return data

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import datasets
@@ -176,19 +177,13 @@ class Stream:
         """The rows after a state, each with the state after it."""
         number, done = state["window"], state["row"]
         with Fetcher(self._threads, self._token) as fetcher:
-            for before, table in _in_background(self._fetched(fetcher, state), _AHEAD):
-                order = self._order_within(number, len(table))
-                for position in order[done:]:
+            windows = _windows(self._dataset, self._order, self._window, number, state["dataset"])
+            fetched = ((before, _fetch(table, fetcher)) for before, table in windows)
+            for before, items in _in_background(fetched, _AHEAD):
+                for position in self._order_within(number, len(items))[done:]:
                     done += 1
-                    yield {"window": number, "row": done, "dataset": before}, table[position]
+                    yield {"window": number, "row": done, "dataset": before}, items[position]()
                 number, done = number + 1, 0
-
-    def _fetched(self, fetcher: Fetcher, state: State) -> Iterator[tuple[Any, list[Undecoded]]]:
-        """Windows with the bytes of their pictures, and the state of the data set before each."""
-        for before, table in _windows(
-            self._dataset, self._order, self._window, state["window"], state["dataset"]
-        ):
-            yield before, _fetch(table, fetcher)
 
     def _order_within(self, number: int, size: int) -> list[int]:
         seed, epoch = self._order
@@ -237,10 +232,10 @@ def _share_of_this_worker(dataset: Any) -> Any:
     return dataset.shard(num_shards=min(shards, worker.num_workers), index=worker.id)
 
 
-def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Undecoded]:
-    """Split a table into rows and pictures, and fetch those that are not in it."""
+def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Callable[[], Undecoded]]:
+    """Split a table into rows and pictures, and begin to fetch what is not in it; a call waits for its row."""
     rows = table.drop_columns([side for side in PICTURES if side in table.column_names]).to_pylist()
-    items = [Undecoded(row, dict.fromkeys(PICTURES)) for row in rows]
+    files: list[dict[str, Any]] = [dict.fromkeys(PICTURES) for _ in rows]
     wanted: list[tuple[int, str, Wanted]] = []
     for side in PICTURES:
         pictures = table[side].to_pylist() if side in table.column_names else [None] * len(rows)
@@ -248,13 +243,17 @@ def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Undecoded]:
             if picture is None:
                 continue
             if picture["bytes"] is not None:
-                items[number].files[side] = picture["bytes"]
+                files[number][side] = picture["bytes"]
             elif picture["path"] is not None:
                 wanted.append((number, side, _wanted(rows[number], side, picture["path"])))
-    fetched = fetcher.fetch([w for _, _, w in wanted])
-    for (number, side, _), data in zip(wanted, fetched, strict=True):
-        items[number].files[side] = data
-    return items
+    futures = fetcher.fetch([w for _, _, w in wanted])
+    for (number, side, _), future in zip(wanted, futures, strict=True):
+        files[number][side] = future
+    return [partial(_waited_for, row, pictures) for row, pictures in zip(rows, files, strict=True)]
+
+
+def _waited_for(row: Row, files: dict[str, Any]) -> Undecoded:
+    return Undecoded(row, {s: f.result() if isinstance(f, Future) else f for s, f in files.items()})
 
 
 def _wanted(row: Row, side: str, path: str) -> Wanted:
@@ -270,8 +269,9 @@ def fetch_rows(
 ) -> Iterator[Undecoded]:
     """The rows of some tables with the bytes of their pictures, read ahead; see `iter_pairs`."""
     with Fetcher(threads, token) as fetcher:
-        for items in _in_background((_fetch(table, fetcher) for table in tables), _AHEAD):
-            yield from items
+        for rows in _in_background((_fetch(table, fetcher) for table in tables), _AHEAD):
+            for row in rows:
+                yield row()
 
 
 def _in_background(items: Iterable[T], ahead: int) -> Iterator[T]:

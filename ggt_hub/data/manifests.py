@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import posixpath
 from typing import Any, NamedTuple
 
 from ggt_hub.errors import DatasetError
@@ -17,7 +18,7 @@ _NAMES = {
 
 
 class Entry(NamedTuple):
-    """One line of a manifest: two paths (`gt` may be missing), and what it says of the pair."""
+    """One line of a manifest: two paths as if they began at its folder (`gt` may be missing), and what it says."""
 
     lq: str
     gt: str | None
@@ -38,7 +39,7 @@ def read_manifest(name: str, content: bytes) -> list[Entry]:
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{name} cannot be read as a manifest: {error}") from error
     rows = [{str(key).lower(): value for key, value in row.items()} for row in rows if isinstance(row, dict)]
-    entries = [_entry(row) for row in rows]
+    entries = [_entry(row, posixpath.dirname(name)) for row in rows]
     return [entry for entry in entries if entry is not None]
 
 
@@ -68,13 +69,17 @@ def _from_text(text: str) -> list[Any]:
 _READERS = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_csv, ".txt": _from_text}
 
 
-def _entry(row: dict[str, Any]) -> Entry | None:
+def _entry(row: dict[str, Any], folder: str) -> Entry | None:
     found = {ours: _first(row, names) for ours, names in _NAMES.items()}
     if not isinstance(found["lq"], str):
         return None
     further = {key: value for key, value in row.items() if key not in sum(_NAMES.values(), ())}
-    gt = found["gt"] if isinstance(found["gt"], str) and found["gt"] else None
-    return Entry(found["lq"], gt, _task(found["task"]), _text(found["prompt"]), further)
+    gt = _path(folder, found["gt"]) if isinstance(found["gt"], str) and found["gt"] else None
+    return Entry(_path(folder, found["lq"]), gt, _task(found["task"]), _text(found["prompt"]), further)
+
+
+def _path(folder: str, path: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
 
 
 def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:

@@ -17,11 +17,14 @@ from ggt_hub.tasks import Task, find_task
 
 Side = Literal["lq", "gt"]
 
+# Without underscores, hyphens and spaces: "Ground-Truth" is looked up as "groundtruth".
 SIDES: dict[str, Side] = {
-    **dict.fromkeys(("lq", "lr", "low", "input", "inputs", "degraded"), "lq"),
+    **dict.fromkeys(("lq", "lqs", "lr", "low", "lowquality", "lowres"), "lq"),
+    **dict.fromkeys(("input", "inputs", "degraded", "source", "before"), "lq"),
     **dict.fromkeys(
-        ("gt", "hq", "hr", "high", "target", "targets", "clean", "groundtruth", "ground_truth", "ggt"), "gt"
+        ("gt", "gts", "hq", "hqs", "hr", "high", "highquality", "highres", "groundtruth", "ggt"), "gt"
     ),
+    **dict.fromkeys(("target", "targets", "clean", "reference", "output", "outputs", "after"), "gt"),
 }
 SPLITS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
@@ -31,8 +34,26 @@ SPLITS = {
 ENOUGH = 0.995
 NAMED = 20
 
-# Inside longer names these say more often "low light", "high resolution" and "GGT-100K".
-LOOSE_SIDES = {word: side for word, side in SIDES.items() if word not in ("low", "high", "ggt")}
+# Inside longer names the others say more often "low light", "high resolution", "GGT-100K" or "open source".
+LOOSE_SIDES = {
+    word: side
+    for word, side in SIDES.items()
+    if word
+    in (
+        "lq",
+        "lr",
+        "input",
+        "inputs",
+        "degraded",
+        "gt",
+        "hq",
+        "hr",
+        "target",
+        "targets",
+        "clean",
+        "groundtruth",
+    )
+}
 
 _WORD = re.compile(r"[^_\-. /]+")
 _Rule = Callable[[str, list[Member]], "list[Pair] | None"]
@@ -110,7 +131,7 @@ def pair_up(members: Sequence[Member], entries: Sequence[Entry] = (), *, by_orde
 
 
 def _pair_split(split: str, members: list[Member], entries: Sequence[Entry], by_order: bool) -> Pairing:
-    rules: dict[str, _Rule] = {**_RULES, "manifest": partial(_by_manifest, entries)}
+    rules: dict[str, _Rule] = {**_RULES, "manifest": partial(_by_manifest, entries), "bare names": _by_stem}
     if by_order:
         rules["order"] = _by_order
     missing = members
@@ -149,6 +170,44 @@ def _by_keys(how: str, whole: bool, split: str, members: list[Member]) -> list[P
     ]
 
 
+def _by_stem(split: str, members: list[Member]) -> list[Pair] | None:
+    """Pair by the names of files, for folders of any name; of the two sides one may go without a word for it."""
+    told = [next((side for how in _HOW if (side := _side(m.path, how))), None) for m in members]
+    named = {side for side in told if side}
+    if not named:
+        return None
+    sides: dict[Side, list[Member]] = {"lq": [], "gt": []}
+    for member, side in zip(members, told, strict=True):
+        if side or len(named) == 1:
+            sides[side or ("gt" if named == {"lq"} else "lq")].append(member)
+    by_task = all(any(task_of(m.path) for m in found) for found in sides.values())
+    keyed: dict[Side, dict[str, Member]] = {}
+    for side, found in sides.items():
+        keys = [f"{task_of(m.path) if by_task else None}/{_bare(_parts(m.path)[-1], side)}" for m in found]
+        if len(set(keys)) < len(keys):
+            return None
+        keyed[side] = dict(zip(keys, found, strict=True))
+    return [
+        Pair("/".join(_parts(lq.path)), lq, keyed["gt"][key], split, task_of(lq.path))
+        for key, lq in keyed["lq"].items()
+        if key in keyed["gt"]
+    ]
+
+
+def _plain(folder: str) -> str:
+    return "".join(_words(folder))
+
+
+def _bare(name: str, side: Side) -> str:
+    """A file name without the word for its side at one of its ends."""
+    words = _WORD.findall(name)
+    if len(words) > 1 and SIDES.get(words[-1].lower()) == side:
+        words.pop()
+    elif len(words) > 1 and SIDES.get(words[0].lower()) == side:
+        words.pop(0)
+    return "_".join(words)
+
+
 def _words(part: str) -> list[str]:
     return _WORD.findall(part.lower())
 
@@ -165,7 +224,7 @@ def _side(path: str, how: str) -> Side | None:
     *folders, name = _parts(path)
     words = _words(name)
     if how == "folders":
-        words = [folder.lower() for folder in folders]
+        words = [_plain(folder) for folder in folders]
     elif how == "names":
         words = [words[0], words[-1]] if len(words) > 1 else []
     else:
@@ -174,16 +233,14 @@ def _side(path: str, how: str) -> Side | None:
 
 
 def _key(path: str, how: str, side: Side) -> str:
-    """The path without its ending and without the words that tell the side."""
+    """The path without its ending and without words that tell a side."""
     *folders, name = _parts(path)
     if how == "folders":
-        return "/".join([*(folder for folder in folders if SIDES.get(folder.lower()) != side), name])
+        return "/".join([*(folder for folder in folders if _plain(folder) not in SIDES), name])
     if how == "names":
-        first, *middle, last = _WORD.findall(name)
-        kept = [first, *middle] if SIDES.get(last.lower()) == side else [*middle, last]
-        return "/".join([*folders, "_".join(kept)])
+        return "/".join([*folders, _bare(name, side)])
     parts = [_WORD.findall(part) for part in (*folders, name)]
-    left = [[word for word in part if LOOSE_SIDES.get(word.lower()) != side] for part in parts]
+    left = [[word for word in part if word.lower() not in LOOSE_SIDES] for part in parts]
     return "/".join("_".join(part) for part in left if part)
 
 
@@ -244,8 +301,9 @@ class _Places:
         return next((self._by_end[end] for end in ends if end in self._by_end), None)
 
 
+_HOW = ("folders", "names", "words")
 _RULES: dict[str, _Rule] = {
     f"{how}, {'whole path' if whole else 'inside archives'}": partial(_by_keys, how, whole)
     for whole in (True, False)
-    for how in ("folders", "names", "words")
+    for how in _HOW
 }

@@ -1,5 +1,7 @@
 """`load_dataset` through the local Hub: ours by name, all else untouched, never another revision."""
 
+import itertools
+
 import datasets
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import ggt_hub
 from ggt_hub.data.ggt_100k import REPOSITORY
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
+from tests.servers.faults import Fault
 
 
 @pytest.fixture
@@ -59,6 +62,39 @@ def test_wrong_unreachable_and_withdrawn_revisions_are_errors(library, repositor
     hub.reset()
     with pytest.raises(HubError, match="does not exist"):
         library.load_dataset("ggt-100k", split="train", revision="v1")
+
+
+def _ggt_100k(folder, number):
+    LAYOUTS["manifest"](folder)
+    write_zip(folder / "GGT-100K/train/notes.zip", {"notes.txt": b"%d" % number})
+
+
+def _realir_bench(folder, number):
+    rows = [
+        {"image": {"bytes": picture(n), "path": f"{number}.png"}, "task": "rain"} for n in range(len(pairs()))
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "repo_id", "write"),
+    [("ggt-100k", REPOSITORY, _ggt_100k), ("realir-bench", "RealRestorer/RealIR-Bench", _realir_bench)],
+)
+@pytest.mark.parametrize(
+    "fault", [{"hang_up": True}, {"drop_after": 100}, {"status": 503}, {"status": 429}], ids=str
+)
+def test_any_one_request_may_fail(name, repo_id, write, fault, hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for spared in itertools.count():
+        write(tmp_path, spared)  # another version each time, of which nothing is cached
+        hub.add("dataset", repo_id, tmp_path)
+        broken = Fault(method="", spared=spared, **fault)
+        hub.faults.add(broken)
+        rows = ggt_hub.load_dataset(name, split="train", streaming=name == "ggt-100k")
+        assert len(list(ggt_hub.iter_pairs(rows))) == len(pairs())
+        if broken.times:
+            break
+    assert spared >= 3
 
 
 def test_offline_gives_exactly_what_was_loaded_before(library, repository, request):

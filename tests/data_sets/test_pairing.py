@@ -32,6 +32,15 @@ def paired(*paths: str, **options) -> tuple[set, tuple]:
         ("haze/1/lq.png", "haze/1/gt.png", "words, whole path"),
         ("LQ/1_LQ.png", "GT/1_GT.png", "words, whole path"),
         ("low-light_LQ_1/7.png", "low-light_GT_1/7.png", "words, whole path"),
+        ("Low Quality/1.png", "High-Quality/1.png", "folders, whole path"),
+        ("before/1.jpg", "after/1.jpg", "folders, whole path"),
+        ("low/LQ/1.png", "low/GT/1.png", "folders, whole path"),
+        ("output/1/LQ/a.png", "output/1/GT/a.png", "folders, whole path"),
+        ("a/1.png", "a/1_gt.png", "bare names"),
+        ("a/1_lq.png", "a/1.png", "bare names"),
+        ("photos/1.jpg", "GT/1.png", "bare names"),
+        ("haze/hazy/1.jpg", "haze/clear/1_gt.png", "bare names"),
+        ("LQ/1.png", "rest/1_GT.png", "bare names"),
     ],
 )
 def test_rules_tell_the_sides_apart(lq, gt, rule):
@@ -48,6 +57,13 @@ def test_the_first_rule_that_fits_wins_for_each_split():
 def test_same_names_in_different_categories_are_never_mixed():
     with pytest.raises(DatasetError, match=r"haze/LQ/1\.png\n  rain/GT/1\.png"):
         pair_up(loose("haze/LQ/1.png", "rain/GT/1.png"))
+
+
+def test_bare_names_pair_within_a_category_alone():
+    same = [f"{task}/{folder}/1.png" for task in ("haze", "rain") for folder in ("photos", "GT")]
+    assert paired(*same) == ({tuple(same[:2]), tuple(same[2:])}, ("bare names",))
+    with pytest.raises(DatasetError, match="one to one"):
+        pair_up(loose("a/photos/1.png", "b/photos/1.png", "a/GT/1.png", "b/GT/1.png"))
 
 
 def test_up_to_half_a_percent_without_partner_are_reported_not_dropped():
@@ -102,6 +118,19 @@ def test_a_manifest_adds_to_what_names_have_paired():
 )
 def test_manifests_of_all_kinds_say_the_same(name, text):
     assert read_manifest(name, text.encode()) == [Entry("a.png", "b.png", "rain", "p", {})]
+
+
+def test_a_manifest_counts_from_its_own_folder():
+    for folder in ("rain", "haze"):
+        (entry,) = read_manifest(f"train/{folder}/m.json", b'[{"lq": "a/1.png", "gt": "../all/./1.png"}]')
+        assert entry[:2] == (f"train/{folder}/a/1.png", "train/all/1.png")
+    members = loose(*(f"train/{t}/{f}/1.png" for t in ("rain", "haze") for f in "ab"))
+    entries = [e for t in ("rain", "haze") for e in read_manifest(f"train/{t}/m.txt", b"a/1.png b/1.png\n")]
+    pairing = pair_up(members, entries)
+    assert [(p.lq.path, p.gt.path) for p in pairing.pairs] == [
+        ("train/rain/a/1.png", "train/rain/b/1.png"),
+        ("train/haze/a/1.png", "train/haze/b/1.png"),
+    ]
 
 
 def test_several_kinds_of_damage_are_a_mixture_and_text_has_two_columns():

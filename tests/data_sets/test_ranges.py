@@ -11,7 +11,7 @@ DATA = bytes(range(256)) * 2000
 
 @pytest.fixture
 def source(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(ranges, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(ranges, "PAUSES", (0.0, 0.001, 0.001, 0.001, 0.001))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a b.zip").write_bytes(DATA)
     (tmp_path / "folder" / "small.txt").write_bytes(b"0123456789")
@@ -51,6 +51,32 @@ def test_busy_servers_are_asked_again(source, hub, status):
     hub.break_next("Signature", status=status, times=1000)
     with pytest.raises(HubError, match=rf"bytes 5 to 9 .*\(status {status}\): try again later"):
         source.read(5, 9)
+
+
+def test_a_window_is_one_request_and_windows_share_a_connection(source, hub):
+    source.read(0, 1)
+    connections = hub.connections
+    for start in range(0, 400_000, 100_000):
+        with source.window(start, start + 90_000) as window:
+            assert window.read(start, start + 10) == DATA[start : start + 10]
+            assert window.read(start + 20, start + 89_000) == DATA[start + 20 : start + 89_000]
+    assert len(hub.asked("Signature")) == 1 + 4
+    assert hub.connections == connections
+
+
+def test_a_window_can_be_left_on_either_side(source, hub):
+    with source.window(1000, 2000) as window:
+        for start, stop in ((1500, 1600), (1200, 1300), (1900, 2500), (300_000, 300_100)):
+            assert window.read(start, stop) == DATA[start:stop]
+    with pytest.raises(DatasetError, match="ends before byte 512001"):
+        source.read(0, len(DATA) + 1)
+
+
+def test_a_server_without_ranges_is_refused_with_the_way_out(source, hub):
+    hub.break_next("Signature", whole=True, times=2)
+    assert source.read(0, 10) == DATA[:10]
+    with pytest.raises(DatasetError, match=r"127\.0\.0\.1:\d+ does not serve ranges: .*data_dir="):
+        source.read(1, 10)
 
 
 def test_slow_answers_are_waited_for(source, hub):

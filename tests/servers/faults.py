@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 @dataclass
 class Fault:
-    """One thing to do wrong to the next `times` requests whose path matches `match`.
+    """One thing to do wrong to `times` requests whose path matches `match`, but for the first `spared` of them.
 
-    `status` answers with that code; `drop_after` sends so many bytes of the body and cuts the connection;
-    `flip_byte` turns over one bit of the body's middle byte, size unchanged; `delay` waits so many seconds
-    before answering.
+    `method` is theirs, "" for any. `hang_up` cuts the connection instead of an answer; `status` answers with that
+    code; `drop_after` sends so many bytes of the body and cuts the connection; `flip_byte` turns over one bit of
+    the body's middle byte, size unchanged; `whole` sends the whole file whatever range is asked for; `delay` waits
+    so many seconds before answering.
     """
 
     match: str = ""
     times: int = 1
+    spared: int = 0
+    hang_up: bool = False
     status: int | None = None
     drop_after: int | None = None
     flip_byte: bool = False
+    whole: bool = False
     delay: float = 0.0
     method: str = "GET"
 
@@ -61,7 +65,11 @@ class Faults:
         """The fault that this request meets, used up by one; None where nothing is to go wrong."""
         with self._lock:
             for fault in self._waiting:
-                if fault.times > 0 and method == fault.method and re.search(fault.match, path):
-                    fault.times -= 1
-                    return fault
+                if not fault.times or fault.method not in ("", method) or not re.search(fault.match, path):
+                    continue
+                if fault.spared:
+                    fault.spared -= 1
+                    continue
+                fault.times -= 1
+                return fault
         return None

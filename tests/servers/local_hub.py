@@ -2,7 +2,7 @@
 
 Two ports, as in the real world: the Hub itself, and the store of large files that it redirects to with signed
 links. Repositories come from folders; a test may break what it likes (`LocalHub.break_next`) and read what
-was asked for (`LocalHub.requests`).
+was asked for (`LocalHub.requests`) and by how many `connections`.
 """
 
 import itertools
@@ -71,6 +71,7 @@ class LocalHub:
         self.namespaces: set[str] = set()
         self.faults = Faults()
         self.requests: list[Request] = []
+        self.connections = 0
         self._links: dict[str, Blob] = {}
         self._counter = itertools.count()
 
@@ -164,6 +165,10 @@ def _bound_socket() -> socket.socket:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.hub.connections += 1
+        super().process_request(request, client_address)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients may hang up as they like; anything else is a fault of the server and is shown."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -191,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub, fault = self.server.hub, self.server.hub.faults.take(self.command, self.path) or Fault()
         cut = hub.faults.strike()
         self.body = self._read_body(is_cut=cut == "during") if cut != "before" else b""
-        if cut in ("before", "during"):
+        if cut in ("before", "during") or fault.hang_up:
             self._hang_up()
             return
         time.sleep(hub.faults.delay_each + fault.delay)
@@ -218,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer, fault: Fault) -> None:
         size = answer.file.stat().st_size if answer.file else len(answer.body)
         start, end = 0, size
-        if answer.file and answer.status == 200 and self.headers.get("Range"):
+        if answer.file and answer.status == 200 and self.headers.get("Range") and not fault.whole:
             start, end = _parse_range(self.headers["Range"], size)
             answer.status = 206 if start < end else 416
             answer.headers["Content-Range"] = (
