@@ -3,6 +3,7 @@
 CRC-32 and inflate are those of isal: checking by zlib's, three times as slow, took as long as reading.
 """
 
+import re
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -33,10 +34,11 @@ _JOIN = (
 )
 _VOLUME = f"a volume of a split archive cannot be read in place: {_JOIN}"
 _UNPACK = "download and unpack it (or pack it again as .zip), then load by data_dir="
-_REFUSED = {
-    **dict.fromkeys((".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), _UNPACK),
-    ".part": _JOIN,
-}
+_CONTAINERS = re.compile(r"\.(7z|rar|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst|lz4))$")
+# .z01, .r00 and .001; .part1 and .zip.part_aa; and what `split` makes: .zipaa, .tar.gz.ab.
+_VOLUMES = re.compile(
+    r"\.([zr]\d\d+|\d+|part([._-]?\w{1,4})?|(zip|7z|rar|tar|tgz|gz)[._-]?(part[._-]?\w{1,4}|(?!md)[a-z]{2}))$"
+)
 
 
 class Place(NamedTuple):
@@ -95,14 +97,18 @@ def _first_of(paths: list[str], count: int = 5) -> str:
     return ", ".join(paths[:count]) + more
 
 
-def why_refused(file: File) -> str | None:
+def why_refused(path: str) -> str | None:
     """Say what to do with a container that cannot be read by ranges; None for any other file."""
-    suffix = file.suffix
-    if suffix in _REFUSED:
-        return f"a {suffix} container cannot be read in place: {_REFUSED[suffix]}"
-    is_volume = suffix[1:].isdigit() or (suffix[1:2] == "z" and suffix[2:].isdigit() and len(suffix) > 2)
-    if is_volume or "part_" in suffix or suffix.startswith(".part"):
-        return _VOLUME
+    name = path.lower()
+    if container := _CONTAINERS.search(name):
+        return f"a {container[0]} container cannot be read in place: {_UNPACK}"
+    return _VOLUME if _VOLUMES.search(name) else None
+
+
+def why_nested(name: str) -> str | None:
+    """Say what to do with a member of an archive that is an archive itself; None for any other."""
+    if name.lower().endswith(".zip") or why_refused(name):
+        return f"an archive inside an archive cannot be read in place: {_UNPACK}"
     return None
 
 

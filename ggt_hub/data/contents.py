@@ -16,6 +16,7 @@ from ggt_hub.data.archives import (
     Problem,
     list_members,
     summarise,
+    why_nested,
     why_refused,
 )
 from ggt_hub.data.fetch import read_member
@@ -62,7 +63,7 @@ def look_into(tree: Tree, token: str | bool | None = None) -> Contents:
             contents.weights.append(file)
         elif file.suffix == ".zip":
             archives.append(file)
-        elif reason := why_refused(file):
+        elif reason := why_refused(file.path):
             contents.refused.append(Problem(file.path, reason))
         else:
             contents.loose.append(Member(file.path, file.path, file))
@@ -86,8 +87,14 @@ def _list_archives(contents: Contents, archives: list[File], token: str | bool |
             if isinstance(found, Problem):
                 contents.refused.append(found)
                 continue
-            contents.archives[archive.path] = found[0]
-            contents.problems += found[1]
+            members, problems = found
+            contents.archives[archive.path] = members
+            contents.problems += problems
+            contents.refused += [
+                Problem(f"{archive.path}::{member.name}", reason)
+                for member in members
+                if (reason := why_nested(member.name))
+            ]
 
 
 def _read_manifests(contents: Contents, token: str | bool | None) -> None:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ggt_hub.data.archives import Member, summarise
+from ggt_hub.data.archives import Member, Problem, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
-from ggt_hub.data.pairing import Pair, Pairing, pair_up
+from ggt_hub.data.pairing import Pair, Pairing, pair_up, task_of
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
 from ggt_hub.errors import DatasetError
+from ggt_hub.tasks import Task
 
 SUMMARY = "index.json"
 UNKNOWN = "unknown"
@@ -32,7 +34,7 @@ ROWS_PER_GROUP = 512
 _ROWS_AT_ONCE = 8192
 
 
-def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool = False) -> dict[str, Any]:
+def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool = False) -> None:
     """Pair the pictures of a dataset and write its index.
 
     Args:
@@ -41,19 +43,18 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
         source: the name of the dataset in the rows.
         by_order: see `pairing.pair_up`.
 
-    Returns:
-        The content of `index.json`.
-
     Raises:
-        DatasetError: if a part of the dataset cannot be read in place, or its pictures cannot be paired.
+        DatasetError: if its pictures cannot be paired, or a part of unknown category cannot be read in place.
+            Categories of which a part cannot be read are left out, and `refused` in `index.json` names those parts.
     """
-    if contents.refused:
-        listed = "\n".join(f"  {line}" for line in summarise(contents.refused))
-        raise DatasetError(f"{contents.tree.name} has parts that cannot be read in place:\n{listed}")
-    pictures = contents.pictures
+    # A part that cannot be read may belong to any category, unless its name says to which.
+    lost = lost_tasks(contents.refused)
+    pictures = [] if None in lost else [m for m in contents.pictures if task_of(m.path) not in lost]
     if not pictures:
         raise DatasetError(
-            f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
+            explain_refused(contents.tree.name, contents.refused)
+            if contents.refused
+            else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
         )
     pairing = pair_up(pictures, contents.entries, by_order=by_order)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,6 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
         shutil.rmtree(folder, ignore_errors=True)
         Path(made).rename(folder)
         Path(made).mkdir()  # for TemporaryDirectory to remove
-    return summary
 
 
 def _summary(
@@ -76,9 +76,20 @@ def _summary(
         "commit": contents.tree.version,
         "rules": pairing.rules,
         "rows": rows,
+        "refused": [asdict(part) for part in contents.refused],
         "unpaired": [member.path for member in pairing.unpaired],
         "problems": [str(problem) for problem in contents.problems],
     }
+
+
+def lost_tasks(refused: Iterable[Problem]) -> set[Task | None]:
+    """The categories that parts belong to which cannot be read in place; None among them if one does not say."""
+    return {task_of(part.path) for part in refused}
+
+
+def explain_refused(name: str, refused: Iterable[Problem]) -> str:
+    """Say which parts of a dataset cannot be read in place, and what to do."""
+    return "\n  ".join([f"{name} has parts that cannot be read in place:", *summarise(refused)])
 
 
 def _write_rows(pairing: Pairing, folder: Path, source: str) -> dict[str, dict[str, int]]:
@@ -147,6 +158,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         DatasetError: if the folder is no index.
     """
     try:
-        return json.loads((folder / SUMMARY).read_text())
+        summary = json.loads((folder / SUMMARY).read_text())
+        return summary | {"refused": [Problem(**part) for part in summary.get("refused", ())]}
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder} is not an index of a dataset: {error}") from error

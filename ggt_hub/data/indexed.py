@@ -17,7 +17,7 @@ from datasets.builder import Key
 from filelock import FileLock
 
 from ggt_hub.data.contents import look_into
-from ggt_hub.data.index import build_index, read_summary
+from ggt_hub.data.index import build_index, explain_refused, lost_tasks, read_summary
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.data.trees import Tree, hub_tree, local_tree
 from ggt_hub.data.versions import with_version
@@ -69,7 +69,10 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         index = self.index()
-        counts = read_summary(index)["rows"]
+        summary = read_summary(index)
+        counts, refused = summary["rows"], summary["refused"]
+        if refused and (self.config.task is None or self.config.task in lost_tasks(refused)):
+            raise DatasetError(explain_refused(summary["repository"], refused) + self._what_is_left(counts))
         tasks = [task for task in counts if self.config.task in (None, task)]
         if not tasks:
             raise DatasetError(
@@ -81,6 +84,10 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
             there.add("validation")
         sizes = {(split, task): counts[task].get(split, 0) for split in SPLITS for task in tasks}
         return [self._split(name, index, sizes) for name in SPLITS if name in there]
+
+    def _what_is_left(self, counts: dict[str, Any]) -> str:
+        configs = [config.name for config in self.BUILDER_CONFIGS if config.task in counts]
+        return f"\nConfigs that can be loaded: {', '.join(configs)}" if configs else ""
 
     def _split(self, name: str, index: Path, sizes: dict[tuple[str, str], int]) -> datasets.SplitGenerator:
         """List the blocks of a split; rows of `train` that belong to `validation` are told apart one by one."""
@@ -112,15 +119,13 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
             return folder if folder.is_dir() else self._build(folder)
 
     def _build(self, folder: Path) -> Path:
-        summary = build_index(
-            look_into(self.tree(), self.token),
-            folder,
-            source=self.dataset_name,
-            by_order=self.config.by_order,
-        )
-        for trouble in ("unpaired", "problems"):
+        contents = look_into(self.tree(), self.token)
+        build_index(contents, folder, source=self.dataset_name, by_order=self.config.by_order)
+        summary = read_summary(folder)
+        for trouble in ("refused", "unpaired", "problems"):
             if listed := summary[trouble]:
-                logger.warning("%s, %d %s:\n%s", self.dataset_name, len(listed), trouble, "\n".join(listed))
+                lines = "\n".join(map(str, listed))
+                logger.warning("%s, %d %s:\n%s", self.dataset_name, len(listed), trouble, lines)
         return folder
 
     def tree(self) -> Tree:

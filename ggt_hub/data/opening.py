@@ -11,7 +11,7 @@ from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
 from ggt_hub.data.folder import PairFolder
-from ggt_hub.data.index import read_summary
+from ggt_hub.data.index import explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
 from ggt_hub.data.loading import SOURCES, load_dataset, load_dataset_builder
 from ggt_hub.data.pairing import pair_up
@@ -73,14 +73,18 @@ def make_index(
     builder = _builder(source, revision, data_dir)
     if not isinstance(builder, IndexedPairs):
         raise DatasetError(f"{source} is published as a table: it needs no index")
+    index = builder.index()
+    summary = read_summary(index)
+    if summary["refused"]:
+        raise DatasetError(explain_refused(summary["repository"], summary["refused"]))
     made = folder.with_name(f".unfinished-{folder.name}")
     shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(builder.index(), made)
+    shutil.copytree(index, made)
     write_card(made, card, folder.resolve().name)
     write_sums(made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
-    return read_summary(folder)
+    return summary
 
 
 def _builder(source: str, revision: str | None, data_dir: str | None, config: str | None = None) -> Any:

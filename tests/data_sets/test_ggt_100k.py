@@ -220,6 +220,37 @@ def test_parts_that_cannot_be_read_in_place_are_refused_with_the_way_out(name, w
         builder.as_streaming_dataset()
 
 
+@pytest.mark.parametrize("name", ["snow.zip.001", "snow_GT.zipaa", "snow.7z"])
+def test_a_category_in_volumes_costs_the_others_nothing(name, tmp_path, caplog):
+    train = tmp_path / "copy/GGT-100K/train"
+    LAYOUTS["one archive per category"](tmp_path / "copy")
+    write_zip(train / "snow_LQ.zip", {f"LQ/{n}.png": picture(n) for n in range(5)})
+    (train / name).write_bytes(b"x")
+
+    def load(config):
+        folders = {"data_dir": str(tmp_path / "copy"), "cache_dir": str(tmp_path / "cache")}
+        builder = GGT100K(config_name=config, **folders)
+        return builder.as_streaming_dataset(split="train").decode(False)
+
+    assert [row["task"] for row in load("haze")] == ["haze"] * 3
+    assert f"GGT-100K/train/{name}: " in caplog.text
+    for config in ("snow", "all"):
+        with pytest.raises(
+            DatasetError, match=rf"{name}: .*\nConfigs that can be loaded: rain, haze, low_light$"
+        ):
+            load(config)
+
+
+def test_an_archive_inside_an_archive_is_refused_by_name(tmp_path):
+    LAYOUTS["one archive per category"](tmp_path / "copy")
+    write_zip(tmp_path / "copy/GGT-100K/train/more.zip", {"inner/rest.zip": b"x"})
+    builder = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(
+        DatasetError, match=r"more\.zip::inner/rest\.zip: an archive inside an archive .*unpack it"
+    ):
+        builder.as_streaming_dataset()
+
+
 def test_unpaired_and_unsafe_members_are_told_by_name(tmp_path, caplog):
     members = {f"{s}/haze/{n:03d}.png": picture(n) for s in ("LQ", "GT") for n in range(300)}
     members |= {"LQ/haze/alone.png": picture(1), "../evil.png": picture(2)}
