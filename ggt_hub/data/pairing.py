@@ -34,28 +34,15 @@ SPLITS = {
 ENOUGH = 0.995
 NAMED = 20
 
-# Inside longer names the others say more often "low light", "high resolution", "GGT-100K" or "open source".
+# Inside longer names these say more often "low light", "high resolution", "GGT-100K" or "open source".
 LOOSE_SIDES = {
     word: side
     for word, side in SIDES.items()
-    if word
-    in (
-        "lq",
-        "lr",
-        "input",
-        "inputs",
-        "degraded",
-        "gt",
-        "hq",
-        "hr",
-        "target",
-        "targets",
-        "clean",
-        "groundtruth",
-    )
+    if word not in ("low", "high", "ggt", "source", "before", "reference", "output", "outputs", "after")
 }
 
-_WORD = re.compile(r"[^_\-. /]+")
+# "low_quality" is one word.
+_WORD = re.compile(r"(?:low|high)[_\- ](?:quality|res)(?![a-z])|ground[_\- ]truth|[^_\-. /]+", re.IGNORECASE)
 _Rule = Callable[[str, list[Member]], "list[Pair] | None"]
 
 
@@ -194,22 +181,22 @@ def _by_stem(split: str, members: list[Member]) -> list[Pair] | None:
     ]
 
 
-def _plain(folder: str) -> str:
-    return "".join(_words(folder))
+def _plain(name: str) -> str:
+    return re.sub(r"[_\-. ]", "", name.lower())
 
 
 def _bare(name: str, side: Side) -> str:
     """A file name without the word for its side at one of its ends."""
     words = _WORD.findall(name)
-    if len(words) > 1 and SIDES.get(words[-1].lower()) == side:
+    if len(words) > 1 and SIDES.get(_plain(words[-1])) == side:
         words.pop()
-    elif len(words) > 1 and SIDES.get(words[0].lower()) == side:
+    elif len(words) > 1 and SIDES.get(_plain(words[0])) == side:
         words.pop(0)
     return "_".join(words)
 
 
 def _words(part: str) -> list[str]:
-    return _WORD.findall(part.lower())
+    return [_plain(word) for word in _WORD.findall(part)]
 
 
 def _parts(path: str) -> list[str]:
@@ -240,7 +227,7 @@ def _key(path: str, how: str, side: Side) -> str:
     if how == "names":
         return "/".join([*folders, _bare(name, side)])
     parts = [_WORD.findall(part) for part in (*folders, name)]
-    left = [[word for word in part if word.lower() not in LOOSE_SIDES] for part in parts]
+    left = [[word for word in part if _plain(word) not in LOOSE_SIDES] for part in parts]
     return "/".join("_".join(part) for part in left if part)
 
 
