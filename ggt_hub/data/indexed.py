@@ -54,6 +54,19 @@ class IndexedConfig(datasets.BuilderConfig):
     validation: float = 0.0
     by_order: bool = False
 
+    def check(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            DatasetError: naming the one, and its range.
+        """
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise DatasetError(f"max_pairs={self.max_pairs} leaves nothing: give 1 or more, or None for all")
+        if not 0 <= self.validation < 1:
+            raise DatasetError(
+                f"validation={self.validation} is no share of the training pairs: give 0 up to 1"
+            )
+
 
 class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
     """Rows that point at the pictures of a dataset, on the Hub at one commit or in `data_dir`."""
@@ -68,6 +81,7 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
         return datasets.DatasetInfo(features=POINTER_FEATURES)
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
+        self.config.check()
         index = self.index()
         summary = read_summary(index)
         counts, refused = summary["rows"], summary["refused"]

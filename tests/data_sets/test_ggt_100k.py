@@ -91,6 +91,14 @@ def test_configs_choose_a_category_and_say_what_there_is(tmp_path):
         GGT100K(config_name="snow", **where).as_streaming_dataset()
 
 
+@pytest.mark.parametrize("option", [{"max_pairs": 0}, {"validation": 1.0}, {"validation": -0.1}], ids=str)
+def test_numbers_that_mean_nothing_are_refused(option, tmp_path):
+    LAYOUTS["one archive per side"](tmp_path / "copy")
+    builder = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"), **option)
+    with pytest.raises(DatasetError, match=f"{next(iter(option))}={next(iter(option.values()))} .*give "):
+        builder.as_streaming_dataset()
+
+
 def test_max_pairs_is_spread_over_the_categories(tmp_path):
     LAYOUTS["one archive per side"](tmp_path / "copy")
     builder = GGT100K(data_dir=str(tmp_path / "copy"), cache_dir=str(tmp_path / "cache"), max_pairs=5)
