@@ -9,6 +9,7 @@ copied four times with the interpreter held, which costs 8 % of the time that th
 
 import io
 import os
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
+import truststore
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils import build_hf_headers
 from urllib3.exceptions import HTTPError
@@ -86,10 +88,21 @@ def _session() -> requests.Session:
     """The connections, shared by all threads."""
     session = requests.Session()
     session.auth = _as_it_is  # else requests would look for a password in ~/.netrc
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, adapter)
+        session.mount(scheme, _Adapter(pool_maxsize=_CONNECTIONS))
     return session
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Trusts whom the operating system trusts, as the Hub's client does."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return super().proxy_manager_for(*args, ssl_context=context, **kwargs)
 
 
 def _as_it_is(request: Any) -> Any:

@@ -1,6 +1,11 @@
 """Ranges of files on the local Hub: exact bytes whatever happens to the connection, and the token kept at home."""
 
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
+import trustme
 
 from ggt_hub.data import ranges
 from ggt_hub.data.ranges import HubSource, SourceFile, open_source
@@ -89,6 +94,40 @@ def test_the_token_goes_to_the_hub_alone(source, hub, monkeypatch):
     at_store = source._headers(source._address)
     assert "authorization" not in at_store
     assert source._headers(source._page)["authorization"] == "Bearer hf_member"
+
+
+class Secure(BaseHTTPRequestHandler):
+    """Serves ranges of `DATA`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        start, stop = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        self.send_response(206)
+        self.send_header("Content-Length", str(stop + 1 - start))
+        self.end_headers()
+        self.wfile.write(DATA[start : stop + 1])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_authorities_of_the_system_are_trusted_and_no_others(source, tmp_path, monkeypatch):
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Secure) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        source._address = f"https://localhost:{server.server_port}/a.zip"
+        with pytest.raises(HubError, match="CERTIFICATE_VERIFY_FAILED"):
+            source.read(0, 10)
+        authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        ranges._session.cache_clear()
+        assert source.read(7, 300_000) == DATA[7:300_000]
+        server.shutdown()
+    ranges._session.cache_clear()
 
 
 def test_missing_files_and_truncated_copies_are_named(source, hub, tmp_path):
