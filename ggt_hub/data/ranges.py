@@ -4,7 +4,7 @@ A Hub file is asked once where its bytes lie (a large file redirects to a signed
 that address is remembered, and renewed when it expires. A broken connection is taken up where it broke.
 
 The Hub's client finds the address, requests reads what lies there: httpx hands out pieces of at most 64 KB, each
-copied four times with the interpreter held, which costs 8 % of the time that the pictures take to decode.
+copied several times under the interpreter's lock, and decoding waits for that lock.
 """
 
 import io
@@ -32,9 +32,9 @@ from ggt_hub.hub import explained
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
 TIMEOUT = 30.0
 TAIL = 1 << 16
-# As much is read at a time, and lost at most where a connection breaks.
+# So much is read at a time, and lost at most where a connection breaks.
 _AT_ONCE = 1 << 20
-# As much is read to no purpose rather than asked for anew, or than a connection given up.
+# So much is rather read to no purpose than asked for anew, or than a connection given up.
 _WORTH_READING = 1 << 17
 _CONNECTIONS = 32
 
