@@ -1,5 +1,7 @@
 """Pairing by the ordered rules, and what happens where none fits."""
 
+import random
+
 import pytest
 
 from ggt_hub.data.archives import Member
@@ -157,3 +159,53 @@ def test_several_kinds_of_damage_are_a_mixture_and_text_has_two_columns():
 )
 def test_folders_tell_split_and_task(path, split, task):
     assert (split_of(path), task_of(path)) == (split, task)
+
+
+SIDE_NAMES = [
+    ("LQ", "GT"), ("input", "target"), ("LQ_images", "GT_images"), ("low", "high"), ("LR", "HR"),
+    ("Low_Quality", "High_Quality"), ("lq_1024", "gt_1024"), ("Input", "GroundTruth"), ("source", "target"),
+]  # fmt: skip
+CATEGORY_NAMES = {"general_mixed": "general", "01_rain": "rain", "Fog": "haze", "Low-Light": "low_light"}
+
+
+def some_layout(draw: random.Random) -> dict[tuple[str, str], tuple[str, str]]:
+    """Folders in any order, perhaps archives of joined names: the paths of each pair, with its task and split."""
+    sides, order = draw.choice(SIDE_NAMES), draw.sample(["split", "task", "side"], 3)
+    told_by, archive_depth = draw.choice(["folder", "suffix", "prefix", "both"]), draw.randint(0, 3)
+    step, endings = draw.choice([0, 100]), draw.choice([("png", "png"), ("JPG", "png")])
+    layout = {}
+    for split in ("train", "test"):
+        for place, name in enumerate(CATEGORY_NAMES):
+            for number in range(3):
+                paths = []
+                for side, ending in zip(sides, endings, strict=True):
+                    stem = f"{place * step + number:04d}"
+                    stem = {"folder": stem, "prefix": f"{side}_{stem}"}.get(told_by, f"{stem}_{side}")
+                    folder = side if told_by in ("folder", "both") else None
+                    parts = [{"split": split, "task": name, "side": folder}[what] for what in order]
+                    parts = [part for part in parts if part]
+                    joined = "_".join(parts[:archive_depth])
+                    paths.append(
+                        "/".join(
+                            ["GGT-100K", *filter(None, [joined]), *parts[archive_depth:], f"{stem}.{ending}"]
+                        )
+                    )
+                layout[tuple(paths)] = CATEGORY_NAMES[name], split
+    return layout
+
+
+def test_no_layout_is_paired_wrongly_and_hardly_any_refused():
+    refused = []
+    for seed in range(400):
+        layout = some_layout(random.Random(seed))
+        members = loose(*(path for paths in layout for path in paths))
+        random.Random(seed).shuffle(members)
+        try:
+            pairing = pair_up(members)
+        except DatasetError:
+            refused.append(min(layout))
+            continue
+        assert {(p.lq.path, p.gt.path): (p.task, p.split) for p in pairing.pairs} == layout
+    # Inside a longer name, "low" may as well be of low light.
+    assert len(refused) < 8
+    assert all("low_" in lq or "_low" in lq for lq, _ in refused)
