@@ -67,9 +67,12 @@ def launch(settings: Settings | None = None, **options: Any) -> None:
         settings: those of the environment if not given.
         **options: `server_name`, `server_port`, `inbrowser` and others of `gradio.Blocks.launch`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with serving(settings or Settings.from_environment(), **options) as page:
-        page.block_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with serving(settings or Settings.from_environment(), **options) as page:
+            page.block_thread()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
