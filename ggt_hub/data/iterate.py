@@ -1,7 +1,7 @@
 """`iter_pairs`: decoded pairs from any data set of pairs, at the speed of decoding.
 
 Rows go through `datasets` undecoded, a window of them at a time. What a window points at is fetched in the
-background, in few and parallel requests, while the window before it is decoded.
+background, in few and parallel requests; a pair is decoded as soon as its own bytes are there.
 """
 
 import logging
