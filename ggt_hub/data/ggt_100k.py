@@ -60,11 +60,13 @@ class GGT100K(IndexedPairs):
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The prepared rows; they refuse to be uploaded."""
-        return forbid_upload(super().as_dataset(*args, **kwargs), self.NAME)
+        forbid_upload()
+        return super().as_dataset(*args, **kwargs)
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The rows as a stream; they refuse to be uploaded."""
-        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), self.NAME)
+        forbid_upload()
+        return super().as_streaming_dataset(*args, **kwargs)
 
     def choose_part(self, tree: Tree) -> Tree:
         """The asked-for folder; of a copy without it, everything but what is not GGT-100K."""

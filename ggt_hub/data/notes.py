@@ -1,17 +1,17 @@
 """What is to be known of the data sets that rows may come from: terms, authors, and whom to ask."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from ggt_hub.errors import DatasetError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -95,25 +95,31 @@ def check_shareable(folder: Path) -> None:
                     )
 
 
-def forbid_upload(loaded: T, source: str) -> T:
-    """Make `push_to_hub` of what was loaded refuse: it would embed the pictures that rows point at.
+def forbid_upload() -> None:
+    """Make `push_to_hub` refuse what comes from a data set that may not be shared: it would embed the pictures.
 
-    Args:
-        loaded: a data set or a dict of them, straight from its builder.
-        source: the name that it was loaded by.
+    Other data are pushed as ever. What `map`, `select` and the like make of such rows is refused too, for they keep
+    the homepage by which it is known; that is why the classes themselves are changed, and not what was loaded.
     """
-    splits = loaded.values() if isinstance(loaded, dict) else ()
-    for dataset in (loaded, *splits):
-        dataset.push_to_hub = partial(_refuse_upload, source)
-    return loaded
+    for kind in (Dataset, IterableDataset, DatasetDict, IterableDatasetDict):
+        if not hasattr(kind.push_to_hub, "__wrapped__"):
+            kind.push_to_hub = _refusing(kind.push_to_hub)
 
 
-def _refuse_upload(source: str, *_: object, **__: object) -> None:
-    note = NOTES[source]
-    raise DatasetError(
-        f"{note.title} is licensed {note.licence}: its pictures may not be uploaded again, and push_to_hub would "
-        "embed them. Publish an index instead (`ggt-hub data index`), whose files hold no pictures"
-    )
+def _refusing(push: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(push)
+    def push_to_hub(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for dataset in self.values() if isinstance(self, dict) else (self,):
+            for note in NOTES.values():
+                if not note.may_be_shared and note.url in (dataset.info.homepage or ""):
+                    raise DatasetError(
+                        f"{note.title} is licensed {note.licence}: its pictures may not be uploaded again, and "
+                        "push_to_hub would embed them. Publish an index instead (`ggt-hub data index`), whose "
+                        "files hold no pictures"
+                    )
+        return push(self, *args, **kwargs)
+
+    return push_to_hub
 
 
 def _holds_pictures(table: pa.Table) -> bool:

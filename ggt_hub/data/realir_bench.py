@@ -59,11 +59,13 @@ class RealIRBench(datasets.ArrowBasedBuilder):
 
     def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The prepared rows; they refuse to be uploaded."""
-        return forbid_upload(super().as_dataset(*args, **kwargs), NAME)
+        forbid_upload()
+        return super().as_dataset(*args, **kwargs)
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """The rows as a stream; they refuse to be uploaded."""
-        return forbid_upload(super().as_streaming_dataset(*args, **kwargs), NAME)
+        forbid_upload()
+        return super().as_streaming_dataset(*args, **kwargs)
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         folder = self.config.data_dir or self._download()

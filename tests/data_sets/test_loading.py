@@ -199,11 +199,30 @@ def test_the_licence_is_shown_once(repository, caplog):
     assert caplog.text.count("cc-by-nc-nd-4.0") == 1
 
 
-def test_pictures_are_not_uploaded_again(library, repository):
-    loaded = library.load_dataset("ggt-100k")
-    rows = loaded["train"].with_format("numpy").select_columns(["id", "lq"])
-    stream = library.load_dataset("ggt-100k", split="train", streaming=True)
-    for data in (loaded, loaded["train"], rows, stream):
+MADE_OF_ROWS = {
+    "nothing": lambda rows: rows,
+    "view": lambda rows: rows.with_format("numpy").select_columns(["id", "lq"]),
+    "map": lambda rows: rows.map(lambda row: {"length": len(row["id"])}),
+    "filter": lambda rows: rows.filter(lambda row: True),
+    "shuffle": lambda rows: rows.shuffle(seed=1),
+    "take": lambda rows: rows.take(2),
+    "joined": lambda rows: datasets.concatenate_datasets([rows, rows]),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("made", MADE_OF_ROWS)
+def test_pictures_are_not_uploaded_again(made, streaming, library, repository):
+    rows = MADE_OF_ROWS[made](library.load_dataset("ggt-100k", split="train", streaming=streaming))
+    kind = datasets.IterableDatasetDict if streaming else datasets.DatasetDict
+    for data in (rows, kind(train=rows)):
         with pytest.raises(DatasetError, match=r"cc-by-nc-nd-4\.0: its pictures may not be uploaded again"):
             data.push_to_hub("me/copy")
-    assert len(loaded["train"].map(lambda row: {"length": len(row["id"])}, num_proc=2)) == 10
+
+
+def test_data_of_ones_own_are_uploaded_as_ever(repository, hub):
+    ggt_hub.load_dataset("ggt-100k", split="train")
+    hub.members.add("hf_member")
+    hub.namespaces.add("me")
+    datasets.Dataset.from_dict({"x": [1, 2]}).push_to_hub("me/own", token="hf_member")
+    assert ggt_hub.load_dataset("me/own", split="train")["x"][:] == [1, 2]
