@@ -107,7 +107,7 @@ def why_refused(path: str) -> str | None:
 
 def why_nested(name: str) -> str | None:
     """Say what to do with a member of an archive that is an archive itself; None for any other."""
-    if name.lower().endswith(".zip") or why_refused(name):
+    if name.lower().endswith(".zip") or _CONTAINERS.search(name.lower()):
         return f"an archive inside an archive cannot be read in place: {_UNPACK}"
     return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ggt_hub.data.archives import Problem, list_members, summarise, why_refused
+from ggt_hub.data.archives import Problem, list_members, summarise, why_nested, why_refused
 from ggt_hub.data.fetch import read_member
 from ggt_hub.data.trees import local_tree
 from ggt_hub.errors import DatasetError
@@ -146,6 +146,21 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
 def test_containers_that_cannot_be_read_in_place_come_with_a_way_out(name, hint):
     reason = why_refused(name)
     assert (hint in reason) if hint else reason is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_archive"),
+    [
+        ("a/b.zip", True),
+        ("A.ZIP", True),
+        ("b.tar.gz", True),
+        ("b.7z", True),
+        ("notes.v1.2", False),
+        ("a.png", False),
+    ],
+)
+def test_archives_inside_archives_are_known_by_their_ending(name, is_archive):
+    assert (why_nested(name) is not None) == is_archive
 
 
 def test_the_last_volume_of_a_split_archive_is_not_taken_for_a_whole_one(tmp_path):
