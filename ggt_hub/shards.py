@@ -10,7 +10,6 @@ calls `run_shard` with the same arguments.
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-REPORTS = ".ggt-hub"
-_UNFINISHED = ".unfinished-"
+from ggt_hub.commit import RECORDS, commit_json, committed_file, file_sha256
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,10 @@ def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any
     """Make one shard and commit it; see `run_shards`."""
     path, report_path = folder / shard.name, _report_path(folder, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    report_path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    report = work(*shard.arguments, unfinished)
-    report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
-    unfinished.replace(path)
-    commit_text(
-        report_path, json.dumps(report | {"key": _full_key(shard, key)}, indent=1, ensure_ascii=False)
-    )
+    with committed_file(path) as unfinished:
+        report = work(*shard.arguments, unfinished)
+        report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
+    commit_json(report_path, report | {"key": _full_key(shard, key)})
     return report
 
 
@@ -121,25 +115,4 @@ def _full_key(shard: Shard, key: str) -> str:
 
 
 def _report_path(folder: Path, shard: Shard) -> Path:
-    return folder / REPORTS / f"{shard.name}.json"
-
-
-def commit_text(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
-    commit_bytes(path, text.encode())
-
-
-def commit_bytes(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all; what a kill leaves behind, the next try takes over."""
-    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return folder / RECORDS / f"{shard.name}.json"

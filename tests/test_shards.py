@@ -64,7 +64,7 @@ def test_a_failure_keeps_what_was_done_and_no_half_file_has_its_name(tmp_path):
 def test_a_kill_between_file_and_report_is_survived(tmp_path):
     program = (
         "import os, signal, sys; from pathlib import Path; from ggt_hub import shards\n"
-        "shards.commit_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "shards.commit_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from tests.test_shards import *\n"
         "shards.run_shards(write_number, SHARDS, Path(sys.argv[1]), settings=1)\n"
     )

@@ -11,10 +11,10 @@ from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ggt_hub.commit import commit_text
 from ggt_hub.data.notes import NOTES, sources_of
 from ggt_hub.data.pairing import SPLITS
 from ggt_hub.data.pairs import POINTER_COLUMNS
-from ggt_hub.shards import commit_text
 
 ALL = "all"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
+from ggt_hub.commit import commit_text, file_sha256
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.iterate import Undecoded
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
 from ggt_hub.data.parts import Part, dataset_parts, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import Shard, commit_text, file_sha256, run_shards
+from ggt_hub.shards import Shard, run_shards
 
 SHARD_BYTES = 500_000_000
 # The Hub's viewer fails on row groups of more than about 286 MiB, and pages through small ones at ease.

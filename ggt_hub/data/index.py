@@ -7,8 +7,6 @@ The folder is complete or not there at all: it is made under another name and re
 """
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -20,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ggt_hub.commit import committed_folder
 from ggt_hub.data.archives import Member, Problem, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
@@ -57,14 +56,10 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
             else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
         )
     pairing = pair_up(pictures, contents.entries, by_order=by_order)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
-        rows = _write_rows(pairing, Path(made), source)
+    with committed_folder(folder) as made:
+        rows = _write_rows(pairing, made, source)
         summary = _summary(contents, pairing, source, rows)
-        Path(made, SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False))
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(made).rename(folder)
-        Path(made).mkdir()  # for TemporaryDirectory to remove
+        (made / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _summary(

@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 
 from ggt_hub import hub
+from ggt_hub.commit import committed_folder
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
@@ -77,13 +78,10 @@ def make_index(
     summary = read_summary(index)
     if summary["refused"]:
         raise DatasetError(explain_refused(summary["repository"], summary["refused"]))
-    made = folder.with_name(f".unfinished-{folder.name}")
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(index, made)
-    write_card(made, card, folder.resolve().name)
-    write_sums(made)
-    shutil.rmtree(folder, ignore_errors=True)
-    made.rename(folder)
+    with committed_folder(folder) as made:
+        shutil.copytree(index, made, dirs_exist_ok=True)
+        write_card(made, card, folder.resolve().name)
+        write_sums(made)
     return summary
 
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from datasets import Dataset
 
+from ggt_hub.commit import commit_bytes
 from ggt_hub.data.export import export
 from ggt_hub.data.iterate import iter_pairs
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES
 from ggt_hub.errors import DatasetError
 from ggt_hub.reports import contact_sheet
-from ggt_hub.shards import commit_bytes
 
 MAX_SIDE = 512
 SHEET = "preview.png"
