@@ -53,10 +53,12 @@ changes, moments, kills = int((root / "changes").read_text()), random.Random(5),
 while kills < tries:
     progress = root / "killed/progress.txt"
     saved = int(progress.read_text().splitlines()[-1].split()[0]) if progress.exists() else 0
-    if child(root / "killed", moments.randint(1, changes // 2)) == signal.SIGKILL:
+    ended = child(root / "killed", moments.randint(1, changes // 2))
+    if ended == signal.SIGKILL:
         kills += 1
         assert int((root / "resumed").read_text()) >= saved, (kills, saved)
-    else:
+    else:  # it was done before: once more from nothing
+        assert ended == 0
         shutil.rmtree(root / "killed")
 assert child(root / "killed", None) == 0
 """
