@@ -13,6 +13,7 @@ from typing import Literal
 from ggt_hub.data.archives import Member
 from ggt_hub.data.manifests import Entry
 from ggt_hub.errors import DatasetError
+from ggt_hub.files import match_names
 from ggt_hub.tasks import Task, find_task
 
 Side = Literal["lq", "gt"]
@@ -118,7 +119,12 @@ def pair_up(members: Sequence[Member], entries: Sequence[Entry] = (), *, by_orde
 
 
 def _pair_split(split: str, members: list[Member], entries: Sequence[Entry], by_order: bool) -> Pairing:
-    rules: dict[str, _Rule] = {**_RULES, "manifest": partial(_by_manifest, entries), "bare names": _by_stem}
+    rules: dict[str, _Rule] = {
+        "results": _by_results,
+        **_RULES,
+        "manifest": partial(_by_manifest, entries),
+        "bare names": _by_stem,
+    }
     if by_order:
         rules["order"] = _by_order
     missing = members
@@ -135,6 +141,29 @@ def _pair_split(split: str, members: list[Member], entries: Sequence[Entry], by_
         f"partner, such as\n{names}\nName folders or files lq and gt, add a manifest with columns lq and gt, or, "
         "if both sides are sorted alike, pass by_order=True"
     )
+
+
+def _by_results(split: str, members: list[Member]) -> list[Pair] | None:
+    """Pair what `degrade` or `restore` made of a folder with its pictures, if all of their names tell so."""
+    sides: dict[Side, dict[str, Member]] = {"lq": {}, "gt": {}}
+    for member in members:
+        if (side := _side(member.path, "folders")) is None:
+            return None
+        *folders, name = member.path.split("/")
+        sides[side]["/".join([*(part for part in folders if _plain(part) not in SIDES), name])] = member
+    if sum(map(len, sides.values())) < len(members) or len(sides["lq"]) != len(sides["gt"]):
+        return None
+    matched = match_names(sides["lq"], sides["gt"])
+    if len(matched) < len(sides["lq"]) or all(_stem(lq) == _stem(gt) for lq, gt in matched.items()):
+        return None  # equal names are the business of the other rules
+    return [
+        Pair(lq, sides["lq"][lq], sides["gt"][gt], split, task_of(sides["lq"][lq].path))
+        for lq, gt in matched.items()
+    ]
+
+
+def _stem(path: str) -> str:
+    return "/".join(_parts(path))
 
 
 def _by_keys(how: str, whole: bool, split: str, members: list[Member]) -> list[Pair] | None:
