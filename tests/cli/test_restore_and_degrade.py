@@ -134,7 +134,7 @@ def test_wrong_options_stop_before_any_picture(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_a_device_that_is_not_there_is_one_line(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RestorerError, match="--device cuda cannot be used here .*: try ") as caught:
+    with pytest.raises(RestorerError, match=r"--device cuda cannot be used here .*: try ") as caught:
         arguments = ["restore", str(photos), "-o", str(tmp_path / "out"), "--device", "cuda"]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "\n" not in str(caught.value)
