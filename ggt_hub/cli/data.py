@@ -134,8 +134,9 @@ def export(
 ) -> None:
     """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
     from ggt_hub.data.export import export as write_parquet
-    from ggt_hub.data.opening import open_splits
+    from ggt_hub.data.opening import check_apart, open_splits
 
+    check_apart(output, source, data_dir)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir)
     reports = write_parquet(
         splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
@@ -155,10 +156,11 @@ def preview(
     count: Annotated[int, typer.Option(help="How many pairs.", min=1)] = 24,
 ) -> None:
     """Put some pairs on one sheet, and into a small config named preview."""
-    from ggt_hub.data.opening import open_splits
+    from ggt_hub.data.opening import check_apart, open_splits
     from ggt_hub.data.preview import preview as write_preview
     from ggt_hub.errors import DatasetError
 
+    check_apart(output, source, data_dir)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir)
     name = split or next(iter(splits))
     if name not in splits:

@@ -7,6 +7,7 @@ The folder is complete or not there at all: it is made under another name and re
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -26,6 +27,7 @@ from ggt_hub.data.contents import Contents
 from ggt_hub.data.pairing import Pair, Pairing, pair_up, task_of
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
 from ggt_hub.errors import DatasetError
+from ggt_hub.shards import commit_bytes, commit_text, file_sha256
 from ggt_hub.tasks import Task
 
 SUMMARY = "index.json"
@@ -149,6 +151,52 @@ def _pointer(side: str, member: Member | None) -> dict[str, Any]:
     return {f"{side}_archive": member.file.uri} | {
         f"{side}_{name}": value for name, value in member.place._asdict().items()
     }
+
+
+def copy_index(index: Path, folder: Path) -> None:
+    """Bring an index to a folder of its user's, where it replaces the one that was there and nothing else.
+
+    `files` in its `index.json` names what is part of the index, each file with the SHA-256 that it may have.
+
+    Raises:
+        DatasetError: before anything is written, if a file that no index names is where one of this index belongs.
+    """
+    earlier = _files_of(folder) if os.path.lexists(folder / SUMMARY) else {}
+    files = {path.relative_to(index).as_posix(): path for path in sorted(index.rglob("*.parquet"))}
+    for name in files:
+        if os.path.lexists(folder / name) and not _is_unchanged(folder, name, earlier):
+            raise DatasetError(f"{folder / name} is not part of an index, or was changed since: move it away")
+    hashes = {name: [file_sha256(path)] for name, path in files.items()}
+    # A kill while files are replaced must not make those of either index look like somebody else's.
+    both = {name: hashes.get(name, []) + earlier.get(name, []) for name in {**hashes, **earlier}}
+    summary = json.loads((index / SUMMARY).read_text())
+    _commit_summary(folder, summary | {"files": both})
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(folder / name, path.read_bytes())
+    for name in set(earlier) - set(files):
+        if _is_unchanged(folder, name, earlier):
+            (folder / name).unlink()
+    _commit_summary(folder, summary | {"files": hashes})
+
+
+def _commit_summary(folder: Path, summary: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    commit_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+
+
+def _files_of(folder: Path) -> dict[str, list[str]]:
+    """What an index consists of: the SHA-256 that each file may have. Those of 0.1 say it in `SHA256SUMS` alone."""
+    summary = read_summary(folder)
+    if "files" in summary:
+        return summary["files"]
+    lines = [line.split("  ", 1) for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    return {name: [sha256] for sha256, name in lines if name.startswith("data/")}
+
+
+def _is_unchanged(folder: Path, name: str, files: dict[str, list[str]]) -> bool:
+    path = folder / name
+    return path.is_file() and not path.is_symlink() and file_sha256(path) in files.get(name, ())
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From what a person names on the command line (a name, a repository, a folder) to its rows."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
 from ggt_hub.data.folder import PairFolder
-from ggt_hub.data.index import explain_refused, read_summary
+from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
 from ggt_hub.data.loading import SOURCES, load_dataset, load_dataset_builder
 from ggt_hub.data.pairing import pair_up
@@ -65,11 +64,11 @@ def make_index(
         The content of `index.json`.
 
     Raises:
-        DatasetError: if the data set cannot be indexed, or `folder` holds something else than an index.
+        DatasetError: if the data set cannot be indexed, or `folder` holds other files where the index belongs, or
+            its source.
         HubError: if the repository or revision cannot be had.
     """
-    if folder.exists() and any(folder.iterdir()):
-        read_summary(folder)  # anything else than an index is not ours to replace
+    check_apart(folder, source, data_dir)
     builder = _builder(source, revision, data_dir)
     if not isinstance(builder, IndexedPairs):
         raise DatasetError(f"{source} is published as a table: it needs no index")
@@ -77,13 +76,9 @@ def make_index(
     summary = read_summary(index)
     if summary["refused"]:
         raise DatasetError(explain_refused(summary["repository"], summary["refused"]))
-    made = folder.with_name(f".unfinished-{folder.name}")
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(index, made)
-    write_card(made, card, folder.resolve().name)
-    write_sums(made)
-    shutil.rmtree(folder, ignore_errors=True)
-    made.rename(folder)
+    copy_index(index, folder)
+    write_card(folder, card, folder.resolve().name)
+    write_sums(folder)
     return summary
 
 
@@ -91,6 +86,19 @@ def _builder(source: str, revision: str | None, data_dir: str | None, config: st
     if source in SOURCES or Path(source).is_dir():
         return load_dataset_builder(source, config, revision=revision, data_dir=data_dir)
     return PairFolder(repository=source, revision=revision, dataset_name=source.rpartition("/")[2])
+
+
+def check_apart(output: Path, *sources: str | None) -> None:
+    """Refuse an output folder that holds its source, or lies in it.
+
+    Raises:
+        DatasetError: naming both.
+    """
+    made = output.expanduser().resolve()
+    for source in filter(None, sources):
+        there = Path(source).expanduser().resolve()
+        if there.is_dir() and (there.is_relative_to(made) or made.is_relative_to(there)):
+            raise DatasetError(f"{output} and its source {source} overlap: choose an --output outside of it")
 
 
 def open_splits(
