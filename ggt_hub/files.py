@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ggt_hub.commit import RECORDS, commit_json, file_sha256
 from ggt_hub.errors import GGTHubError, ImageError
 from ggt_hub.images import Picture, read_image, write_image
 
@@ -17,8 +18,6 @@ INPUT_SUFFIXES = {
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 OUTPUT_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-RECORDS = ".ggt-hub"
-"""Folder in the output folder that says from what, and how, each output was made."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _one(job: Job, target: Path, record: Path, work: Work, settings: dict[str, A
     result, details = work(picture, job)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_image(result, target)
-    write_json(record, made_from | {"output_sha256": _hash(target), "details": details})
+    commit_json(record, made_from | {"output_sha256": file_sha256(target), "details": details})
     return Outcome(str(job.source), "done", str(target), details=details)
 
 
@@ -162,21 +161,9 @@ def _finished(record: Path, target: Path, made_from: dict[str, Any]) -> dict[str
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         same = all(known[key] == json.loads(json.dumps(value)) for key, value in made_from.items())
-        return known["details"] if same and known["output_sha256"] == _hash(target) else None
+        return known["details"] if same and known["output_sha256"] == file_sha256(target) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all, making its folder if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
 
 
 def fingerprint(folder: Path) -> str:

@@ -19,10 +19,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ggt_hub.commit import RECORDS, commit_json, committed_file, file_sha256
 from ggt_hub.errors import GGTHubError
-
-REPORTS = ".ggt-hub"
-_UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -101,15 +99,12 @@ def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any
     """Make one shard and commit it; see `run_shards`."""
     path, report_path = folder / shard.name, _report_path(folder, shard.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    report_path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    report = work(*shard.arguments, unfinished)
-    report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
-    # First the report, so that a kill in between does not make our own file look like somebody else's.
-    replaced = {"replaces": file_sha256(path)} if path.exists() else {}
-    record = report | {"key": _full_key(shard, key)} | replaced
-    commit_text(report_path, json.dumps(record, indent=1, ensure_ascii=False))
-    unfinished.replace(path)
+    with committed_file(path) as unfinished:
+        report = work(*shard.arguments, unfinished)
+        report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
+        # First the report, so that a kill in between does not make our own file look like somebody else's.
+        replaced = {"replaces": file_sha256(path)} if path.exists() else {}
+        commit_json(report_path, report | {"key": _full_key(shard, key)} | replaced)
     return report
 
 
@@ -123,8 +118,8 @@ def is_result(folder: Path, name: str) -> bool:
 
 def results(folder: Path, inside: str) -> list[str]:
     """The names of all shards below a part of `folder` that have a report."""
-    reports = sorted((folder / REPORTS / inside).rglob("*.json"))
-    return [path.relative_to(folder / REPORTS).as_posix().removesuffix(".json") for path in reports]
+    reports = sorted((folder / RECORDS / inside).rglob("*.json"))
+    return [path.relative_to(folder / RECORDS).as_posix().removesuffix(".json") for path in reports]
 
 
 def remove_result(folder: Path, name: str) -> None:
@@ -162,25 +157,4 @@ def _full_key(shard: Shard, key: str) -> str:
 
 
 def _report_path(folder: Path, name: str) -> Path:
-    return folder / REPORTS / f"{name}.json"
-
-
-def commit_text(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
-    commit_bytes(path, text.encode())
-
-
-def commit_bytes(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all; what a kill leaves behind, the next try takes over."""
-    unfinished = path.with_name(f"{_UNFINISHED}{path.name}")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return folder / RECORDS / f"{name}.json"

@@ -73,9 +73,9 @@ def test_a_failure_keeps_what_was_done_and_no_half_file_has_its_name(tmp_path):
 
 
 KILLS = {
-    "before the report": "shards.commit_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)",
+    "before the report": "shards.commit_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)",
     "between report and file": "shards.Path.replace = lambda path, target: (\n"
-    "    os.kill(os.getpid(), signal.SIGKILL) if path.name == '.unfinished-0.txt' else os.replace(path, target))",
+    "    os.kill(os.getpid(), signal.SIGKILL) if target.name == '0.txt' else os.replace(path, target))",
 }
 
 

@@ -31,7 +31,8 @@ def degrade(
 ) -> None:
     """Damage clean photographs, and write beside each the recipe that gives the same bytes again."""
     from ggt_hub import degradations
-    from ggt_hub.files import Job, find_jobs, output_name, write_json
+    from ggt_hub.commit import commit_json
+    from ggt_hub.files import Job, find_jobs, output_name
     from ggt_hub.images import Picture
 
     if (preset is None) == (task is None):
@@ -40,7 +41,7 @@ def degrade(
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
         damaged, recipe = degradations.degrade(picture, name, strength=strength, seed=job.seed(seed))
-        write_json(output / f"{output_name(job.relative, format)}.json", recipe)
+        commit_json(output / f"{output_name(job.relative, format)}.json", recipe)
         return damaged, {"recipe": recipe}
 
     settings = {"preset": name, "strength": strength, "seed": seed}

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCardData
 
+from ggt_hub.commit import commit_text
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import commit_text
 
 CARD = "README.md"
 _GENERATED = ("configs", "dataset_info", "size_categories")

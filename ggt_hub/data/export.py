@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
+from ggt_hub.commit import commit_text, file_sha256
 from ggt_hub.data.card_file import CARD
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.index import SUMMARY
@@ -24,7 +25,7 @@ from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
 from ggt_hub.data.parts import Part, dataset_parts, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import Shard, commit_text, file_sha256, is_result, remove_result, results, run_shards
+from ggt_hub.shards import Shard, is_result, remove_result, results, run_shards
 
 SHARD_BYTES = 500_000_000
 # The Hub's viewer fails on row groups of more than about 286 MiB, and pages through small ones at ease.

@@ -8,8 +8,6 @@ The folder is complete or not there at all: it is made under another name and re
 
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -21,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ggt_hub.commit import commit_bytes, commit_json, committed_folder, file_sha256
 from ggt_hub.data.archives import Member, Problem, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
 from ggt_hub.data.pairing import Pair, Pairing, pair_up, task_of
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import commit_bytes, commit_text, file_sha256
 from ggt_hub.tasks import Task
 
 SUMMARY = "index.json"
@@ -59,14 +57,10 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
             else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
         )
     pairing = pair_up(pictures, contents.entries, by_order=by_order)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
-        rows = _write_rows(pairing, Path(made), source)
+    with committed_folder(folder) as made:
+        rows = _write_rows(pairing, made, source)
         summary = _summary(contents, pairing, source, rows)
-        Path(made, SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False))
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(made).rename(folder)
-        Path(made).mkdir()  # for TemporaryDirectory to remove
+        (made / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _summary(
@@ -170,19 +164,14 @@ def copy_index(index: Path, folder: Path) -> None:
     # A kill while files are replaced must not make those of either index look like somebody else's.
     both = {name: hashes.get(name, []) + earlier.get(name, []) for name in {**hashes, **earlier}}
     summary = json.loads((index / SUMMARY).read_text())
-    _commit_summary(folder, summary | {"files": both})
+    commit_json(folder / SUMMARY, summary | {"files": both})
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         commit_bytes(folder / name, path.read_bytes())
     for name in set(earlier) - set(files):
         if _is_unchanged(folder, name, earlier):
             (folder / name).unlink()
-    _commit_summary(folder, summary | {"files": hashes})
-
-
-def _commit_summary(folder: Path, summary: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    commit_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+    commit_json(folder / SUMMARY, summary | {"files": hashes})
 
 
 def _files_of(folder: Path) -> dict[str, list[str]]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ggt_hub.commit import RECORDS
 from ggt_hub.errors import DatasetError, EvaluationError, ImageError
 from ggt_hub.evaluation.fixed_damage import damage
-from ggt_hub.files import RECORDS, find_jobs
+from ggt_hub.files import find_jobs
 from ggt_hub.hub import resolve
 from ggt_hub.images import read_image
 from ggt_hub.vlm.judge import rgb_image

@@ -1,14 +1,13 @@
 """`write_image`: the one way out for pixels. A file is written whole or not at all."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ggt_hub.errors import ImageError
+from ggt_hub.commit import commit_bytes
+from ggt_hub.errors import ImageError, WriteError
 from ggt_hub.images.convert import from_array, from_tensor, is_tensor
 from ggt_hub.images.encode import ENCODERS
 from ggt_hub.images.faults import DECODER_ERRORS
@@ -53,7 +52,11 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
         raise ImageError(
             f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
         ) from error
-    write_atomically(data, path)
+    try:
+        commit_bytes(path.resolve(), data)  # a link stays one: the file that it points to is replaced
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
+        message = str(error) if isinstance(error, WriteError) else f"cannot write {str(path)!r}: {error}."
+        raise ImageError(message) from error
     return path
 
 
@@ -63,41 +66,3 @@ def _as_picture(image: Any) -> Picture:
     if isinstance(image, np.ndarray):
         return from_array(image, "<array>", _NO_LIMIT, np.uint8)
     return read_image(image, max_pixels=_NO_LIMIT)
-
-
-def write_atomically(data: bytes, path: Path) -> None:
-    """Put `data` at `path` in one step, through a temporary file in the same folder.
-
-    A symbolic link stays one: the file that it points to is replaced.
-
-    Raises:
-        ImageError: If that fails; the temporary file is removed.
-    """
-    try:
-        target = path.resolve()
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".ggt-hub-", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(descriptor, 0o666 & ~_umask())
-                os.fsync(descriptor)
-            Path(temporary).replace(target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(
-            f"cannot write {str(path)!r}: {reason}. Check the folder and the free space."
-        ) from error
-
-
-def _umask() -> int:
-    """The process's umask. It can only be read by setting it; Linux also shows it, without that race."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

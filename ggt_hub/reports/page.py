@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from ggt_hub.commit import commit_text
 from ggt_hub.images import read_image
-from ggt_hub.images.write import write_atomically
 
 Cell = str | float | int | None
 
@@ -82,13 +82,14 @@ def write_report(
         The path written.
 
     Raises:
-        ImageError: if a picture cannot be read, or the file cannot be written.
+        ImageError: if a picture cannot be read.
+        WriteError: if the file cannot be written.
     """
     cards = [_card(item, max_side) for item in items]
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card["group"])]
     page = _template().render(title=title, summary=summary, tables=tables, figures=figures, groups=groups)
     path = Path(path)
-    write_atomically(page.encode(), path)
+    commit_text(path.resolve(), page)
     return path
 
 
