@@ -70,7 +70,7 @@ def committed_folder(path: Path) -> Iterator[Path]:
 def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
     """Put the finished folder `new` in the place of `path`, whose old content is moved aside first.
 
-    So at each moment one of the two is whole; what a kill leaves aside is never removed unasked. All files get the modes of usual ones: some
+    So at each moment one of the two is whole. All files get the modes of usual ones: some
     libraries write weights that only their owner can read.
 
     Args:

@@ -23,8 +23,10 @@ from ggt_hub.commit import commit_bytes, commit_json, committed_folder, file_sha
 from ggt_hub.data.archives import Member, Problem, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
-from ggt_hub.data.pairing import Pair, Pairing, pair_up, task_of
+from ggt_hub.data.pairing import Pair, Pairing, pair_up
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
+from ggt_hub.data.told import Told
+from ggt_hub.data.words import task_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task
 
@@ -34,13 +36,16 @@ ROWS_PER_GROUP = 512
 _ROWS_AT_ONCE = 8192
 
 
-def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool = False) -> None:
+def build_index(
+    contents: Contents, folder: Path, *, source: str, told: Told | None = None, by_order: bool = False
+) -> None:
     """Pair the pictures of a dataset and write its index.
 
     Args:
         contents: what the dataset consists of.
         folder: the index to make; one that is there already is replaced.
         source: the name of the dataset in the rows.
+        told: see `pairing.pair_up`.
         by_order: see `pairing.pair_up`.
 
     Raises:
@@ -56,7 +61,7 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
             if contents.refused
             else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
         )
-    pairing = pair_up(pictures, contents.entries, by_order=by_order)
+    pairing = pair_up(pictures, contents.entries, told=told, by_order=by_order)
     with committed_folder(folder) as made:
         rows = _write_rows(pairing, made, source)
         summary = _summary(contents, pairing, source, rows)
@@ -74,7 +79,10 @@ def _summary(
         "rows": rows,
         "refused": [asdict(part) for part in contents.refused],
         "unpaired": [member.path for member in pairing.unpaired],
-        "problems": [str(problem) for problem in contents.problems],
+        "problems": [
+            *(str(problem) for problem in contents.problems),
+            *(f"{path}: a manifest lists it, and it is not there" for path in pairing.missing),
+        ],
     }
 
 
