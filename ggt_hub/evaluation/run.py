@@ -20,7 +20,7 @@ from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
 from ggt_hub.evaluation import results
 from ggt_hub.evaluation.rating import rate, rating_protocols
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
-from ggt_hub.files import Job, fingerprint
+from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import read_image, write_image
 from ggt_hub.metrics import available, compute, get_metric
 from ggt_hub.vlm import Judge
@@ -154,8 +154,7 @@ def _restore(
         if _is_restored(target, record, made_from):
             return
         target.unlink(missing_ok=True)
-        relative = Path(item.id)
-        generator = torch.Generator().manual_seed(Job(relative, relative).seed(seed))
+        generator = torch.Generator().manual_seed(seed_of(item.id, seed))
         restored = pipe(read_image(lq).to_pil(), **({"task": hint} | arguments), generator=generator).images[
             0
         ]

@@ -38,6 +38,17 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
             behind and an existing file is as it was.
     """
     path = Path(path)
+    data = encoded(image, path, quality)
+    try:
+        commit_bytes(path.resolve(), data)  # a link stays one: the file that it points to is replaced
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
+        message = str(error) if isinstance(error, WriteError) else f"cannot write {str(path)!r}: {error}."
+        raise ImageError(message) from error
+    return path
+
+
+def encoded(image: Any, path: Path, quality: int = 95) -> bytes:
+    """The bytes that `write_image` would put at `path`. Arguments and errors are those of `write_image`."""
     encode = ENCODERS.get(path.suffix.lower())
     if encode is None:
         known = ", ".join(ENCODERS)
@@ -46,18 +57,12 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
         raise ImageError(f"cannot write {str(path)!r}: quality must be 1 to 100, not {quality}.")
     picture = _as_picture(image)
     try:
-        data = encode(picture, quality)
+        return encode(picture, quality)
     except DECODER_ERRORS as error:
         size = "x".join(map(str, picture.size))
         raise ImageError(
             f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
         ) from error
-    try:
-        commit_bytes(path.resolve(), data)  # a link stays one: the file that it points to is replaced
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
-        message = str(error) if isinstance(error, WriteError) else f"cannot write {str(path)!r}: {error}."
-        raise ImageError(message) from error
-    return path
 
 
 def _as_picture(image: Any) -> Picture:
