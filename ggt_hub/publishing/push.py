@@ -4,6 +4,7 @@ Every step looks at what is there first. So a call that was cut anywhere is comp
 arrived are not sent again, a commit that took effect is not made twice, and a tag is set once and never moved.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,9 +82,15 @@ def ask_about_card(entry: Entry, repo_id: str, items: list[Item]) -> None:
         try:
             RepoCard(text, ignore_metadata_errors=True).validate(repo_type=entry.repo_type)
         except ValueError as error:
-            raise PublishError(
-                f"{repo_id}: the Hub refuses README.md: {' '.join(str(error).split())}"
-            ) from error
+            raise PublishError(f"{repo_id}: the Hub refuses README.md: {_reasons(str(error))}") from error
+
+
+def _reasons(answer: str) -> str:
+    """The Hub's reasons out of what its client raises, which is the whole answer."""
+    try:
+        return "; ".join(error["message"] for error in json.loads(answer)["errors"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(answer.split())
 
 
 def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
