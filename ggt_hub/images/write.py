@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import numpy as np
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images.convert import from_array, from_tensor, is_tensor
-from ggt_hub.images.encode import ENCODERS
-from ggt_hub.images.faults import DECODER_ERRORS
-from ggt_hub.images.picture import Picture
+from ggt_hub.images.encode import encode_image
+from ggt_hub.images.picture import ImageWarning, Picture
 from ggt_hub.images.read import read_image
 
 _NO_LIMIT = 2**62  # what is in memory already needs no protection from its size
@@ -21,9 +21,9 @@ _NO_LIMIT = 2**62  # what is in memory already needs no protection from its size
 def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) -> Path:
     """Write one picture; the suffix decides the format.
 
-    PNG and TIFF keep 8 or 16 bits, grey, alpha, profile and EXIF. JPEG (4:4:4), WebP and BMP hold 8
-    bits; JPEG and BMP have no transparency, which is laid on white; WebP turns grey into RGB; BMP carries no
-    metadata. A loss of depth, transparency or oversized EXIF is an `ImageWarning`.
+    PNG and TIFF keep 8 or 16 bits, grey and alpha. JPEG (4:4:4), WebP and BMP hold 8 bits; JPEG and BMP have no
+    transparency, which is laid on white; WebP turns grey into RGB. Metadata is carried as bytes as far as the
+    format has places for it. Whatever is lost is named by an `ImageWarning`.
 
     Args:
         image: A `Picture`, PIL image, array or tensor as `read_image` takes them. Floats are written in 8 bits;
@@ -39,22 +39,32 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
             behind and an existing file is as it was.
     """
     path = Path(path)
-    encode = ENCODERS.get(path.suffix.lower())
-    if encode is None:
-        known = ", ".join(ENCODERS)
-        raise ImageError(f"cannot write {str(path)!r}: its suffix names no format. Use one of {known}.")
-    if not 1 <= quality <= 100:
-        raise ImageError(f"cannot write {str(path)!r}: quality must be 1 to 100, not {quality}.")
-    picture = _as_picture(image)
     try:
-        data = encode(picture, quality)
-    except DECODER_ERRORS as error:
-        size = "x".join(map(str, picture.size))
-        raise ImageError(
-            f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
-        ) from error
+        data = encoded(image, path.suffix, quality)
+    except ImageError as error:
+        raise ImageError(f"cannot write {str(path)!r}: {error}") from error
     write_atomically(data, path)
     return path
+
+
+def encoded(image: Any, suffix: str, quality: int = 95) -> bytes:
+    """The bytes of a file; what the picture loses by it is an `ImageWarning`.
+
+    Args:
+        image: As `write_image` takes it.
+        suffix: The format, such as `.png`.
+        quality: As of `write_image`.
+
+    Raises:
+        ImageError: As `encode_image`.
+    """
+    picture = _as_picture(image)
+    result = encode_image(picture, suffix, quality)
+    if result.left_behind:
+        warnings.warn(
+            f"{picture.name!r}: left behind: {'; '.join(result.left_behind)}.", ImageWarning, stacklevel=3
+        )
+    return result.data
 
 
 def _as_picture(image: Any) -> Picture:
@@ -80,7 +90,8 @@ def write_atomically(data: bytes, path: Path) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fchmod(descriptor, 0o666 & ~_umask())
+                with contextlib.suppress(OSError, AttributeError):  # SMB, exFAT; Windows has no fchmod
+                    os.fchmod(descriptor, 0o666 & ~_umask())
                 os.fsync(descriptor)
             Path(temporary).replace(target)
         finally:
