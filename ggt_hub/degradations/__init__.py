@@ -8,7 +8,7 @@ from PIL import Image
 from ggt_hub.degradations.base import Array, Degradation, Parameters
 from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset
 from ggt_hub.errors import DegradationError
-from ggt_hub.images import Picture, read_image
+from ggt_hub.images import Picture, fill_hidden, read_image
 
 __all__ = ["FAMILIES", "Degradation", "Preset", "degrade", "list_presets", "load_preset", "replay"]
 
@@ -50,7 +50,7 @@ def replay(image: Any, recipe: Recipe) -> Any:
         DegradationError: if the recipe names a family that does not exist.
         ImageError: if the picture cannot be read.
     """
-    picture = read_image(image)
+    picture = fill_hidden(read_image(image))  # or blur would bring colours to light that nobody saw
     return _as_given(picture.with_rgb(apply_steps(picture.rgb(), recipe["steps"])), image)
 
 

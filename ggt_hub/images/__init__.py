@@ -2,6 +2,7 @@
 
 from ggt_hub.images.encode import Encoded, check_format, encode_image
 from ggt_hub.images.metadata import Metadata
+from ggt_hub.images.network import fill_hidden, is_panorama, unwrapped, wrapped
 from ggt_hub.images.picture import ImageWarning, Picture
 from ggt_hub.images.read import read_image
 from ggt_hub.images.tile import pad_to_multiple, run_tiled
@@ -14,8 +15,12 @@ __all__ = [
     "Picture",
     "check_format",
     "encode_image",
+    "fill_hidden",
+    "is_panorama",
     "pad_to_multiple",
     "read_image",
     "run_tiled",
+    "unwrapped",
+    "wrapped",
     "write_image",
 ]

@@ -29,6 +29,7 @@ class Picture:
         metadata: What it carries beside the pixels.
         name: What messages call the picture: its path or URL, or `<array>` and the like.
         left_behind: What of its file was not read, in words: a gain map, a film, damaged EXIF.
+        margin: How many columns at either side repeat those of the other, see `images.network.wrapped`.
 
     Raises:
         ImageError: For pixels or alpha of any other shape or dtype.
@@ -39,6 +40,7 @@ class Picture:
     metadata: Metadata = Metadata()  # noqa: RUF009 - it is frozen
     name: str = "<picture>"
     left_behind: tuple[str, ...] = ()
+    margin: int = 0
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

@@ -96,7 +96,8 @@ def test_profile_and_exif_are_carried(tmp_path, suffix, pixels):
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_keep_profile_and_exif(tmp_path, suffix):
-    again = read_image(write_image(Picture(RGB16, ALPHA16, Metadata(icc=SRGB, exif=exif(1)[6:])), tmp_path / f"x.{suffix}"))
+    picture = Picture(RGB16, ALPHA16, Metadata(icc=SRGB, exif=exif(1)[6:]))
+    again = read_image(write_image(picture, tmp_path / f"x.{suffix}"))
     assert again.icc == SRGB
     block = Image.Exif()
     block.load(again.exif)
