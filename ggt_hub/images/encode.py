@@ -150,6 +150,8 @@ def _carried(picture: Picture, chosen: Format) -> tuple[Metadata, list[str]]:
         )
     if metadata.cicp and "cicp" in reasons and (profile := _profile_of_cicp(picture, chosen)):
         metadata = replace(metadata, icc=metadata.icc or profile, cicp=None)
+    if "resolution" in reasons and metadata.exif and tiff.resolution_in(metadata.exif) == metadata.resolution:
+        metadata = metadata.without("resolution")  # which EXIF states
     for field, reason in reasons.items():
         if getattr(metadata, field):
             left.append(f"{WORDS[field]} ({reason})")

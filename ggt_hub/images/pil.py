@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.metadata import Metadata, Resolution, portable
 from ggt_hub.images.metadata.icc import fault_of
-from ggt_hub.images.metadata.tiff import as_exif
+from ggt_hub.images.metadata.tiff import as_exif, with_tags
 from ggt_hub.images.picture import Picture
 
 _METADATA, _LEFT_BEHIND = "ggt_hub.metadata", "ggt_hub.left_behind"
@@ -85,17 +86,28 @@ def with_metadata_of(image: Image.Image, picture: Picture) -> Picture:
 
 
 def _exif_in(image: Image.Image) -> bytes | None:
-    """The block as the file had it; written anew by Pillow where somebody has changed a tag since, or of a TIFF."""
+    """The block as the file had it, with the tags of its first directory that somebody has changed since."""
     stored = image.info.get("exif") or b""
     stored = stored.removeprefix(b"Exif\0\0") if isinstance(stored, bytes) else b""
     try:
         now, before = image.getexif(), Image.Exif()
         before.load(stored)
-        if not stored or (not image.info.get("xmp") and dict(now) != dict(before)):
-            stored = as_exif(now.tobytes()[6:])[0] or b"" if len(now) else b""
+        changed = {tag: value for tag, value in now.items() if value != before.get(tag)}
+        if not stored or any(isinstance(value, dict) for value in changed.values()):
+            return as_exif(now.tobytes()[6:])[0] if len(now) else None
+        gone = before.keys() - now.keys()
+        return with_tags(stored, _written(changed, stored[:8]), gone) if changed or gone else stored
     except DECODER_ERRORS:
-        pass  # what Pillow cannot unpack nobody can have changed
-    return stored or None
+        return stored or None  # what Pillow cannot unpack nobody can have changed
+
+
+def _written(changed: dict[int, Any], header: bytes) -> bytes:
+    """A TIFF structure of these tags, in the byte order of `header`."""
+    directory = ImageFileDirectory_v2(header)
+    for tag, value in changed.items():
+        directory[tag] = value
+    first = b"\x08\0\0\0" if header[:2] == b"II" else b"\0\0\0\x08"
+    return header[:4] + first + directory.tobytes(8)
 
 
 def _metadata_in(info: dict[Any, Any], texts: dict[str, str]) -> Metadata:

@@ -45,7 +45,11 @@ def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, 
             left = [*left, f"EXIF, which is damaged ({error})"]
     if metadata.xmp is not None:
         try:
-            changes["extended_xmp"] = extended = _whole(metadata) and xmp.portable(_whole(metadata) or b"")
+            whole = _whole(metadata)
+            if metadata.extended_xmp and not whole:
+                left = [*left, "extended XMP, which is incomplete"]
+            extended = xmp.portable(whole) if whole else None
+            changes["extended_xmp"] = extended
             changes["xmp"] = xmp.with_extension(xmp.portable(metadata.xmp), extended)
         except ValueError as error:
             changes["xmp"] = changes["extended_xmp"] = None

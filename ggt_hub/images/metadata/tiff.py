@@ -2,6 +2,7 @@
 
 import struct
 from bisect import bisect_right
+from collections.abc import Set
 from fractions import Fraction
 from typing import Literal
 
@@ -59,7 +60,7 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
         iptc=_iptc_bytes(block, tags[IPTC]) if IPTC in tags else iptc,
         photoshop=others,
         icc=held(ICC),
-        resolution=_resolution(block, tags),
+        resolution=resolution_in(data),
     )
     return metadata, left
 
@@ -72,7 +73,10 @@ def _iptc_bytes(block: Block, entry: Entry) -> bytes | None:
     return value.rstrip(b"\0") or None
 
 
-def _resolution(block: Block, tags: dict[int, Entry]) -> Resolution | None:
+def resolution_in(data: bytes) -> Resolution | None:
+    """The resolution that the first directory states."""
+    block = Block(data)
+    tags = {entry.tag: entry for entry in block.entries(block.first)}
     unit = _UNITS.get(block.value(tags[_UNIT]) if _UNIT in tags else 2)
     numbers = []
     for tag in (_X, _Y):
@@ -245,3 +249,18 @@ def ended(
     struct.pack_into(order + "I", data, 4, len(data))
     data += struct.pack(order + "H", len(entries)) + b"".join(row for _, row in sorted(entries)) + bytes(4)
     return bytes(data)
+
+
+def with_tags(data: bytes, changed: bytes, gone: Set[int]) -> bytes:
+    """An EXIF block with the first directory of another TIFF structure of its byte order laid over its own.
+
+    The new directory stands at the end: everything else stays where it was.
+    """
+    block, new = Block(data), Block(changed)
+    rows = [
+        (entry.tag, bytes(block.data[entry.at : entry.at + 12]))
+        for entry in block.entries(block.first)
+        if entry.tag not in gone
+    ]
+    tags = [(entry.tag, entry.kind, new.bytes_of(entry)) for entry in new.entries(new.first)]
+    return ended(bytearray(data + bytes(len(data) % 2)), rows, tags, block.order)
