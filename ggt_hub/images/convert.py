@@ -134,11 +134,15 @@ def warn_of_others(name: str, index: int) -> None:
 def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:
     """The picture turned upright by `exif`, with its profile; what else it carries, `decode` adds."""
     turn = orientation_of(exif)
+    fault = fault_of(icc, picture.pixels.shape[2]) if icc else None
+    if fault:
+        warnings.warn(f"{name!r}: its ICC profile {fault}; it was left behind.", ImageWarning, stacklevel=2)
     return Picture(
         upright(picture.pixels, turn),
         None if picture.alpha is None else upright(picture.alpha, turn),
-        Metadata(icc=usable_icc(icc, picture.pixels.shape[2], name)),
+        Metadata(icc=None if fault else icc or None),
         name,
+        left_behind=(f"ICC profile, which {fault}",) if fault else (),
     )
 
 
@@ -148,14 +152,6 @@ def exif_of(image: Image.Image, name: str) -> Image.Exif:
         return image.getexif()
     except DECODER_ERRORS:
         return Image.Exif()
-
-
-def usable_icc(icc: bytes | None, channels: int, name: str) -> bytes | None:
-    """The profile if it is sound and describes pictures of so many channels, else None and an `ImageWarning`."""
-    fault = fault_of(icc, channels) if icc else None
-    if fault:
-        warnings.warn(f"{name!r}: its ICC profile {fault}; it was left behind.", ImageWarning, stacklevel=2)
-    return None if fault else icc
 
 
 def _in_plain_mode(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:

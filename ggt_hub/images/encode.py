@@ -193,7 +193,8 @@ def encode_png(picture: Picture, quality: int) -> bytes:
         data += _chunk(kind, payload)
     for part in _compressed_rows(picture):
         data += _chunk(b"IDAT", part)
-    return bytes(data + _chunk(b"IEND", b""))
+    data += _chunk(b"IEND", b"")
+    return bytes(data)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """PIL images that remember what their picture carried, and save it."""
 
 import os
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +11,10 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ggt_hub.images.faults import DECODER_ERRORS
-from ggt_hub.images.metadata import Metadata, Resolution, portable
+from ggt_hub.images.metadata import WORDS, Metadata, Resolution, portable
 from ggt_hub.images.metadata.icc import fault_of
 from ggt_hub.images.metadata.tiff import as_exif, with_tags
-from ggt_hub.images.picture import Picture
+from ggt_hub.images.picture import ImageWarning, Picture
 
 _METADATA, _LEFT_BEHIND = "ggt_hub.metadata", "ggt_hub.left_behind"
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
@@ -54,10 +55,11 @@ class PictureImage(Image.Image):
         )  # they read PIL images, and so know this class
 
         is_path = isinstance(fp, (str, os.PathLike))
-        chosen = format or Image.registered_extensions().get(Path(fp).suffix.lower() if is_path else "", "")
-        suffix = _SUFFIXES.get(chosen.upper())
+        name = fp if is_path else getattr(fp, "name", "")
+        named = Path(name).suffix.lower() if isinstance(name, (str, os.PathLike)) else ""
+        suffix = _SUFFIXES.get((format or Image.registered_extensions().get(named, "")).upper())
         if suffix is None or self.mode not in _MODES or params.keys() - {"quality"}:
-            super().save(fp, format, **(_for_pillow(self) | params))
+            super().save(fp, format, **(self._for_pillow() | params))
             return
         data = encoded(self, suffix, **params)
         if is_path:
@@ -65,14 +67,23 @@ class PictureImage(Image.Image):
         else:
             fp.write(data)
 
-
-def _for_pillow(image: Image.Image) -> dict[str, Any]:
-    """What Pillow's `save` writes as it is given."""
-    picture_exif, icc = image.info.get("exif"), image.info.get("icc_profile")
-    channels = 1 if image.mode in ("1", "L", "LA", "I;16", "F") else 3
-    fits = icc and image.mode != "CMYK" and fault_of(icc, channels) is None
-    carried = {"exif": picture_exif, "xmp": image.info[_METADATA].xmp if _METADATA in image.info else None}
-    return {key: block for key, block in carried.items() if block} | {"icc_profile": icc if fits else None}
+    def _for_pillow(self) -> dict[str, Any]:
+        """What Pillow's `save` writes as it is given; of the rest an `ImageWarning` tells."""
+        icc, metadata = self.info.get("icc_profile"), self.info.get(_METADATA, Metadata())
+        channels = 1 if self.mode in ("1", "L", "LA", "I;16", "F") else 3
+        fits = icc and self.mode != "CMYK" and fault_of(icc, channels) is None
+        written = ("exif", "xmp", "icc")
+        lost = [word for field, word in WORDS.items() if getattr(metadata, field) and field not in written]
+        if lost:
+            warnings.warn(
+                f"saved with options of Pillow's, which leave behind: {', '.join(lost)}. write_image keeps more.",
+                ImageWarning,
+                stacklevel=3,
+            )
+        carried = {"exif": self.info.get("exif"), "xmp": metadata.xmp}
+        return {key: block for key, block in carried.items() if block} | {
+            "icc_profile": icc if fits else None
+        }
 
 
 def with_metadata_of(image: Image.Image, picture: Picture) -> Picture:

@@ -17,7 +17,7 @@ from ggt_hub.images.fetch import fetch
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.pil import with_metadata_of
 
-MAX_PIXELS = 150_000_000
+MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30  # a 100-megapixel RGBA picture of 16 bits, uncompressed, is 0.8e9 bytes
 
 ImageSource = (

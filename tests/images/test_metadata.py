@@ -355,6 +355,56 @@ def test_webp_and_png_carry_their_blocks_on():
         assert (metadata.exif, metadata.xmp) == (block, xmp())
 
 
+def test_resolution_is_turned_with_the_picture():
+    order, block = "<", carriers.exif(thumbnail=False)
+    at = block.find(struct.pack("<HHI", 0x011B, 5, 1))
+    (place,) = struct.unpack_from("<I", block, at + 8)
+    uneven = block[:place] + struct.pack("<II", 150, 1) + block[place + 8 :]
+    result = converted(jpeg((0xE1, b"Exif\0\0" + uneven), density=(1, 300, 150)), ".jpg")
+    first = carried_exif(result.data)[1]
+    assert (first[0x011A], first[0x011B]) == (
+        struct.pack(order + "II", 150, 1),
+        struct.pack(order + "II", 300, 1),
+    )
+    assert segments_of(result.data)[0][1][7:12] == struct.pack(">BHH", 1, 150, 300)
+
+
+def test_chunks_that_png_calls_safe_to_copy_are_copied_and_others_named():
+    safe, unsafe = (b"oFFs", struct.pack(">iiB", 1, 2, 0)), (b"pRVT", b"private")
+    source = odd.png_of(odd.RGB, odd.chunk(*safe) + odd.chunk(*unsafe) + odd.chunk(b"tIME", bytes(7)))
+    result = converted(source, ".png")
+    assert safe in chunks_of(result.data)
+    assert result.left_behind == ("PNG chunk pRVT",)
+
+
+def test_damaged_chunk_costs_only_itself():
+    damaged = odd.chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0nozlib")
+    metadata = read_image(odd.png_of(odd.RGB, damaged + odd.chunk(b"tEXt", b"A\0b"))).metadata
+    assert metadata.texts == ((b"tEXt", b"A\0b"),)
+    assert metadata.xmp is None
+
+
+def test_panorama_that_is_enlarged_says_so():
+    attributes = (
+        b'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:FullPanoWidthPixels="128" '
+        b'GPano:CroppedAreaImageWidthPixels="64" GPano:CroppedAreaLeftPixels="32" '
+        b'GPano:InitialViewHeadingDegrees="9"'
+    )
+    picture = read_image(jpeg((0xE1, carriers.XMP_HEAD + xmp(attributes=attributes))))
+    larger = encode_image(picture.with_rgb(np.zeros((96, 128, 3), np.float32)), ".jpg")
+    for said in (b'FullPanoWidthPixels="256"', b'ImageWidthPixels="128"', b'LeftPixels="64"', b'Degrees="9"'):
+        assert said in larger.data
+
+
+def test_exif_and_xmp_that_only_photoshop_has_are_found():
+    block = carriers.exif(thumbnail=False)
+    resources = carriers.resource(1058, block) + carriers.resource(1060, xmp())
+    metadata = read_image(jpeg((0xED, b"Photoshop 3.0\0" + resources))).metadata
+    assert "祖母".encode() in metadata.exif
+    assert metadata.xmp == xmp()
+    assert metadata.photoshop is None  # and so `strip` knows where positions are
+
+
 def test_comments_of_gif_are_kept():
     source = odd.encode(odd.GREY, "GIF", comment=b"Grandma 1912")
     assert (b"tEXt", b"Comment\0Grandma 1912") in chunks_of(converted(source, ".png").data)
@@ -644,7 +694,8 @@ def test_pil_image_saves_to_streams_with_options_and_in_other_formats(tmp_path):
     image.save(buffer, "JPEG", quality=30)
     assert len(buffer.getvalue()) < len(encode_image(read_image(image), ".jpg").data)
     assert "祖母".encode() in read_image(buffer.getvalue()).exif
-    image.save(tmp_path / "x.jpg", progressive=True, quality=80)
+    with pytest.warns(ImageWarning, match="leave behind: IPTC, resolution, comments"):
+        image.save(tmp_path / "x.jpg", progressive=True, quality=80)
     assert "祖母".encode() in read_image(tmp_path / "x.jpg").exif
     image.save(tmp_path / "x.gif")
     image.save(tmp_path / "x.jpg", exif=b"")

@@ -28,7 +28,8 @@ TYPE_SIZES = {
 }
 SHORT, LONG = 3, 4
 EXIF, GPS, INTEROP, MAKER_NOTE = 34665, 34853, 40965, 37500
-ORIENTATION = 274
+ORIENTATION, RESOLUTION = 274, (282, 283)
+SIDEWAYS = 5  # this Orientation and those above exchange width and height
 _WIDTHS, _HEIGHTS = {256, 40962, 4097}, {257, 40963, 4098}
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 513, 514, 273, 279
 
@@ -51,8 +52,8 @@ class Block:
         ValueError: If it does not begin as such.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
         if data[:2] not in (b"II", b"MM"):
             raise ValueError("it does not begin as TIFF does")
         self.order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
@@ -90,7 +91,8 @@ class Block:
         return self.number(entry.value_at, TYPE_SIZES.get(entry.kind, 0))
 
     def put(self, at: int, data: bytes) -> None:
-        """Change bytes where they stand."""
+        """Change bytes where they stand, in a block made of a bytearray."""
+        assert isinstance(self.data, bytearray)  # noqa: S101 - what is read may be a file of a gigabyte: no copy
         self.data[at : at + len(data)] = data
 
     def bytes_of(self, entry: Entry) -> bytes:
@@ -127,8 +129,11 @@ def upright(data: bytes) -> bytes:
     Raises:
         ValueError: If it is no TIFF structure.
     """
-    block = Block(data)
-    for entry in block.entries(block.first):
+    block = Block(bytearray(data))
+    entries = block.entries(block.first)
+    if orientation_of(data) >= SIDEWAYS:
+        _swap(block, *[next((entry for entry in entries if entry.tag == tag), None) for tag in RESOLUTION])
+    for entry in entries:
         if entry.tag == ORIENTATION:
             _put_number(block, entry, SHORT, 1)
     return _without_thumbnail(block)
@@ -136,7 +141,7 @@ def upright(data: bytes) -> bytes:
 
 def with_size(data: bytes, size: tuple[int, int]) -> bytes:
     """The block with the (width, height) that the picture has now, wherever it states one."""
-    block = Block(data)
+    block = Block(bytearray(data))
     for entries in block.directories().values():
         for entry in entries:
             if entry.tag in _WIDTHS | _HEIGHTS:
@@ -147,7 +152,7 @@ def with_size(data: bytes, size: tuple[int, int]) -> bytes:
 
 def without_gps(data: bytes) -> bytes:
     """The block without its GPS directory, the bytes of which become zero."""
-    block = Block(data)
+    block = Block(bytearray(data))
     directories = block.directories()
     gps = directories.pop(GPS)
     pointers = [entry for entry in directories[0] if entry.tag == GPS]
@@ -161,6 +166,15 @@ def without_gps(data: bytes) -> bytes:
 def _put_number(block: Block, entry: Entry, kind: int, number: int) -> None:
     form = "HHIHxx" if kind == SHORT else "HHII"
     block.put(entry.at, struct.pack(block.order + form, entry.tag, kind, 1, number))
+
+
+def _swap(block: Block, one: Entry | None, other: Entry | None) -> None:
+    """Exchange the values of two entries of one type: what was across is down now."""
+    alike = one and other and (one.kind, one.size) == (other.kind, other.size)
+    if one and other and alike and block.bytes_of(one) != block.bytes_of(other):
+        places = [bytes(block.data[entry.at + 8 : entry.at + 12]) for entry in (one, other)]
+        block.put(one.at + 8, places[1])
+        block.put(other.at + 8, places[0])
 
 
 def _without_thumbnail(block: Block) -> bytes:
@@ -177,7 +191,7 @@ def _without_thumbnail(block: Block) -> bytes:
     unused += [(entry.value_at, entry.size) for entry in thumbnail]
     _blank(block, unused, block.directories())
     if 0 < at <= len(block.data) <= at + length and not any(block.data[at:]):
-        del block.data[at:]
+        return bytes(block.data[:at])
     return bytes(block.data)
 
 

@@ -37,9 +37,12 @@ def extract(data: bytes) -> tuple[Metadata, tuple[str, ...]]:
 def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, ...]]:
     """The blocks of an upright picture that stands alone."""
     changes: dict[str, bytes | None] = {}
+    resolution = metadata.resolution
     if metadata.exif is not None:
         try:
             changes["exif"] = exif.upright(metadata.exif)
+            if resolution and exif.orientation_of(metadata.exif) >= exif.SIDEWAYS:
+                resolution = resolution._replace(x=resolution.y, y=resolution.x)
         except ValueError as error:
             changes["exif"] = None
             left = [*left, f"EXIF, which is damaged ({error})"]
@@ -54,7 +57,7 @@ def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, 
         except ValueError as error:
             changes["xmp"] = changes["extended_xmp"] = None
             left = [*left, f"XMP, which is damaged ({error})"]
-    return replace(metadata, **changes), tuple(left)  # type: ignore[arg-type]
+    return replace(metadata, resolution=resolution, **changes), tuple(left)  # type: ignore[arg-type]
 
 
 def _whole(metadata: Metadata) -> bytes | None:

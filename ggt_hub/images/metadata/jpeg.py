@@ -76,13 +76,14 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
             resolution = _density(payload)
         elif _APP0 <= marker <= 0xEF and not payload.startswith((*_STORAGE, _MPF, _GAIN_MAP)):
             left.append(_name_of(marker, payload))
-    iptc, others = photoshop.split(resources)
+    inside = photoshop.split(resources)
+    packet = packet or inside.xmp
     metadata = Metadata(
-        exif=exif,
+        exif=exif or inside.exif,
         xmp=packet,
         extended_xmp=b"".join(extensions[key] for key in sorted(extensions)) or None,
-        iptc=iptc,
-        photoshop=others,
+        iptc=inside.iptc,
+        photoshop=inside.others,
         icc=b"".join(profile[key] for key in sorted(profile)) or None,
         resolution=resolution,
         comments=tuple(comments),
@@ -142,7 +143,7 @@ def embed(jpeg: bytes, metadata: Metadata) -> bytes:
         pieces = [metadata.icc[at : at + step] for at in range(0, len(metadata.icc), step)]
         counts = [bytes([number, len(pieces)]) for number in range(1, len(pieces) + 1)]
         parts += [_segment(_APP2, _ICC + count + piece) for count, piece in zip(counts, pieces, strict=True)]
-    parts += [_segment(_COM, comment[:MOST]) for comment in metadata.comments]
+    parts += [_segment(_COM, comment) for comment in metadata.comments]
     return b"".join([*parts, jpeg[20:]])
 
 
@@ -153,6 +154,7 @@ def room(metadata: Metadata) -> dict[str, str]:
         ("exif", metadata.exif, MOST - len(_EXIF)),
         ("xmp", metadata.xmp, MOST - len(_XMP)),
         ("icc", metadata.icc, 255 * (MOST - 14)),
+        ("comments", max(metadata.comments, key=len, default=b""), MOST),
     ):
         if block and len(block) > most:
             too_large[field] = "exceeds the 64 KB that JPEG allows" if field != "icc" else "exceeds 16 MB"

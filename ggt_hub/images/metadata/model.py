@@ -38,6 +38,7 @@ class Metadata:
         resolution: For printing.
         comments: Free text without a name: of JPEG and GIF.
         texts: (kind, data) of PNG's text chunks.
+        chunks: (kind, data) of other PNG chunks that may be copied.
         lossless: Whether a WebP file held every bit of its pixels, which it then does again.
     """
 
@@ -54,6 +55,7 @@ class Metadata:
     resolution: Resolution | None = None
     comments: tuple[bytes, ...] = ()
     texts: tuple[tuple[bytes, bytes], ...] = ()
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
     lossless: bool = False
 
     def without(self, field: str) -> "Metadata":
@@ -75,5 +77,6 @@ WORDS = {
     "resolution": "resolution",
     "comments": "comments",
     "texts": "text chunks",
+    "chunks": "other PNG chunks",
 }
 """What people call each block: `kept` and `left_behind` consist of these."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.metadata import photoshop
 from ggt_hub.images.metadata.model import Metadata, Resolution
 
@@ -15,19 +16,13 @@ _XMP = b"XML:com.adobe.xmp"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # How this very file holds its pixels, and the frames of an animation, which `read_image` speaks of.
 _STORAGE = {
-    b"IHDR",
-    b"PLTE",
-    b"tRNS",
-    b"IDAT",
-    b"IEND",
-    b"sBIT",
-    b"bKGD",
-    b"hIST",
-    b"iDOT",
-    b"acTL",
-    b"fcTL",
-    b"fdAT",
+    *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sBIT", b"bKGD", b"hIST", b"iDOT"),
+    *(b"acTL", b"fcTL", b"fdAT"),
+    b"tIME",  # when those pixels were changed last
 }
+_SINGLE = {b"eXIf": "exif", b"cICP": "cicp", b"gAMA": "gamma", b"cHRM": "chromaticities", b"sRGB": "intent"}
+_LIGHT = (b"mDCV", b"cLLI")  # what a screen should know of HDR; the pixels' range stays as it was
+_PROFILE = re.compile(rb"Raw profile type (exif|APP1|iptc|8bim|xmp|icc|icm)")
 _MOST_UNPACKED = 2**25  # a profile or packet of more than 32 MB exists only to cost memory
 
 
@@ -41,33 +36,41 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def read(data: bytes) -> tuple[Metadata, list[str]]:
-    """What is carried, and in words what is not."""
-    found: dict[str, Any] = {}
-    texts: list[tuple[bytes, bytes]] = []
+    """What is carried, and in words what is not. A damaged chunk costs only itself."""
+    found: dict[str, Any] = {"texts": (), "chunks": ()}
     left: list[str] = []
-    single = {
-        b"eXIf": "exif",
-        b"cICP": "cicp",
-        b"gAMA": "gamma",
-        b"cHRM": "chromaticities",
-        b"sRGB": "intent",
-    }
     for kind, payload in chunks(data):
-        if kind in single:
-            found.setdefault(single[kind], payload)
-        elif kind == b"iCCP":
-            found.setdefault("icc", unpacked(payload.partition(b"\0")[2][1:]))
-        elif kind == b"pHYs" and len(payload) == 9:
-            x, y, unit = struct.unpack(">IIB", payload)
-            if x and y:
-                found["resolution"] = Resolution(Fraction(x), Fraction(y), "metre" if unit == 1 else "aspect")
-        elif kind in _TEXTS:
-            _sort_text(kind, payload, found, texts)
-        elif kind == b"caBX":
+        try:
+            carried = kind in _STORAGE or _sort(kind, payload, found)
+        except DECODER_ERRORS as error:
+            left.append(f"PNG chunk {kind.decode('latin-1')}, which is damaged ({error})")
+            continue
+        if kind == b"caBX":
             left.append("content credentials (C2PA), which hold for the original only")
-        elif kind not in _STORAGE:
+        elif not carried:
             left.append(f"PNG chunk {kind.decode('latin-1')}")
-    return Metadata(**found, texts=tuple(texts)), list(dict.fromkeys(left))
+    found.pop("profiles", None)
+    return Metadata(**found), list(dict.fromkeys(left))
+
+
+def _sort(kind: bytes, payload: bytes, found: dict[str, Any]) -> bool:
+    """Put one chunk where it belongs; False for one that must not go into another file."""
+    if kind in _SINGLE:
+        found.setdefault(_SINGLE[kind], payload)
+    elif kind == b"iCCP":
+        if "icc" not in found:
+            found["icc"] = unpacked(payload.partition(b"\0")[2][1:])
+    elif kind == b"pHYs":
+        x, y, unit = struct.unpack(">IIB", payload)
+        if x and y:
+            found["resolution"] = Resolution(Fraction(x), Fraction(y), "metre" if unit == 1 else "aspect")
+    elif kind in _TEXTS:
+        _sort_text(kind, payload, found)
+    elif kind in _LIGHT or kind[3:].islower():  # "safe to copy", as the standard has every chunk say (5.4)
+        found["chunks"] += ((kind, payload),)
+    else:
+        return False
+    return True
 
 
 def unpacked(data: bytes) -> bytes:
@@ -79,22 +82,26 @@ def unpacked(data: bytes) -> bytes:
     stream = zlib.decompressobj()
     result = stream.decompress(data, _MOST_UNPACKED)
     if not stream.eof:
-        raise ValueError("a compressed chunk is cut or a bomb")
+        raise ValueError("it is cut, or unpacks to more than 32 MB")
     return result
 
 
-def _sort_text(kind: bytes, payload: bytes, found: dict[str, Any], texts: list[tuple[bytes, bytes]]) -> None:
-    """XMP, and the profiles that ImageMagick hides among the texts, to their fields; other texts to `texts`."""
+def _sort_text(kind: bytes, payload: bytes, found: dict[str, Any]) -> None:
+    """XMP, and the profiles that ImageMagick hides among the texts, to their fields; other texts as they are."""
     keyword, _, rest = payload.partition(b"\0")
-    profile = re.fullmatch(rb"Raw profile type (exif|APP1|iptc|8bim|xmp|icc|icm)", keyword)
+    profile = _PROFILE.fullmatch(keyword)
     if keyword == _XMP and kind == b"iTXt":
-        compressed, rest = rest[:1] == b"\1", rest[2:]
-        text = rest.split(b"\0", 2)[2]
-        found.setdefault("xmp", unpacked(text) if compressed else text)
+        if "xmp" not in found:
+            text = rest[2:].split(b"\0", 2)[2]
+            found["xmp"] = unpacked(text) if rest[:1] == b"\1" else text
     elif profile and kind != b"iTXt":
-        _sort_profile(profile[1], _from_hexadecimal(unpacked(rest[1:]) if kind == b"zTXt" else rest), found)
+        if profile[1] not in found.setdefault("profiles", set()):  # so that a bomb goes off once
+            found["profiles"].add(profile[1])
+            _sort_profile(
+                profile[1], _from_hexadecimal(unpacked(rest[1:]) if kind == b"zTXt" else rest), found
+            )
     else:
-        texts.append((kind, payload))
+        found["texts"] += ((kind, payload),)
 
 
 def _sort_profile(name: bytes, block: bytes, found: dict[str, Any]) -> None:
@@ -103,8 +110,10 @@ def _sort_profile(name: bytes, block: bytes, found: dict[str, Any]) -> None:
     elif name in (b"xmp", b"APP1"):
         found.setdefault("xmp", block.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
     elif name in (b"iptc", b"8bim"):
-        iptc, others = photoshop.split(block) if block.startswith(b"8BIM") else (block, None)
-        found.update({key: block for key, block in (("iptc", iptc), ("photoshop", others)) if block})
+        inside = photoshop.split(block) if block.startswith(b"8BIM") else photoshop.Resources(iptc=block)
+        found.update(
+            {key: part for key, part in (("iptc", inside.iptc), ("photoshop", inside.others)) if part}
+        )
     elif name in (b"icc", b"icm"):
         found.setdefault("icc", block)
 
@@ -142,7 +151,7 @@ def written(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     if resources := photoshop.joined(metadata.iptc, metadata.photoshop):
         result.append((b"zTXt", _as_hexadecimal(b"iptc", resources)))
     result += [_comment(comment) for comment in metadata.comments]
-    return result + list(metadata.texts)
+    return result + list(metadata.chunks) + list(metadata.texts)
 
 
 def _comment(comment: bytes) -> tuple[bytes, bytes]:

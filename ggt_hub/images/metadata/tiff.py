@@ -50,15 +50,15 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
     def held(tag: int) -> bytes | None:
         return block.bytes_of(tags[tag]) or None if tag in tags else None
 
-    iptc, others = photoshop.split(held(PHOTOSHOP) or b"")
+    inside = photoshop.split(held(PHOTOSHOP) or b"")
     exif, left = as_exif(data)
     if _LAYERS in tags:
         left.append("Photoshop layers")
     metadata = Metadata(
         exif=exif,
-        xmp=held(XMP),
-        iptc=_iptc_bytes(block, tags[IPTC]) if IPTC in tags else iptc,
-        photoshop=others,
+        xmp=held(XMP) or inside.xmp,
+        iptc=_iptc_bytes(block, tags[IPTC]) if IPTC in tags else inside.iptc,
+        photoshop=inside.others,
         icc=held(ICC),
         resolution=resolution_in(data),
     )

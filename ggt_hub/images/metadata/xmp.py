@@ -26,6 +26,7 @@ _GONE_NAMESPACES = (
 _GONE_NAMES = re.compile(rb"MotionPhoto|MicroVideo|Thumbnails$")
 GAIN_MAP = re.compile(rb"hdr-gain-map|HDRGainMap|Semantic=[\"']GainMap|hdrgainmap")
 FILM = re.compile(rb"MotionPhoto(?!Version)|MicroVideo(?!Version)")
+_PIXELS = re.compile(rb"(FullPano|CroppedArea)\w+Pixels$")
 PLACES = re.compile(rb"gps|latitude|longitude|altitude", re.IGNORECASE)
 _ELSEWHERE = re.compile(rb"\s*self#jumbf")  # content credentials, whose signature a changed picture breaks
 
@@ -140,10 +141,14 @@ def portable(packet: bytes) -> bytes:
 
 def with_size(packet: bytes, size: tuple[int, int]) -> bytes:
     """The packet with the (width, height) that the picture has now, wherever it states one."""
+    said = _of_panorama(packet)
+    before = _number(said.get(b"CroppedAreaImageWidthPixels", b""))
 
     def edit(found: Property, value: bytes) -> bytes:
         if found.name in _WIDTHS | _HEIGHTS:
             return b"%d" % size[found.name in _HEIGHTS]
+        if before and found.name[0] == _PANORAMA and _PIXELS.match(found.name[1]):
+            return b"%d" % round(_number(value) * size[0] / before)
         return value
 
     return edited(packet, edit)
@@ -177,16 +182,24 @@ def guid(extended: bytes) -> bytes:
 def is_full_panorama(packet: bytes) -> bool:
     """Whether GPano says that the right edge goes on at the left: equirectangular, 360 degrees wide."""
     try:
-        said = {
-            found.name[1]: packet[found.value_start : found.value_end].strip()
-            for found in properties(packet)
-            if found.name[0] == _PANORAMA
-        }
-        full, here = (
-            int(said.get(key, b"0")) for key in (b"FullPanoWidthPixels", b"CroppedAreaImageWidthPixels")
-        )
+        said = _of_panorama(packet)
     except ValueError:
         return False
-    return said.get(b"ProjectionType", b"").lower() == b"equirectangular" and (
-        full == here or not full or not here
+    names = (b"FullPanoWidthPixels", b"CroppedAreaImageWidthPixels")
+    widths = {_number(said[name]) for name in names if name in said}
+    return (
+        said.get(b"ProjectionType", b"").lower() == b"equirectangular" and len(widths) < 2 and 0 not in widths
     )
+
+
+def _of_panorama(packet: bytes) -> dict[bytes, bytes]:
+    """What GPano says."""
+    return {
+        found.name[1]: packet[found.value_start : found.value_end].strip()
+        for found in properties(packet)
+        if found.name[0] == _PANORAMA
+    }
+
+
+def _number(text: bytes) -> int:
+    return int(text) if re.fullmatch(rb"\s*\d{1,9}\s*", text) else 0
