@@ -5,6 +5,10 @@ class GGTHubError(Exception):
     """Base of all errors of ggt-hub."""
 
 
+class WriteError(GGTHubError, OSError):
+    """A file or folder could not be written: which one, and why."""
+
+
 class ImageError(GGTHubError, ValueError):
     """A picture could not be read or written: which one, and why."""
 

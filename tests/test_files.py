@@ -1,6 +1,6 @@
 """Finding inputs, naming outputs, resuming: the promises that batch users care about."""
 
-import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ggt_hub.errors import ImageError
-from ggt_hub.files import Job, Outcome, find_jobs, fingerprint, output_name, process
+from ggt_hub.files import Batch, Inputs, Job, Outcome, find_jobs, fingerprint, output_name, process, seed_of
 from ggt_hub.images import Picture
 
 
@@ -19,12 +19,12 @@ def save(path: Path, value: int = 100) -> Path:
     return path
 
 
-def relatives(jobs: list[Job]) -> list[str]:
-    return [job.relative.as_posix() for job in jobs]
+def relatives(inputs: Inputs) -> list[str]:
+    return [job.relative.as_posix() for job in inputs.jobs]
 
 
 def test_folders_are_searched_to_the_bottom_and_paths_kept(tmp_path: Path) -> None:
-    for name in ("a.png", "deep/er/b.JPG", ".hidden.png", ".git/c.png", "notes.txt", "out/a.png"):
+    for name in ("a.png", "deep/er/b.JPG", ".hidden.png", ".git/c.png", "notes.txt", "out/z.png"):
         save(tmp_path / name) if name.lower().endswith(("png", "jpg")) else (tmp_path / name).write_text("x")
     assert relatives(find_jobs([tmp_path], tmp_path / "out")) == ["a.png", "deep/er/b.JPG"]
 
@@ -50,7 +50,7 @@ def test_a_file_named_like_a_pattern_is_a_file(tmp_path: Path) -> None:
 def test_the_same_file_twice_is_one_job_and_equal_names_stay_apart(tmp_path: Path) -> None:
     first, second = save(tmp_path / "one/a.png"), save(tmp_path / "two/a.png", 7)
     assert relatives(find_jobs([first, tmp_path / "one", first], tmp_path / "out")) == ["a.png"]
-    assert relatives(find_jobs([first, second], tmp_path / "out")) == ["one/a.png", "two/a.png"]
+    assert relatives(find_jobs([first, second], tmp_path / "out")) == ["a.png", "two/a.png"]
 
 
 def test_outputs_of_different_inputs_never_meet() -> None:
@@ -63,11 +63,12 @@ def test_outputs_of_different_inputs_never_meet() -> None:
     assert output_name(Path("a.jpg"), "png") == Path("a.jpg.png")
 
 
-def test_seeds_depend_on_the_relative_path_alone() -> None:
-    assert Job(Path("/x/a.png"), Path("a.png")).seed(3) == Job(Path("/y/a.png"), Path("a.png")).seed(3)
-    seeds = {Job(Path("a"), Path(name)).seed(run) for name in ("a", "b", "a/b") for run in range(3)}
+def test_seeds_depend_on_the_name_alone() -> None:
+    seeds = {seed_of(name, run) for name in ("a", "b", "a/b") for run in range(3)}
     assert len(seeds) == 9
     assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seed_of("a.png", 3) == 8781180844402307786  # as 0.1 drew it
+    assert seed_of(unicodedata.normalize("NFD", "Café.png"), 1) == seed_of("Café.png", 1)
 
 
 class Halve:
@@ -81,9 +82,13 @@ class Halve:
         return picture.with_rgb(picture.rgb() / 2), {"seen": job.relative.name}
 
 
-def run(folder: Path, work: Halve, settings: dict[str, Any] | None = None) -> list[Outcome]:
-    jobs = find_jobs([folder / "in"], folder / "out")
-    return list(process(jobs, folder / "out", work, settings=settings or {"seed": 0}))
+def run(
+    folder: Path, work: Halve, settings: dict[str, Any] | None = None, overwrite: bool = False
+) -> list[Outcome]:
+    inputs = find_jobs([folder / "in"], folder / "out")
+    batch = Batch(folder / "out", lambda job: settings or {"seed": 0}, overwrite=overwrite)
+    refused = [Outcome(path, "failed", error=reason) for path, reason in inputs.refused.items()]
+    return refused + list(process(inputs.jobs, work, batch))
 
 
 def test_finished_work_is_not_done_again_unless_something_changed(tmp_path: Path) -> None:
@@ -95,24 +100,14 @@ def test_finished_work_is_not_done_again_unless_something_changed(tmp_path: Path
 
     save(tmp_path / "in/b.png", 60)  # the input changed
     (tmp_path / "out/c.png").unlink()  # the output was lost
-    (tmp_path / "out/d.png").write_bytes(b"damaged")
     again = Halve()
-    assert [outcome.status for outcome in run(tmp_path, again)] == ["skipped", "done", "done", "done"]
-    assert again.names == ["b.png", "c.png", "d.png"]
+    assert [outcome.status for outcome in run(tmp_path, again)] == ["skipped", "done", "done", "skipped"]
+    assert again.names == ["b.png", "c.png"]
     assert (tmp_path / "out/a.png").read_bytes() == before
 
     other = Halve()
     run(tmp_path, other, {"seed": 1})
     assert len(other.names) == 4
-
-
-def test_a_damaged_record_means_working_again(tmp_path: Path) -> None:
-    save(tmp_path / "in/a.png")
-    run(tmp_path, Halve())
-    record = next((tmp_path / "out/.ggt-hub").rglob("*.json"))
-    for content in ("", "{", "[]", json.dumps({"settings": {}})):
-        record.write_text(content)
-        assert run(tmp_path, Halve())[0].status == "done"
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -131,9 +126,8 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
     picture = save(tmp_path / "a.png")
     before = picture.read_bytes()
-    outcome = next(iter(process(find_jobs([picture], tmp_path), tmp_path, Halve(), settings={})))
-    assert outcome.status == "failed"
-    assert "would overwrite the input" in (outcome.error or "")
+    (refused,) = find_jobs([picture], tmp_path).refused.values()
+    assert "the result would overwrite the input" in refused
     assert picture.read_bytes() == before
 
 

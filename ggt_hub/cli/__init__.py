@@ -8,6 +8,7 @@ import typer
 
 from ggt_hub.cli import app as app_command
 from ggt_hub.cli import bench, convert, data, degrade, info, publish, quickstart, restore, score, train
+from ggt_hub.cli.streams import make_lasting
 from ggt_hub.errors import GGTHubError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and exit code 2, not a traceback."""
+    make_lasting()
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao makes it talk at every start
     try:

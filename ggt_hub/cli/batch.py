@@ -1,13 +1,13 @@
 """What commands share: load a restorer, work through the files, show progress, report, set the exit code."""
 
-import json
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ggt_hub.files import Job, Outcome, Work, process
+from ggt_hub.commit import to_json
+from ggt_hub.files import Batch, Inputs, Outcome, Work, check_output, find_jobs, process
 
 
 def load_quietly(model: str, revision: str | None = None) -> Any:
@@ -22,30 +22,60 @@ def load_quietly(model: str, revision: str | None = None) -> Any:
     return pipe
 
 
-def run_batch(
-    jobs: list[Job], output: Path, work: Work, settings: dict[str, Any], suffix: str | None, as_json: bool
-) -> None:
-    """Process all pictures; exit code 1 if one failed."""
+def pixel_limit(max_pixels: int | None) -> int:
+    """How many pixels a picture may have, as `--max-pixels` says."""
+    from ggt_hub.images.read import MAX_PIXELS
+
+    return MAX_PIXELS if max_pixels is None else max_pixels
+
+
+def find_inputs(
+    paths: list[str], output: Path, format: str | None, as_json: bool, *, recipes: bool = False
+) -> Inputs:
+    """What is to be read, found before any model is loaded; says what is not, and why.
+
+    Raises:
+        ImageError: for an output or format that cannot be written, or a path where nothing is.
+        typer.Exit: with code 1, if there is nothing to do.
+    """
+    check_output(output, format)
+    inputs = find_jobs(paths, output, format, recipes=recipes)
+    for note in inputs.notes:
+        typer.echo(f"note: {note}", err=True)
+    if not inputs.jobs:
+        if not inputs.refused:
+            typer.secho(f"there is no picture to read in {', '.join(paths)}", fg="red", err=True)
+        _report(_refused(inputs), as_json)
+        raise typer.Exit(1)
+    return inputs
+
+
+def run_batch(inputs: Inputs, work: Work, batch: Batch, as_json: bool) -> None:
+    """Process all pictures; exit code 1 if one failed or was refused, 130 if a person interrupted it."""
     from tqdm import tqdm
 
-    outcomes = []
-    with tqdm(total=len(jobs), unit="picture") as bar:
-        for outcome in _interruptible(process(jobs, output, work, settings=settings, suffix=suffix)):
-            outcomes.append(outcome)
-            bar.update()
-            if not as_json:
-                bar.write(_line(outcome))
-    if as_json:
-        typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=1, ensure_ascii=False))
-    _report(outcomes, len(jobs))
-
-
-def _interruptible(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    try:
-        yield from outcomes
-    except KeyboardInterrupt:
+    outcomes, interrupted = _refused(inputs), False
+    with tqdm(total=len(inputs.jobs), unit="picture") as bar:
+        try:
+            for outcome in process(inputs.jobs, work, batch):
+                outcomes.append(outcome)
+                bar.update()
+                if not as_json:
+                    bar.write(_line(outcome))
+                for warning in outcome.warnings if outcome.status == "done" else ():
+                    bar.write(f"warning: {warning}", file=sys.stderr)
+        except KeyboardInterrupt:
+            interrupted = True
+    _report(outcomes, as_json, expected=len(inputs.jobs) + len(inputs.refused))
+    if interrupted:
         typer.echo("interrupted: finished pictures are kept, run the same command again to go on", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(130)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _refused(inputs: Inputs) -> list[Outcome]:
+    return [Outcome(path, "failed", error=reason) for path, reason in inputs.refused.items()]
 
 
 def _line(outcome: Outcome) -> str:
@@ -59,12 +89,13 @@ def _line(outcome: Outcome) -> str:
     return f"{line}   ({describe_findings(found)})"
 
 
-def _report(outcomes: list[Outcome], expected: int) -> None:
+def _report(outcomes: list[Outcome], as_json: bool, expected: int | None = None) -> None:
+    if as_json:
+        typer.echo(to_json([outcome.to_json() for outcome in outcomes]))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     done = sum(outcome.status == "done" for outcome in outcomes)
     skipped = sum(outcome.status == "skipped" for outcome in outcomes)
-    typer.echo(f"{done} done, {skipped} finished before, {len(failed)} failed, of {expected}", err=True)
+    total = len(outcomes) if expected is None else expected
+    typer.echo(f"{done} done, {skipped} finished before, {len(failed)} failed, of {total}", err=True)
     for outcome in failed:
         typer.secho(f"  {outcome.error}", fg="red", err=True)
-    if failed:
-        raise typer.Exit(1)

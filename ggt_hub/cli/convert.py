@@ -31,16 +31,13 @@ def convert(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RestorerError(f"{target} is not an empty folder: choose another, or empty it")
 
-    import shutil
-
     from diffusers.utils import logging
 
+    from ggt_hub.commit import committed_folder
     from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 
     logging.disable_progress_bar()
     pipe = RealRestorerPipeline.from_pretrained(source, **({"revision": revision} if revision else {}))
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    pipe.save_pretrained(unfinished)
-    unfinished.replace(target)  # only a whole layout ever has the name that was asked for
+    with committed_folder(target) as unfinished:  # only a whole layout ever has the name that was asked for
+        pipe.save_pretrained(unfinished)
     typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")

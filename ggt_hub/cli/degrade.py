@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ggt_hub.cli.batch import run_batch
+from ggt_hub.cli.batch import find_inputs, pixel_limit, run_batch
 from ggt_hub.errors import DegradationError
 
 
@@ -27,21 +27,35 @@ def degrade(
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; lossless png if not given.")
     ] = "png",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")
+    ] = False,
+    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger pictures.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
-    """Damage clean photographs, and write beside each the recipe that gives the same bytes again."""
+    """Damage clean photographs, and write beside each the recipe that gives the same bytes again.
+
+    Only results of the same picture are ever replaced.
+    """
     from ggt_hub import degradations
-    from ggt_hub.files import Job, find_jobs, output_name, write_json
+    from ggt_hub.files import Batch, Job
     from ggt_hub.images import Picture
 
     if (preset is None) == (task is None):
         raise DegradationError(f"give --preset or --task, one of {', '.join(degradations.list_presets())}")
+    if strength is not None and not 0 <= strength <= 1:
+        raise DegradationError(f"--strength {strength}: it must lie in 0..1")
     name = degradations.load_preset(preset or task or "").name
+    inputs = find_inputs(paths, output, format, json, recipes=True)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
         damaged, recipe = degradations.degrade(picture, name, strength=strength, seed=job.seed(seed))
-        write_json(output / f"{output_name(job.relative, format)}.json", recipe)
+        recipe["steps"] += degradations.encoding(job.result.suffix)
         return damaged, {"recipe": recipe}
 
-    settings = {"preset": name, "strength": strength, "seed": seed}
-    run_batch(find_jobs(paths, output), output, work, settings, format, json)
+    def settings(job: Job) -> dict[str, Any]:
+        encoded = {"encoded": True} if degradations.encoding(job.result.suffix) else {}
+        return {"preset": name, "strength": strength, "seed": seed, **encoded}
+
+    batch = Batch(output, settings, overwrite, beside="recipe", max_pixels=pixel_limit(max_pixels))
+    run_batch(inputs, work, batch, json)

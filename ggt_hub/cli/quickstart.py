@@ -51,15 +51,14 @@ def quickstart(
 
 def _scores(sample: "Sample", restored: Any) -> dict[str, float | None]:
     """Scores before and after; those that need the clean picture are None where there is none."""
-    import numpy as np
-
     from ggt_hub import metrics
+    from ggt_hub.images.shown import shown_rgb
 
-    before, after = np.asarray(sample.image.convert("RGB")), np.asarray(restored.convert("RGB"))
+    before, after = shown_rgb(sample.image), shown_rgb(restored)
     scores: dict[str, float | None] = {}
     for name in ("psnr", "ssim", "niqe"):
         for when, picture in (("before", before), ("after", after)):
-            reference = None if sample.clean is None else [np.asarray(sample.clean.convert("RGB"))]
+            reference = None if sample.clean is None else [shown_rgb(sample.clean)]
             possible = reference is not None or not metrics.METRICS[name].needs_reference
             score = metrics.compute([name], [picture], reference)[name][0] if possible else None
             scores[f"{name} {when}"] = None if score is None else float(score)

@@ -1,13 +1,22 @@
 """`ggt-hub restore`."""
 
+import contextlib
+import inspect
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 import yaml
 
-from ggt_hub.cli.batch import load_quietly, run_batch
+from ggt_hub.cli.batch import find_inputs, load_quietly, pixel_limit, run_batch
 from ggt_hub.errors import RestorerError
+
+_OURS = ("image", "generator", "output_type", "return_dict")
+"""Arguments of a restorer's call that the command fills in itself."""
+
+_WORDS = {bool: "true or false", float: "a number", int: "a whole number", str: "text", NoneType: "nothing"}
 
 
 def restore(
@@ -37,31 +46,40 @@ def restore(
     set: Annotated[
         list[str] | None, typer.Option(help="Any argument of the model's call: NAME=VALUE.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")
+    ] = False,
+    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger pictures.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
     """Restore photographs.
 
     Sub-folders are kept. What is finished is not done again, unless the picture, the model or a setting has
-    changed; one bad file never stops the others.
+    changed; one bad file never stops the others. Only results of the same picture are ever replaced.
     """
+    inputs = find_inputs(paths, output, format, json)  # before the model: a slip should not cost its loading
     import torch
 
-    from ggt_hub.files import Job, find_jobs, fingerprint
-    from ggt_hub.images import Picture
+    from ggt_hub.files import Batch, Job, fingerprint
+    from ggt_hub.images import Picture, check_format
 
-    jobs = find_jobs(paths, output)  # before the model: a misspelt path should not cost its loading
+    device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision)
     arguments = _arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
-    _place(pipe, device or _best_device(), memory, arguments)
+    _place(pipe, device, memory, arguments)
     settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments}
 
+    factor = upscale or pipe.description.upscales[0]
+
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
+        check_format((factor * picture.size[0], factor * picture.size[1]), job.result.suffix)
         generator = torch.Generator().manual_seed(job.seed(seed))
         result = pipe(picture, generator=generator, output_type="np", **arguments)
         details = {"found": result.findings[0]} if result.findings else {}
         return picture.with_rgb(result.images[0]), details
 
-    run_batch(jobs, output, work, settings, format, json)
+    batch = Batch(output, lambda job: settings, overwrite=overwrite, max_pixels=pixel_limit(max_pixels))
+    run_batch(inputs, work, batch, json)
 
 
 def _place(pipe: Any, device: str, memory: str | None, arguments: dict[str, Any]) -> None:
@@ -86,24 +104,81 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
-    """The call's arguments: the options that were given, then `--set`; checked before any file is read."""
-    import inspect
+def check_device(name: str) -> str:
+    """The device of that name.
 
+    Raises:
+        RestorerError: if there is none; the message says which there are.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()  # "meta" is a device, but holds nothing
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise RestorerError(
+            f"--device {name} cannot be used here ({reason}): try {_best_device()}"
+        ) from error
+    return name
+
+
+def _arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """The call's arguments: the options that were given, then `--set`; checked before any picture is read."""
     known = inspect.signature(type(pipe).__call__).parameters
-    allowed = [
-        name for name in known if name not in {"self", "image", "generator", "output_type", "return_dict"}
-    ]
+    allowed = [name for name in known if name not in {"self", *_OURS}]
     arguments = {name: value for name, value in named.items() if value is not None}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise RestorerError(f"--set {assignment}: write NAME=VALUE")
-        arguments[name] = yaml.safe_load(value)
+        if name not in allowed:
+            raise RestorerError(
+                f"{type(pipe).__name__} has no argument {name!r}: it has {', '.join(allowed)}"
+            )
+        arguments[name] = _value(name, value, get_type_hints(type(pipe).__call__).get(name, Any))
     if unknown := [name for name in arguments if name not in allowed]:
         raise RestorerError(
             f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(allowed)}"
         )
-    checked = {name: arguments.get(name) for name in ("task", "prompt", "upscale", "tile")}
-    pipe.check_inputs(output_type="np", **checked)
+    checked = inspect.signature(pipe.check_inputs).parameters
+    pipe.check_inputs(
+        **{"output_type": "np", "task": None, "prompt": None, "upscale": None, "tile": None}
+        | {name: value for name, value in arguments.items() if name in checked}
+    )
     return arguments
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """The value that a person wrote, if it is of the kind that the call takes.
+
+    Raises:
+        RestorerError: if it is not.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str) and float in _kinds(kind):
+        with contextlib.suppress(ValueError):  # YAML takes 1e-3 for a word
+            value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RestorerError(f"--set {name}={text}: give a finite number")
+    kinds = _kinds(kind)
+    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    if not fits and str in kinds:  # "007" is a prompt, too
+        return text
+    if not fits and kinds <= _WORDS.keys() and kinds:
+        expected = " or ".join(
+            _WORDS[kind] for kind in sorted(kinds, key=_WORDS.__getitem__) if kind is not NoneType
+        )
+        raise RestorerError(f"--set {name}={text}: {name} takes {expected}")
+    return value
+
+
+def _kinds(kind: Any) -> frozenset[Any]:
+    """The plain types that an annotation allows."""
+    if get_origin(kind) in (Union, UnionType):
+        return frozenset().union(*(_kinds(part) for part in get_args(kind)))
+    if get_origin(kind) is Literal:
+        return frozenset(type(value) for value in get_args(kind))
+    return frozenset({get_origin(kind) or kind})

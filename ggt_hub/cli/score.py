@@ -20,13 +20,13 @@ def score(
 
     What cannot be scored is listed, marks the score incomplete, and gives exit code 1.
     """
+    from ggt_hub.commit import commit_json
     from ggt_hub.evaluation import score_folders
-    from ggt_hub.files import write_json
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     scores = score_folders(results, references, names, weights=weights)
     if json_file:
-        write_json(json_file, scores)
+        commit_json(json_file, scores)
     for name in names:
         mean = scores["overall"].get(name)
         interval = f"{mean['mean']:.4f}  [{mean['low']:.4f}, {mean['high']:.4f}]" if mean else "not scored"

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ggt_hub.data.iterate import Undecoded, fetch_rows
-from ggt_hub.data.pairing import SPLITS
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.ranges import open_source
+from ggt_hub.data.words import SPLITS
 from ggt_hub.errors import DatasetError
 
 WINDOW = 32

@@ -10,6 +10,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ggt_hub import hub
 from ggt_hub.errors import DatasetError
+from ggt_hub.files.folders import is_junk
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,11 @@ def local_tree(folder: str | Path) -> Tree:
 
 
 def _walk(root: Path) -> list[Path]:
-    """All files, sorted; what is hidden (such as a download's `.cache`) is not data."""
+    """All files, sorted; what is hidden (such as a download's `.cache`) or junk is not data."""
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_junk(name)]
+        found += [Path(folder, name) for name in names if not is_junk(name)]
     return sorted(found)
 
 

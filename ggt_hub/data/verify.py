@@ -14,12 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ggt_hub.commit import commit_text
 from ggt_hub.data.iterate import Undecoded, decode
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.parts import Part, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError, HubError
-from ggt_hub.shards import Shard, commit_text, run_shards
+from ggt_hub.shards import Shard, run_shards
 
 _SCHEMA = pa.schema([("id", pa.string()), ("lq_sha256", pa.string()), ("gt_sha256", pa.string())])
 

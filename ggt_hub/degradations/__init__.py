@@ -1,5 +1,6 @@
 """Clean pictures into damaged ones, with a recipe that gives the same bytes again."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,27 @@ from ggt_hub.degradations.base import Array, Degradation, Parameters
 from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset
 from ggt_hub.errors import DegradationError
 from ggt_hub.images import Picture, fill_hidden, read_image
+from ggt_hub.images.write import encoded
 
-__all__ = ["FAMILIES", "Degradation", "Preset", "degrade", "list_presets", "load_preset", "replay"]
+__all__ = [
+    "FAMILIES",
+    "Degradation",
+    "Preset",
+    "degrade",
+    "encoding",
+    "list_presets",
+    "load_preset",
+    "replay",
+]
 
 Recipe = dict[str, Any]
-"""Plain JSON: `preset`, `task`, `seed`, `strength`, and `steps`, the parameters of each step in order."""
+"""Plain JSON: `preset`, `task`, `seed`, `strength`, and `steps`, the parameters of each step in order.
+
+A last step `encode` says that the picture was written in a format that does not keep every pixel, and how.
+"""
+
+_LOSSLESS = (".png", ".tif", ".tiff")
+_QUALITY = 95  # the default of `write_image`
 
 
 def degrade(
@@ -32,11 +49,13 @@ def degrade(
         The picture (PIL for PIL, an integer array for an array, otherwise a `Picture`), and its recipe.
 
     Raises:
-        DegradationError: for an unknown name, or a strength outside 0..1.
+        DegradationError: for an unknown name, a strength outside 0..1, or a negative seed.
         ImageError: if the picture cannot be read.
     """
     if strength is not None and not 0.0 <= strength <= 1.0:
         raise DegradationError(f"strength is {strength}: it must lie in 0..1, or be None to draw it")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DegradationError(f"seed is {seed!r}: give a whole number from 0 on")
     preset = load_preset(preset_or_task)
     steps = list(preset.sample(np.random.default_rng(seed), strength))
     recipe = {"preset": preset.name, "task": preset.task, "seed": seed, "strength": strength, "steps": steps}
@@ -51,7 +70,19 @@ def replay(image: Any, recipe: Recipe) -> Any:
         ImageError: if the picture cannot be read.
     """
     picture = fill_hidden(read_image(image))  # or blur would bring colours to light that nobody saw
-    return _as_given(picture.with_rgb(apply_steps(picture.rgb(), recipe["steps"])), image)
+    steps = [step for step in recipe["steps"] if step["family"] != "encode"]
+    damaged = picture.with_rgb(apply_steps(picture.rgb(), steps))
+    for step in recipe["steps"][len(steps) :]:
+        made = encoded(damaged, Path(f"picture.{step['format']}"), step["quality"])
+        damaged = read_image(made.data, name=picture.name)
+    return _as_given(damaged, image)
+
+
+def encoding(suffix: str) -> list[Parameters]:
+    """The last step of the recipe of a picture that `write_image` writes with that suffix; none if it keeps all."""
+    if suffix.lower() in _LOSSLESS:
+        return []
+    return [{"family": "encode", "format": suffix.lower().lstrip("."), "quality": _QUALITY}]
 
 
 def apply_steps(image: Array, steps: list[Parameters]) -> Array:

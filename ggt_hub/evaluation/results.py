@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from ggt_hub.commit import commit_json
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation.report import write_run_report
 from ggt_hub.evaluation.statistics import bootstrap
 from ggt_hub.evaluation.suite import Item, Suite
-from ggt_hub.files import write_json
 from ggt_hub.metrics import fs
 from ggt_hub.metrics.fs import Aggregate
 
@@ -38,7 +38,7 @@ def write(
     pq.write_table(
         pa.table({key: [row.get(key) for row in rows] for key in columns}), output / "scores.parquet"
     )
-    write_json(output / "results.json", results)
+    commit_json(output / "results.json", results)
     _write_entries(results, suite, output / ".eval_results")
     write_run_report(rows, items, results, suite, output)
     return results

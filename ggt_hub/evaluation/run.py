@@ -15,11 +15,12 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from tqdm import tqdm
 
+from ggt_hub.commit import RECORDS, commit_json
 from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
 from ggt_hub.evaluation import results
 from ggt_hub.evaluation.rating import rate, rating_protocols
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
-from ggt_hub.files import RECORDS, Job, fingerprint, write_json
+from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import read_image, write_image
 from ggt_hub.metrics import available, compute, get_metric
 from ggt_hub.vlm import Judge
@@ -153,16 +154,15 @@ def _restore(
         if _is_restored(target, record, made_from):
             return
         target.unlink(missing_ok=True)
-        relative = Path(item.id)
-        generator = torch.Generator().manual_seed(Job(relative, relative).seed(seed))
+        generator = torch.Generator().manual_seed(seed_of(item.id, seed))
         restored = pipe(read_image(lq).to_pil(), **({"task": hint} | arguments), generator=generator).images[
             0
         ]
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(restored, target)
-        write_json(record, {"made_from": made_from, "output_sha256": content_hash(target)})
+        commit_json(record, {"made_from": made_from, "output_sha256": content_hash(target)})
     except (GGTHubError, OSError, RuntimeError, ValueError, MemoryError) as error:
-        write_json(record, {"made_from": None, "error": str(error) or type(error).__name__})
+        commit_json(record, {"made_from": None, "error": str(error) or type(error).__name__})
 
 
 def _hint(item: Item, pipe: Any) -> str | None:

@@ -1,7 +1,8 @@
 """Scores of one folder of pictures, or of two folders picture by picture."""
 
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm import tqdm
@@ -10,13 +11,14 @@ from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation.results import summarise
 from ggt_hub.evaluation.run import score_picture
 from ggt_hub.evaluation.suite import as_rgb, list_pictures
+from ggt_hub.files import match_names
 from ggt_hub.metrics import available, get_metric
 
 
 def score_folders(
     results: Path, references: Path | None, names: Sequence[str], *, weights: Path | None = None
 ) -> dict[str, Any]:
-    """Score pictures, alone or against references of the same relative path (the suffix may differ).
+    """Score pictures, alone or against the references that `match_names` finds for them.
 
     A picture without a reference, or that cannot be read or scored, is counted and listed as failed and makes
     the result incomplete; so is a reference without a picture.
@@ -32,20 +34,16 @@ def score_folders(
         `left_out` (metrics that cannot be had here, with the reasons), and `per_picture`.
 
     Raises:
-        EvaluationError: if there is no picture, or two share a path but for the suffix.
+        EvaluationError: if there is no picture.
         MetricError: if a metric is unknown, or needs references and there are none.
     """
     names, left_out = available(names, weights)
     for name in names:
         if get_metric(name).needs_reference and references is None:
             raise EvaluationError(f"{name} compares with a reference: name the folder of references too")
-    pictures = _by_name(results)
-    gts = _by_name(references) if references else {}
-    if references and results.is_file() and references.is_file():
-        gts = dict(zip(pictures, gts.values(), strict=True))
     rows = [
-        _row(name, pictures.get(name), gts.get(name), references is not None, names, weights)
-        for name in tqdm(sorted(pictures.keys() | gts.keys()), desc="scoring", unit="picture", leave=False)
+        _row(*item, references is not None, names, weights)
+        for item in tqdm(_items(results, references), desc="scoring", unit="picture", leave=False)
     ]
     summary = summarise(rows)
     del summary["tasks"]
@@ -55,17 +53,32 @@ def score_folders(
     }  # fmt: skip
 
 
-def _by_name(source: Path) -> dict[str, Path]:
-    """Pictures by their relative path without suffix."""
+def _items(results: Path, references: Path | None) -> list[tuple[str, Path | None, Path | None]]:
+    """Name, picture and reference, sorted by name: the path without suffix, where that is unique."""
+    pictures = _by_path(results)
+    gts = _by_path(references) if references else {}
+    if references and results.is_file() and references.is_file():
+        matched = dict(zip(pictures, gts, strict=True))
+    else:
+        matched = match_names(pictures, gts)
+    stems = Counter(_stem(path) for path in pictures)
+    items: list[tuple[str, Path | None, Path | None]] = [
+        (_stem(path) if stems[_stem(path)] == 1 else path, picture, gts.get(matched.get(path, "")))
+        for path, picture in pictures.items()
+    ]
+    items += [(_stem(path), None, gt) for path, gt in gts.items() if path not in matched.values()]
+    return sorted(items, key=lambda item: item[0])
+
+
+def _by_path(source: Path) -> dict[str, Path]:
+    """Pictures by their relative path."""
     if source.is_file():
-        return {source.stem: source}
-    found: dict[str, Path] = {}
-    for path in list_pictures(source):
-        name = path.relative_to(source).with_suffix("").as_posix()
-        if name in found:
-            raise EvaluationError(f"{path} and {found[name]} differ in their suffix alone: rename one")
-        found[name] = path
-    return found
+        return {source.name: source}
+    return {path.relative_to(source).as_posix(): path for path in list_pictures(source)}
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).with_suffix("").as_posix()
 
 
 def _row(

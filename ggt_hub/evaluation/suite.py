@@ -12,7 +12,7 @@ import yaml
 
 from ggt_hub.errors import DatasetError, EvaluationError, ImageError
 from ggt_hub.evaluation.fixed_damage import damage
-from ggt_hub.files import RECORDS, find_jobs
+from ggt_hub.files import list_pictures as pictures_below
 from ggt_hub.hub import resolve
 from ggt_hub.images import read_image
 from ggt_hub.vlm.judge import rgb_image
@@ -201,8 +201,9 @@ def list_pictures(folder: Path) -> list[Path]:
 
     Raises:
         EvaluationError: if there is none.
+        ImageError: if a folder below cannot be searched.
     """
-    paths = [job.source for job in find_jobs([folder], folder / RECORDS)] if folder.is_dir() else []
+    paths = pictures_below(folder) if folder.is_dir() else []
     if not paths:
         raise EvaluationError(f"there is no picture in {folder}: give a folder that holds some")
     return paths

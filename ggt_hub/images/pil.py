@@ -49,10 +49,10 @@ class PictureImage(Image.Image):
         Raises:
             ImageError: If it cannot be written; where Pillow writes, what Pillow raises.
         """
-        from ggt_hub.images.write import (
+        from ggt_hub.images.write import (  # they read PIL images, and so know this class
+            commit_encoded,
             encoded,
-            write_atomically,
-        )  # they read PIL images, and so know this class
+        )
 
         is_path = isinstance(fp, (str, os.PathLike))
         name = fp if is_path else getattr(fp, "name", "")
@@ -61,11 +61,11 @@ class PictureImage(Image.Image):
         if suffix is None or self.mode not in _MODES or params.keys() - {"quality"}:
             super().save(fp, format, **(self._for_pillow() | params))
             return
-        data = encoded(self, suffix, **params)
+        made = encoded(self, Path(name).with_suffix(suffix) if named else Path(f"picture{suffix}"), **params)
         if is_path:
-            write_atomically(data, Path(fp))
+            commit_encoded(Path(fp), made.data)
         else:
-            fp.write(data)
+            fp.write(made.data)
 
     def _for_pillow(self) -> dict[str, Any]:
         """What Pillow's `save` writes as it is given; of the rest an `ImageWarning` tells."""

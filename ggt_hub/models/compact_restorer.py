@@ -168,11 +168,8 @@ def _statistics(features: Tensor) -> Tensor:
 class Exposure(nn.Module):
     """The curve that brings a dark picture to normal brightness, from the quantiles of its brightness."""
 
-    levels: Tensor
-
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        self.register_buffer("levels", torch.tensor(QUANTILES), persistent=False)
         self.curve = nn.Sequential(
             nn.Linear(2 * len(QUANTILES), width),
             nn.GELU(),
@@ -188,7 +185,7 @@ class Exposure(nn.Module):
         stops where the highlights reach white: what is left to do, the exponent does in the shadows.
         """
         grey = F.avg_pool2d(lq.mean(1, keepdim=True), 4, ceil_mode=True).flatten(1).float()
-        quantiles = torch.quantile(grey, self.levels.float(), dim=1).T
+        quantiles = torch.quantile(grey, torch.tensor(QUANTILES, device=grey.device), dim=1).T
         brightness = torch.cat([quantiles, (quantiles + 0.01).log()], dim=1).to(lq.dtype)
         gain, exponent = self.curve(brightness).float().unbind(1)
         limit = (1 / quantiles[:, -1].clamp(min=0.01)).clamp(min=1)
@@ -197,9 +194,12 @@ class Exposure(nn.Module):
 
 
 def apply_curve(lq: Tensor, curve: Tensor) -> Tensor:
-    """(gain * lq) ^ exponent for (B, 3, H, W) and (B, 2), with highlights above 1 left to the caller."""
+    """(gain * lq) ^ exponent for (B, 3, H, W) and (B, 2), with highlights above 1 left to the caller.
+
+    It is computed in the precision of the curve, which is float32, and given back in that of the pictures.
+    """
     gain, exponent = curve[:, 0, None, None, None], curve[:, 1, None, None, None]
-    return (gain * lq.clamp(min=0) + 1e-4) ** exponent - 1e-4**exponent
+    return ((gain * lq.clamp(min=0) + 1e-4) ** exponent - 1e-4**exponent).to(lq.dtype)
 
 
 def _stage(width: int, depth: int, condition_width: int) -> nn.ModuleList:

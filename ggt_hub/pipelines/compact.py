@@ -71,9 +71,9 @@ class CompactRestorerPipeline(RestorerPipeline):
             TaskError, RestorerError: for what is not supported.
             ImageError: if a picture cannot be read.
         """
-        self.check_inputs(task=task, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile)
-        if not 0.0 <= strength <= 1.0:
-            raise RestorerError(f"strength is {strength}: it must lie in 0..1")
+        self.check_inputs(
+            task=task, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile, strength=strength
+        )
         pictures = self.read_images(image)
         self.split_generators(generator, len(pictures))
         images, findings = [], []
@@ -85,6 +85,12 @@ class CompactRestorerPipeline(RestorerPipeline):
         if not return_dict:
             return (images,)
         return RestorerPipelineOutput(images=images, findings=findings)
+
+    def check_inputs(self, *, strength: float = 1.0, **arguments: Any) -> None:
+        """As every restorer does, and refuse a strength outside 0..1."""
+        super().check_inputs(**arguments)
+        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0.0 <= strength <= 1.0:
+            raise RestorerError(f"strength is {strength!r}: it must be a number in 0..1")
 
     def _restore(
         self, picture: Picture, task: str, strength: float, tile: int | None

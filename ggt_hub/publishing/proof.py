@@ -6,11 +6,11 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
+from ggt_hub.commit import file_sha256
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import Item
 from ggt_hub.publishing.manifest import Entry
 from ggt_hub.publishing.push import explained
-from ggt_hub.shards import file_sha256
 
 
 def prove(entry: Entry, repo_id: str, items: list[Item]) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from ggt_hub.commit import commit_text
 from ggt_hub.images import read_image
-from ggt_hub.images.write import write_atomically
+from ggt_hub.images.shown import shown_rgb
 
 Cell = str | float | int | None
 
@@ -82,13 +83,14 @@ def write_report(
         The path written.
 
     Raises:
-        ImageError: if a picture cannot be read, or the file cannot be written.
+        ImageError: if a picture cannot be read.
+        WriteError: if the file cannot be written.
     """
     cards = [_card(item, max_side) for item in items]
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card["group"])]
     page = _template().render(title=title, summary=summary, tables=tables, figures=figures, groups=groups)
     path = Path(path)
-    write_atomically(page.encode(), path)
+    commit_text(path.resolve(), page)
     return path
 
 
@@ -135,14 +137,12 @@ def _card(item: Comparison, max_side: int) -> dict[str, Any]:
 
 
 def _displayable(source: Any) -> Image.Image:
-    """An RGB picture; transparency is laid on white."""
-    image = read_image(source).to_pil()
-    if image.mode == "I;16":
-        image = image.point(lambda level: level / 257, "L")
-    if "A" not in image.mode:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    """An RGB picture with the profile that says which RGB; transparency is laid on white."""
+    picture = read_image(source)
+    image = Image.fromarray(shown_rgb(picture))
+    if picture.icc and not picture.is_grey:
+        image.info["icc_profile"] = picture.icc
+    return image
 
 
 def _data_uri(image: Image.Image, size: tuple[int, int]) -> str:

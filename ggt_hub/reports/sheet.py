@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import read_image
+from ggt_hub.images.shown import shown_rgb
 
 _GAP, _TEXT_HEIGHT, _TEXT_SIZE = 12, 26, 15
 _PAPER, _INK = (250, 250, 248), (40, 42, 48)
@@ -55,7 +55,7 @@ def contact_sheet(
 
 
 def _thumbnail(source: Any, cell: int) -> Image.Image:
-    image = read_image(source).to_pil().convert("RGB")
+    image = Image.fromarray(shown_rgb(source))
     image.thumbnail((cell, cell), Image.Resampling.LANCZOS)
     return image
 

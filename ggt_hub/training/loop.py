@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from ggt_hub.commit import commit_json, committed_folder, previous, swap_folder
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import apply_curve
@@ -79,7 +81,10 @@ def train(
     """
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if _computes_in_bfloat16(cpu) else "no")
     set_seed(recipe.seed, device_specific=True)
-    network = CompactRestorer(**recipe.model)
+    try:
+        network = CompactRestorer(**recipe.model)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"the recipe's model {recipe.model} cannot be built: {error}") from error
     if init_from is not None:
         _load_weights(network, init_from)
     run = _Run(accelerator, recipe, network, output, max_minutes)
@@ -188,33 +193,59 @@ class _Run:
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
     def save(self) -> None:
-        """Write `state/` and `model/`, each under another name first, so that a crash leaves the old ones."""
-        self.accelerator.save_state(str(self.output / "state.partial"))
+        """Write `state/` and `model/`, whole or not at all; the state before this one is kept beside it."""
+        unfinished = self.output / "state.partial"
         if self.accelerator.is_main_process:
-            torch.save(self.ema.state_dict(), self.output / "state.partial" / "ema.pt")
-            clock = {"step": self.step, "seconds": self.seconds}
-            (self.output / "state.partial" / "clock.json").write_text(json.dumps(clock))
-            _swap(self.output / "state.partial", self.output / "state")
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(unfinished))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            torch.save(self.ema.state_dict(), unfinished / "ema.pt")
+            commit_json(unfinished / "clock.json", {"step": self.step, "seconds": self.seconds})
+            swap_folder(unfinished, self.output / "state", keep=True)
             self._save_averaged()
-            (self.output / "progress.txt").open("a").write(
-                f"{self.step} {self.seconds:.0f}s {self._summary()}\n"
-            )
+            with (self.output / "progress.txt").open("a") as progress:
+                progress.write(f"{self.step} {self.seconds:.0f}s {self._summary()}\n")
         self.accelerator.wait_for_everyone()
 
     def _save_averaged(self) -> None:
         self.ema.store(self.network.parameters())
         self.ema.copy_to(self.network.parameters())
-        self.network.save_pretrained(self.output / "model.partial")
+        with committed_folder(self.output / "model") as unfinished:
+            self.network.save_pretrained(unfinished)
         self.ema.restore(self.network.parameters())
-        _swap(self.output / "model.partial", self.output / "model")
 
     def resume(self) -> None:
-        state = self.output / "state"
-        if not state.is_dir():
-            return
+        """Go on from the newest state that is whole; from the beginning only where there has never been one.
+
+        Raises:
+            TrainingError: if there are states, but none can be read.
+        """
+        newest = self.output / "state"
+        reasons = []
+        for state in (newest, previous(newest)):
+            if not state.is_dir():
+                continue
+            try:
+                self._load(state)
+                return
+            except Exception as error:  # noqa: BLE001 - a damaged file can make the readers raise nearly anything
+                reasons.append(f"{state}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
+                warnings.warn(
+                    f"this state cannot be resumed, so the one before is: {reasons[-1]}", stacklevel=2
+                )
+        if reasons:
+            raise TrainingError(
+                f"no state can be resumed ({'; '.join(reasons)}): "
+                "give another --output, or remove both to start anew"
+            )
+
+    def _load(self, state: Path) -> None:
+        clock = json.loads((state / "clock.json").read_text(encoding="utf-8"))
+        ema = torch.load(state / "ema.pt", weights_only=True)
         self.accelerator.load_state(str(state))
-        self.ema.load_state_dict(torch.load(state / "ema.pt", weights_only=True))
-        clock = json.loads((state / "clock.json").read_text())
+        self.ema.load_state_dict(ema)
         self.step, self.seconds = clock["step"], clock["seconds"]
 
 
@@ -238,9 +269,3 @@ def _load_weights(network: CompactRestorer, path: Path) -> None:
         network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
     except (OSError, RuntimeError) as error:
         raise TrainingError(f"cannot start from {path}: {error}") from error
-
-
-def _swap(new: Path, old: Path) -> None:
-    if old.exists():
-        shutil.rmtree(old)
-    new.rename(old)

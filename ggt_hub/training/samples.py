@@ -1,5 +1,6 @@
 """Training samples: a crop of a clean photograph, damaged on the fly, and what was done to it."""
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from torch.utils.data import Dataset
 
 from ggt_hub.degradations import apply_steps
 from ggt_hub.degradations.base import Array, Parameters
-from ggt_hub.errors import TrainingError
-from ggt_hub.images import read_image
+from ggt_hub.errors import ImageError, TrainingError
+from ggt_hub.files import list_pictures
+from ggt_hub.images.shown import shown_rgb
 from ggt_hub.models.compact_restorer import TASKS
 from ggt_hub.training.recipe import Group, Recipe
 
@@ -32,7 +34,8 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
 
     def __init__(self, recipe: Recipe, length: int) -> None:
         self.recipe, self.length = recipe, length
-        self.paths = sorted(path for path in recipe.images.rglob("*") if path.is_file())
+        self.paths = list_pictures(recipe.images)
+        self.skipped: dict[Path, str] = {}
         if not self.paths:
             raise TrainingError(
                 f"no photographs under {recipe.images}: set `images` in the recipe, or --images"
@@ -50,7 +53,7 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
         rng = default_rng((self.recipe.seed, index))
         chosen = int(rng.choice(len(self.groups), p=self.chances))
         group = self.groups[chosen]
-        clean = _crop(_load(self.paths[rng.integers(len(self.paths))]), self.recipe.crop + MARGIN, rng)
+        clean = _crop(self._photograph(int(rng.integers(len(self.paths)))), self.recipe.crop + MARGIN, rng)
         steps = list(group.preset.sample(rng))
         lq, gt = apply_steps(clean, steps), apply_steps(clean, _without_noise(steps)) if group.dark else clean
         lift = group.preset.task == "low_light"
@@ -68,10 +71,29 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
             "group": torch.tensor(chosen),
         }
 
+    def _photograph(self, index: int) -> np.ndarray:
+        """The photograph of that index, or the next one that can be used; those that cannot are told once."""
+        for place in range(index, index + len(self.paths)):
+            path = self.paths[place % len(self.paths)]
+            if path in self.skipped:
+                continue
+            try:
+                photograph = _load(path)
+                if min(photograph.shape[:2]) >= self.recipe.crop:
+                    return photograph
+                reason = (
+                    f"{path}: {min(photograph.shape[:2])} pixels are fewer than a crop of {self.recipe.crop}"
+                )
+            except ImageError as error:
+                reason = str(error)
+            self.skipped[path] = reason
+            warnings.warn(f"photograph {len(self.skipped)} that is skipped: {reason}", stacklevel=2)
+        raise TrainingError(f"none of the {len(self.paths)} photographs can be used, such as {reason}")
+
 
 @cache
 def _load(path: Path) -> np.ndarray:
-    return np.asarray(read_image(path).to_pil().convert("RGB"))
+    return shown_rgb(path)
 
 
 def _crop(photograph: np.ndarray, side: int, rng: Generator) -> Array:

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from ggt_hub.commit import commit_json
 from ggt_hub.errors import PublishError
 from ggt_hub.evaluation.results import summarise
-from ggt_hub.files import write_json
 from ggt_hub.publishing.plan import pack
 from tests.publishing.trees import card, manifest, write
 
@@ -23,7 +23,7 @@ ROWS = [
 def tree(tmp_path):
     """A card that shows the table of a run."""
     run = tmp_path / "run"
-    write_json(run / "results.json", summarise(ROWS))
+    commit_json(run / "results.json", summarise(ROWS))
     pq.write_table(pa.Table.from_pylist(ROWS), run / "scores.parquet")
     entries = [EvalResultEntry("org/bench", "psnr", 28.0, dataset_revision="a" * 40)]
     write(run / ".eval_results/bench.yaml", yaml.safe_dump(eval_result_entries_to_yaml(entries)))
