@@ -2,8 +2,8 @@
 
 Whatever is written goes to a temporary name of its own in the same folder and is renamed when it is complete, so a
 kill, a full disk or a second run at the same time leaves either what was there before or what is new. This module
-knows the only two names that lie beside what users see: `RECORDS`, the folder in an output folder that notes what
-was made, and temporary files, which begin with `.ggt-hub-`.
+knows the only names that lie beside what users see: `RECORDS`, the folder in an output folder that notes what was
+made, and what is temporary or was replaced, which begins with `.ggt-hub-`.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
 
 def previous(path: Path) -> Path:
     """Where `swap_folder` keeps what was at `path` before."""
-    return path.with_name(f"{path.name}.previous")
+    return path.with_name(f"{RECORDS}-previous-{path.name}")
 
 
 def commit_bytes(path: Path, data: bytes) -> None:
