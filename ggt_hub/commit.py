@@ -70,7 +70,7 @@ def committed_folder(path: Path) -> Iterator[Path]:
 def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
     """Put the finished folder `new` in the place of `path`, whose old content is moved aside first.
 
-    So at each moment one of `path` and `previous(path)` is whole. All files get the modes of usual ones: some
+    So at each moment one of the two is whole. All files get the modes of usual ones: some
     libraries write weights that only their owner can read.
 
     Args:
@@ -79,7 +79,7 @@ def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
         keep: leave the old content at `previous(path)`.
     """
     _usual_modes(new)
-    aside = previous(path)
+    aside = previous(path) if keep else path.with_name(fitting_name(f"{RECORDS}-previous-{path.name}"))
     if path.exists():
         if aside.exists():
             shutil.rmtree(aside)

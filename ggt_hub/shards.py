@@ -10,6 +10,7 @@ calls `run_shard` with the same arguments.
 import hashlib
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ggt_hub.commit import RECORDS, commit_json, committed_file, file_sha256
+from ggt_hub.errors import GGTHubError
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,20 @@ def run_shards(
 
     Returns:
         The reports, in the order of `shards`; each has `name`, `sha256` and `size` besides what `work` returned.
+
+    Raises:
+        GGTHubError: before any work, if a file that no report names is where a shard belongs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = json.dumps(settings, sort_keys=True, default=str)
     done = {shard.name: report for shard in shards if (report := _finished(folder, shard, key)) is not None}
     left = [shard for shard in shards if shard.name not in done]
+    for shard in left:
+        if os.path.lexists(folder / shard.name) and not is_result(folder, shard.name):
+            raise GGTHubError(
+                f"{folder / shard.name} was not made by an earlier run, or was changed since: move it away, or "
+                "choose another folder"
+            )
     with tqdm(total=len(shards), initial=len(done), desc=title, unit="shard", disable=None) as progress:
         for report in _reports(work, left, folder, key, workers):
             done[report["name"]] = report
@@ -86,22 +97,45 @@ def _reports(
 
 def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any]:
     """Make one shard and commit it; see `run_shards`."""
-    path, report_path = folder / shard.name, _report_path(folder, shard)
+    path, report_path = folder / shard.name, _report_path(folder, shard.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with committed_file(path) as unfinished:
         report = work(*shard.arguments, unfinished)
         report |= {"name": shard.name, "size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
-    commit_json(report_path, report | {"key": _full_key(shard, key)})
+        # First the report, so that a kill in between does not make our own file look like somebody else's.
+        replaced = {"replaces": file_sha256(path)} if path.exists() else {}
+        commit_json(report_path, report | {"key": _full_key(shard, key)} | replaced)
     return report
+
+
+def is_result(folder: Path, name: str) -> bool:
+    """Whether a file of `folder` is what a shard of that name has made, unchanged since."""
+    path, report = folder / name, _read_report(folder, name)
+    if report is None or path.is_symlink() or not path.is_file():
+        return False
+    return file_sha256(path) in (report["sha256"], report.get("replaces"))
+
+
+def results(folder: Path, inside: str) -> list[str]:
+    """The names of all shards below a part of `folder` that have a report."""
+    reports = sorted((folder / RECORDS / inside).rglob("*.json"))
+    return [path.relative_to(folder / RECORDS).as_posix().removesuffix(".json") for path in reports]
+
+
+def remove_result(folder: Path, name: str) -> None:
+    """Remove what a shard has made, with its report; a file that was changed since stays, without its report."""
+    if is_result(folder, name):
+        (folder / name).unlink()
+    _report_path(folder, name).unlink(missing_ok=True)
 
 
 def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     """The report of a shard that is done; None if it is missing, damaged, or of other settings."""
-    try:
-        report = json.loads(_report_path(folder, shard).read_text())
-    except (OSError, ValueError):
+    report = _read_report(folder, shard.name)
+    if report is None:
         return None
     path = folder / shard.name
+    report.pop("replaces", None)
     is_same = (
         report.pop("key", None) == _full_key(shard, key)
         and path.is_file()
@@ -110,9 +144,17 @@ def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     return report if is_same and file_sha256(path) == report["sha256"] else None
 
 
+def _read_report(folder: Path, name: str) -> dict[str, Any] | None:
+    try:
+        report = json.loads(_report_path(folder, name).read_text())
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and {"sha256", "size"} <= set(report) else None
+
+
 def _full_key(shard: Shard, key: str) -> str:
     return hashlib.sha256(f"{key}\0{shard.version}".encode()).hexdigest()
 
 
-def _report_path(folder: Path, shard: Shard) -> Path:
-    return folder / RECORDS / f"{shard.name}.json"
+def _report_path(folder: Path, name: str) -> Path:
+    return folder / RECORDS / f"{name}.json"

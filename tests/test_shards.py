@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ggt_hub.errors import GGTHubError
 from ggt_hub.shards import Shard, run_shards
 
 SHARDS = [Shard(f"{n}.txt", (n,)) for n in range(4)]
@@ -36,17 +37,27 @@ def test_every_shard_is_made_once(tmp_path, workers):
     assert [(tmp_path / f"{n}.txt").read_text() for n in range(4)] == ["0", "1", "2", "3"]
 
 
-def test_what_is_missing_damaged_or_of_other_settings_is_made_again(tmp_path):
+def test_what_is_missing_or_of_other_settings_is_made_again(tmp_path):
     def run(settings, shards=SHARDS):
         run_shards(write_number, shards, tmp_path, settings=settings)
         return made(tmp_path)
 
     run(1)
     (tmp_path / "1.txt").unlink()
-    (tmp_path / "2.txt").write_text("X")
-    assert run(1) == "1 2"
+    assert run(1) == "1"
     assert run(2) == "0 1 2 3"
     assert run(2, [*SHARDS[:3], Shard("3.txt", (3,), "newer")]) == "3"
+
+
+@pytest.mark.parametrize("state", ["somebody else's", "changed since"])
+def test_a_file_that_no_report_names_as_it_is_stays_and_nothing_is_done(tmp_path, state):
+    if state == "changed since":
+        run_shards(write_number, SHARDS, tmp_path, settings=1)
+        made(tmp_path)
+    (tmp_path / "2.txt").write_text("mine")
+    with pytest.raises(GGTHubError, match=r"2\.txt was not made by an earlier run, or was changed since"):
+        run_shards(write_number, SHARDS, tmp_path, settings=2)
+    assert (made(tmp_path), (tmp_path / "2.txt").read_text()) == ("", "mine")
 
 
 def test_a_failure_keeps_what_was_done_and_no_half_file_has_its_name(tmp_path):
@@ -61,17 +72,26 @@ def test_a_failure_keeps_what_was_done_and_no_half_file_has_its_name(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("[0-9].txt")) == ["0.txt", "1.txt"]
 
 
-def test_a_kill_between_file_and_report_is_survived(tmp_path):
+KILLS = {
+    "before the report": "shards.commit_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)",
+    "between report and file": "shards.Path.replace = lambda path, target: (\n"
+    "    os.kill(os.getpid(), signal.SIGKILL) if target.name == '0.txt' else os.replace(path, target))",
+}
+
+
+@pytest.mark.parametrize("moment", KILLS)
+def test_a_kill_leaves_nothing_that_a_later_run_takes_for_somebody_elses(tmp_path, moment):
+    run_shards(write_number, [Shard("0.txt", (7,))], tmp_path, settings=1)
     program = (
         "import os, signal, sys; from pathlib import Path; from ggt_hub import shards\n"
-        "shards.commit_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{KILLS[moment]}\n"
         "from tests.test_shards import *\n"
-        "shards.run_shards(write_number, SHARDS, Path(sys.argv[1]), settings=1)\n"
+        "shards.run_shards(write_number, SHARDS, Path(sys.argv[1]), settings=2)\n"
     )
     root = Path(__file__).resolve().parents[1]
     ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, env={**os.environ})
     assert ended.returncode == -signal.SIGKILL
-    assert (tmp_path / "0.txt").exists()
     made(tmp_path)
-    run_shards(write_number, SHARDS, tmp_path, settings=1)
+    run_shards(write_number, SHARDS, tmp_path, settings=2)
     assert made(tmp_path) == "0 1 2 3"
+    assert (tmp_path / "0.txt").read_text() == "0"

@@ -17,6 +17,13 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit; the n
 DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]
 Workers = Annotated[int, typer.Option(help="Processes.", min=1)]
+Lq = Annotated[str | None, typer.Option("--lq", help="Pattern of the low-quality pictures, such as 'blur'.")]
+Gt = Annotated[str | None, typer.Option("--gt", help="Pattern of the ground truths, such as 'sharp'.")]
+Include = Annotated[str | None, typer.Option(help="Look only at pictures of this pattern.")]
+Exclude = Annotated[str | None, typer.Option(help="Leave out pictures of this pattern.")]
+Template = Annotated[
+    str | None, typer.Option(help="How a low-quality name follows from that of its ground truth: '{}x4'.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
@@ -34,11 +41,21 @@ def list_sources(json: Json = False) -> None:
 
 
 @app.command()
-def describe(source: Source, revision: Revision = None, json: Json = False) -> None:
+def describe(
+    source: Source,
+    revision: Revision = None,
+    lq: Lq = None,
+    gt: Gt = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    template: Template = None,
+    json: Json = False,
+) -> None:
     """Say what a repository or folder holds, without downloading it."""
     from ggt_hub.data.opening import describe_source
+    from ggt_hub.data.told import Told
 
-    found = describe_source(source, revision)
+    found = describe_source(source, revision, Told(lq, gt, include, exclude, template))
     if json:
         typer.echo(json_module.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -64,16 +81,30 @@ def describe(source: Source, revision: Revision = None, json: Json = False) -> N
         typer.echo("no pictures that can be read in place")
         return
     typer.echo(f"{found['pairs']} pairs, by {'; '.join(found['rules'])}")
+    for example in found["examples"]:
+        typer.echo(f"  lq {example['lq']}, gt {example['gt']}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")
 
 
 @app.command()
-def index(source: Source, output: Output, revision: Revision = None, data_dir: DataDir = None) -> None:
+def index(
+    source: Source,
+    output: Output,
+    revision: Revision = None,
+    data_dir: DataDir = None,
+    lq: Lq = None,
+    gt: Gt = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    template: Template = None,
+) -> None:
     """Write the index of a data set: rows that point at its pictures and hold none, with a card."""
     from ggt_hub.data.opening import make_index
+    from ggt_hub.data.told import Told
 
-    summary = make_index(source, output, revision=revision, data_dir=data_dir)
+    told = Told(lq, gt, include, exclude, template)
+    summary = make_index(source, output, revision=revision, data_dir=data_dir, told=told)
     rows = sum(count for splits in summary["rows"].values() for count in splits.values())
     typer.echo(f"{output}: {rows} pairs of {summary['repository']} at {summary['commit'][:8]}")
     for title in ("unpaired", "problems"):
@@ -89,14 +120,21 @@ def verify(
     data_dir: DataDir = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Keeps what was found.")] = Path("verified"),
     workers: Workers = 1,
+    lq: Lq = None,
+    gt: Gt = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    template: Template = None,
     json: Json = False,
 ) -> None:
     """Check that every row decodes, that sizes agree and that no byte has changed; exit code 1 if not."""
     from ggt_hub.data.export import check_sums
     from ggt_hub.data.opening import open_parts
+    from ggt_hub.data.told import Told
     from ggt_hub.data.verify import verify as verify_parts
 
-    splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir)
+    told = Told(lq, gt, include, exclude, template)
+    splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
     changed = check_sums(folder) if folder else []
     is_good = not changed and all(result.is_good for result in found.values())
@@ -131,12 +169,20 @@ def export(
     data_dir: DataDir = None,
     workers: Workers = 1,
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
+    lq: Lq = None,
+    gt: Gt = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    template: Template = None,
 ) -> None:
     """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
     from ggt_hub.data.export import export as write_parquet
-    from ggt_hub.data.opening import open_splits
+    from ggt_hub.data.opening import check_apart, open_splits
+    from ggt_hub.data.told import Told
 
-    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    check_apart(output, source, data_dir)
+    told = Told(lq, gt, include, exclude, template)
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     reports = write_parquet(
         splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
     )
@@ -153,13 +199,21 @@ def preview(
     revision: Revision = None,
     data_dir: DataDir = None,
     count: Annotated[int, typer.Option(help="How many pairs.", min=1)] = 24,
+    lq: Lq = None,
+    gt: Gt = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    template: Template = None,
 ) -> None:
     """Put some pairs on one sheet, and into a small config named preview."""
-    from ggt_hub.data.opening import open_splits
+    from ggt_hub.data.opening import check_apart, open_splits
     from ggt_hub.data.preview import preview as write_preview
+    from ggt_hub.data.told import Told
     from ggt_hub.errors import DatasetError
 
-    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    check_apart(output, source, data_dir)
+    told = Told(lq, gt, include, exclude, template)
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     name = split or next(iter(splits))
     if name not in splits:
         raise DatasetError(f"{source} has no split {name!r}; it has {', '.join(splits)}")

@@ -61,7 +61,7 @@ def restore(
     import torch
 
     from ggt_hub.files import Batch, Job, fingerprint
-    from ggt_hub.images import Picture
+    from ggt_hub.images import Picture, check_format
 
     device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision)
@@ -69,7 +69,10 @@ def restore(
     _place(pipe, device, memory, arguments)
     settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments}
 
+    factor = upscale or pipe.description.upscales[0]
+
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
+        check_format((factor * picture.size[0], factor * picture.size[1]), job.result.suffix)
         generator = torch.Generator().manual_seed(job.seed(seed))
         result = pipe(picture, generator=generator, output_type="np", **arguments)
         details = {"found": result.findings[0]} if result.findings else {}

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
 from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCardData
 
-from ggt_hub.commit import commit_text
+from ggt_hub.data.card_file import update_card, write_given_card
 from ggt_hub.data.notes import NOTES, sources_of
-from ggt_hub.data.pairing import SPLITS
 from ggt_hub.data.pairs import POINTER_COLUMNS
+from ggt_hub.data.words import SPLITS
 
 ALL = "all"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -28,11 +29,16 @@ _Configs = dict[str, dict[str, list[Path]]]
 def write_card(folder: Path, card: Path | None = None, name: str | None = None) -> None:
     """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them.
 
+    Of a card that is there already only what ggt-hub generates is brought up to date: see `card_file.py`.
+
     Args:
         folder: the data; gets a `README.md`.
         card: a card whose text and header are taken over, but for configs and numbers, which are always those of
             the data. Without it a plain text is made.
         name: what the data set will be called; that of the folder if not given.
+
+    Raises:
+        DatasetError: if the card that is there, or that was given, has a header that is no YAML.
     """
     name = name or folder.resolve().name
     configs = _find_configs(folder)
@@ -40,16 +46,13 @@ def write_card(folder: Path, card: Path | None = None, name: str | None = None) 
     is_index = f"lq_{next(iter(POINTER_COLUMNS))}" in pq.read_schema(first).names
     if is_index and len(configs) > 1:
         configs = {ALL: _merged(configs), **configs}
-    sources = sources_of(folder)
+    sources = sources_of(path for splits in configs.values() for paths in splits.values() for path in paths)
     notes = [NOTES[source] for source in sources if source in NOTES]
     title = " + ".join(note.title for note in notes) or name
     counts = {config: {s: _rows(paths) for s, paths in splits.items()} for config, splits in configs.items()}
     header = _header(folder, configs, counts, title, notes)
     if card is not None:
-        given = DatasetCard.load(card)
-        numbers = {name: header[name] for name in ("configs", "dataset_info", "size_categories")}
-        merged = DatasetCardData(**given.data.to_dict() | numbers)
-        commit_text(folder / "README.md", f"---\n{merged.to_yaml()}\n---\n{given.text}")
+        write_given_card(folder, header, card)
         return
     text = _template().render(
         title=f"{title}, an index" if is_index else title,
@@ -61,10 +64,16 @@ def write_card(folder: Path, card: Path | None = None, name: str | None = None) 
         first_split=next(iter(next(iter(configs.values())))),
         is_index=is_index,
         notes=notes,
-        sources=sources,
     )
-    commit_text(folder / "README.md", f"---\n{header.to_yaml()}\n---\n\n{text}\n")
+    unknown = [source for source in sources if source not in NOTES]
+    update_card(folder, header, text, _YOURS.format(sources=", ".join(unknown)) if unknown else "")
 
+
+_YOURS = """\
+## Licence of the sources
+
+The sources of these pairs ({sources}) are not known to the tool that wrote this card: state their licence here and
+in the header before you share them, and whom to ask for removal."""
 
 _ABOUT_PAIRS = """\
 Pairs of a low-quality picture and its ground truth, in Parquet, the picture files byte for byte as published."""
@@ -83,7 +92,9 @@ repository and commit, how pictures were paired, and what could not be paired.""
 def _find_configs(folder: Path) -> _Configs:
     """The files of each split of each config, splits in the usual order."""
     configs: _Configs = {}
-    for path in sorted((folder / "data").rglob("*.parquet")):
+    for path in sorted((folder / "data").glob("*/*.parquet")):
+        if path.name.startswith(".") or not _holds_pairs(path):
+            continue
         split = SPLITS.get(path.stem.split("-")[0], "train")
         configs.setdefault(path.parent.name, {}).setdefault(split, []).append(path)
     order = list(dict.fromkeys(SPLITS.values()))
@@ -91,6 +102,14 @@ def _find_configs(folder: Path) -> _Configs:
         config: dict(sorted(splits.items(), key=lambda item: order.index(item[0])))
         for config, splits in configs.items()
     }
+
+
+def _holds_pairs(path: Path) -> bool:
+    """Whether a table is of the pair schema; others are not ours to describe."""
+    try:
+        return {"id", "lq", "gt", "source"} <= set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowInvalid):
+        return False
 
 
 def _merged(configs: _Configs) -> dict[str, list[Path]]:

@@ -9,8 +9,8 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ggt_hub.data.pairing import task_of
 from ggt_hub.data.pairs import pair_row
+from ggt_hub.data.words import task_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task, find_task
 

@@ -8,7 +8,7 @@ It loads with the stock `datasets` library alone, and its row groups are small e
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
 from ggt_hub.commit import commit_text, file_sha256
+from ggt_hub.data.card_file import CARD
 from ggt_hub.data.cards import write_card
+from ggt_hub.data.index import SUMMARY
 from ggt_hub.data.iterate import Undecoded
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
 from ggt_hub.data.parts import Part, dataset_parts, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import Shard, run_shards
+from ggt_hub.shards import Shard, is_result, remove_result, results, run_shards
 
 SHARD_BYTES = 500_000_000
 # The Hub's viewer fails on row groups of more than about 286 MiB, and pages through small ones at ease.
@@ -57,18 +59,20 @@ def export(
         A report for each file: `name`, `split`, `rows`, `size`, `sha256`.
 
     Raises:
-        DatasetError: if a picture is missing or damaged, or is not the one that its row's SHA-256 names.
+        DatasetError: if a picture is missing or damaged, or is not the one that its row's SHA-256 names; and if the
+            folder holds other Parquet files of this config than an earlier call wrote.
         HubError: if the Hub does not give a picture.
     """
+    _refuse_others(folder, config)
     shards = []
     for split, dataset in splits.items():
         parts = dataset_parts(dataset, shard_bytes)
         names = [f"data/{config}/{split}-{n:05d}-of-{len(parts):05d}.parquet" for n in range(len(parts))]
         shards += [Shard(name, (part, split), part.id) for name, part in zip(names, parts, strict=True)]
-    _remove_others(folder / "data" / config, [shard.name for shard in shards])
     reports = run_shards(
         export_part, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
     )
+    _remove_outdated(folder, config, {shard.name for shard in shards})
     write_card(folder, card)
     write_sums(folder)
     return reports
@@ -139,33 +143,55 @@ def _file_name(row_id: str, side: str, data: bytes) -> str:
     return f"{PurePosixPath(row_id).name}.{side}.{ending}"
 
 
-def _remove_others(folder: Path, names: Sequence[str]) -> None:
-    """Remove what an earlier export left under other names, unfinished files included."""
-    kept = {PurePosixPath(name).name for name in names}
-    for path in folder.glob("*") if folder.is_dir() else ():
-        if path.name not in kept:
-            path.unlink()
+def _refuse_others(folder: Path, config: str) -> None:
+    """Refuse a config's folder with Parquet files that no earlier export wrote, or that were changed since."""
+    theirs = [
+        path.name
+        for path in sorted((folder / "data" / config).glob("*.parquet"))
+        if not path.name.startswith(".") and not is_result(folder, f"data/{config}/{path.name}")
+    ]
+    if theirs:
+        raise DatasetError(
+            f"{folder / 'data' / config} holds files that no export wrote, such as {theirs[0]}: choose another "
+            "--output, or another name by --config"
+        )
+
+
+def _remove_outdated(folder: Path, config: str, names: set[str]) -> None:
+    """Remove what an earlier export of this config wrote under other names."""
+    for name in results(folder, f"data/{config}"):
+        if name not in names:
+            remove_result(folder, name)
 
 
 def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` over all files of a folder but hidden ones."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [
-        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}"
-        for path in files
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    commit_text(folder / SUMS, "\n".join(lines) + "\n")
+    """Write `SHA256SUMS` over the data of a folder; the card is left out, for people complete it.
+
+    Raises:
+        DatasetError: if there is a file of that name which lists other data.
+    """
+    files = [*sorted((folder / "data").glob("*/*.parquet")), folder / SUMMARY]
+    names = [path.relative_to(folder).as_posix() for path in files if path.is_file()]
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    there = _sums(folder)
+    if there and not any(name.startswith("data/") for name in there):
+        raise DatasetError(f"{folder / SUMS} is somebody else's, for it lists nothing in data/: move it away")
+    commit_text(folder / SUMS, "".join(f"{file_sha256(folder / name)}  {name}\n" for name in names))
 
 
 def check_sums(folder: Path) -> list[str]:
-    """Name the files that are missing or differ from `SHA256SUMS`; empty if all is well or there are no sums."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return []
-    wanted = [line.split("  ", 1) for line in sums.read_text().splitlines()]
+    """Name the files that are missing or differ from `SHA256SUMS`; empty if all is well or there are no sums.
+
+    The card is not looked at, though 0.1 listed it: people complete it.
+    """
     return [
         f"{name}: {'its SHA-256 differs' if (folder / name).is_file() else 'it is missing'}"
-        for sha256, name in wanted
-        if not (folder / name).is_file() or file_sha256(folder / name) != sha256
+        for name, sha256 in _sums(folder).items()
+        if name != CARD and (not (folder / name).is_file() or file_sha256(folder / name) != sha256)
     ]
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    path = folder / SUMS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {name.lstrip(" *"): sha256 for sha256, _, name in (line.partition(" ") for line in lines) if name}

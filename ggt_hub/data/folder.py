@@ -4,8 +4,10 @@ from pathlib import Path
 
 from ggt_hub.data.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES
 from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
+from ggt_hub.data.manifests import read_manifest
 from ggt_hub.data.pairing import tells_sides
-from ggt_hub.data.trees import local_tree
+from ggt_hub.data.trees import File, local_tree
+from ggt_hub.errors import DatasetError
 
 # What the stock loaders know how to read; a folder that has any of it is theirs.
 _STOCK_SUFFIXES = {".parquet", ".arrow", ".tar", ".lance"}
@@ -27,6 +29,8 @@ class PairFolder(IndexedPairs):
 def is_pair_folder(folder: str | Path) -> bool:
     """Whether a folder holds pairs in a form that the stock library would take for single pictures."""
     files = local_tree(folder).files
+    if any(_lists_pairs(file) for file in files if file.path in ("metadata.jsonl", "metadata.csv")):
+        return True
     suffixes = {file.suffix for file in files}
     names = {Path(file.path).name for file in files}
     if suffixes & _STOCK_SUFFIXES or names & set(_STOCK_NAMES):
@@ -34,3 +38,11 @@ def is_pair_folder(folder: str | Path) -> bool:
     pictures = [file.path for file in files if file.suffix in IMAGE_SUFFIXES]
     has_manifest = bool(pictures) and any(file.suffix in MANIFEST_SUFFIXES for file in files)
     return tells_sides(pictures) or has_manifest or ".zip" in suffixes
+
+
+def _lists_pairs(file: File) -> bool:
+    """Whether the metadata of an image folder name two pictures in each row (`lq_file_name`, `gt_file_name`)."""
+    try:
+        return any(entry.gt for entry in read_manifest(file.path, Path(file.uri).read_bytes()))
+    except DatasetError:
+        return False

@@ -82,7 +82,13 @@ class GGT100K(IndexedPairs):
     def _published(self) -> Path | None:
         """The published index, if there is one of the commit that is asked for."""
         config = self.config
-        if config.data_dir or config.repository != REPOSITORY or config.folder != _FOLDER or config.by_order:
+        if (
+            config.data_dir
+            or config.repository != REPOSITORY
+            or config.folder != _FOLDER
+            or config.by_order
+            or config.told
+        ):
             return None
         try:
             folder = hub.snapshot(INDEX_REPOSITORY, repo_type="dataset", revision="main", token=self.token)

@@ -7,6 +7,7 @@ The folder is complete or not there at all: it is made under another name and re
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ggt_hub.commit import committed_folder
+from ggt_hub.commit import commit_bytes, commit_json, committed_folder, file_sha256
 from ggt_hub.data.archives import Member, Problem, summarise
 from ggt_hub.data.batches import batched
 from ggt_hub.data.contents import Contents
-from ggt_hub.data.pairing import Pair, Pairing, pair_up, task_of
+from ggt_hub.data.pairing import Pair, Pairing, pair_up
 from ggt_hub.data.pairs import POINTER_FEATURES, pair_row
+from ggt_hub.data.told import Told
+from ggt_hub.data.words import task_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task
 
@@ -33,13 +36,16 @@ ROWS_PER_GROUP = 512
 _ROWS_AT_ONCE = 8192
 
 
-def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool = False) -> None:
+def build_index(
+    contents: Contents, folder: Path, *, source: str, told: Told | None = None, by_order: bool = False
+) -> None:
     """Pair the pictures of a dataset and write its index.
 
     Args:
         contents: what the dataset consists of.
         folder: the index to make; one that is there already is replaced.
         source: the name of the dataset in the rows.
+        told: see `pairing.pair_up`.
         by_order: see `pairing.pair_up`.
 
     Raises:
@@ -55,7 +61,7 @@ def build_index(contents: Contents, folder: Path, *, source: str, by_order: bool
             if contents.refused
             else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
         )
-    pairing = pair_up(pictures, contents.entries, by_order=by_order)
+    pairing = pair_up(pictures, contents.entries, told=told, by_order=by_order)
     with committed_folder(folder) as made:
         rows = _write_rows(pairing, made, source)
         summary = _summary(contents, pairing, source, rows)
@@ -73,7 +79,10 @@ def _summary(
         "rows": rows,
         "refused": [asdict(part) for part in contents.refused],
         "unpaired": [member.path for member in pairing.unpaired],
-        "problems": [str(problem) for problem in contents.problems],
+        "problems": [
+            *(str(problem) for problem in contents.problems),
+            *(f"{path}: a manifest lists it, and it is not there" for path in pairing.missing),
+        ],
     }
 
 
@@ -144,6 +153,47 @@ def _pointer(side: str, member: Member | None) -> dict[str, Any]:
     return {f"{side}_archive": member.file.uri} | {
         f"{side}_{name}": value for name, value in member.place._asdict().items()
     }
+
+
+def copy_index(index: Path, folder: Path) -> None:
+    """Bring an index to a folder of its user's, where it replaces the one that was there and nothing else.
+
+    `files` in its `index.json` names what is part of the index, each file with the SHA-256 that it may have.
+
+    Raises:
+        DatasetError: before anything is written, if a file that no index names is where one of this index belongs.
+    """
+    earlier = _files_of(folder) if os.path.lexists(folder / SUMMARY) else {}
+    files = {path.relative_to(index).as_posix(): path for path in sorted(index.rglob("*.parquet"))}
+    for name in files:
+        if os.path.lexists(folder / name) and not _is_unchanged(folder, name, earlier):
+            raise DatasetError(f"{folder / name} is not part of an index, or was changed since: move it away")
+    hashes = {name: [file_sha256(path)] for name, path in files.items()}
+    # A kill while files are replaced must not make those of either index look like somebody else's.
+    both = {name: hashes.get(name, []) + earlier.get(name, []) for name in {**hashes, **earlier}}
+    summary = json.loads((index / SUMMARY).read_text())
+    commit_json(folder / SUMMARY, summary | {"files": both})
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(folder / name, path.read_bytes())
+    for name in set(earlier) - set(files):
+        if _is_unchanged(folder, name, earlier):
+            (folder / name).unlink()
+    commit_json(folder / SUMMARY, summary | {"files": hashes})
+
+
+def _files_of(folder: Path) -> dict[str, list[str]]:
+    """What an index consists of: the SHA-256 that each file may have. Those of 0.1 say it in `SHA256SUMS` alone."""
+    summary = read_summary(folder)
+    if "files" in summary:
+        return summary["files"]
+    lines = [line.split("  ", 1) for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    return {name: [sha256] for sha256, name in lines if name.startswith("data/")}
+
+
+def _is_unchanged(folder: Path, name: str, files: dict[str, list[str]]) -> bool:
+    path = folder / name
+    return path.is_file() and not path.is_symlink() and file_sha256(path) in files.get(name, ())
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

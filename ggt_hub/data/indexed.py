@@ -19,6 +19,7 @@ from filelock import FileLock
 from ggt_hub.data.contents import look_into
 from ggt_hub.data.index import build_index, explain_refused, lost_tasks, read_summary
 from ggt_hub.data.pairs import POINTER_FEATURES
+from ggt_hub.data.told import Told
 from ggt_hub.data.trees import Tree, hub_tree, local_tree
 from ggt_hub.data.versions import with_version
 from ggt_hub.errors import DatasetError
@@ -44,6 +45,7 @@ class IndexedConfig(datasets.BuilderConfig):
         max_pairs: at most so many rows in a split, spread evenly over the tasks.
         validation: the share of the training pairs to set apart as split `validation`, chosen by their ids.
         by_order: pair by order where names do not tell; see `pairing.pair_up`.
+        lq, gt, include, exclude, template: which pictures count and which side they are; see `told.Told`.
     """
 
     task: str | None = None
@@ -53,6 +55,16 @@ class IndexedConfig(datasets.BuilderConfig):
     max_pairs: int | None = None
     validation: float = 0.0
     by_order: bool = False
+    lq: str | None = None
+    gt: str | None = None
+    include: str | None = None
+    exclude: str | None = None
+    template: str | None = None
+
+    @property
+    def told(self) -> Told:
+        """What was told of the pictures."""
+        return Told(self.lq, self.gt, self.include, self.exclude, self.template)
 
     def check(self) -> None:
         """Refuse numbers that mean nothing.
@@ -126,7 +138,9 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
     def index(self) -> Path:
         """The folder of the index (see `index.py`); built on first use and cached by version."""
         config = self.config
-        key = hashlib.sha256(f"{config.folder} {config.by_order} {self.hash}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(
+            f"{config.folder} {config.by_order} {config.told} {self.hash}".encode()
+        ).hexdigest()[:16]
         folder = Path(self._cache_dir_root) / "ggt_hub_indexes" / f"{self.name}-{config.revision[:16]}-{key}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):  # the workers of a loader come here all at once
@@ -134,7 +148,9 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
 
     def _build(self, folder: Path) -> Path:
         contents = look_into(self.tree(), self.token)
-        build_index(contents, folder, source=self.dataset_name, by_order=self.config.by_order)
+        build_index(
+            contents, folder, source=self.dataset_name, told=self.config.told, by_order=self.config.by_order
+        )
         summary = read_summary(folder)
         for trouble in ("refused", "unpaired", "problems"):
             if listed := summary[trouble]:

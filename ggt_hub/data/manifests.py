@@ -4,27 +4,41 @@ import csv
 import io
 import json
 import posixpath
+import re
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
+from ggt_hub.data.told import Side
+from ggt_hub.data.words import SIDES, plain
 from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task, find_task
 
-_NAMES = {
-    "lq": ("lq", "lq_path", "input", "degraded", "low", "image_lq"),
-    "gt": ("gt", "gt_path", "target", "hq", "hq_path", "clean", "image_gt"),
+FIRST, SECOND = "first column", "second column"
+_FURTHER = {
     "task": ("type", "task", "category", "degradation"),
     "prompt": ("prompt", "instruction", "text"),
 }
+# What is left of the name of a column of paths ("lq_file_name", "path_to_gt") without these tells the side.
+_FILLERS = re.compile(r"[_\- ]?(?:file[_\- ]?names?|files?|paths?|images?|img|pictures?|names?|to)[_\- ]?")
+_DELIMITERS = ",;\t|"
+_PICTURE = r"[^,;|\t]*?\.(?:png|jpe?g|jfif|webp|bmp|tiff?|avif|gif|jp2|ppm|pgm)"
+_TWO_PATHS = re.compile(rf'\s*"?({_PICTURE})"?\s*[,;|\t ]\s*"?({_PICTURE})"?\s*', re.IGNORECASE)
 
 
 class Entry(NamedTuple):
-    """One line of a manifest: two paths as if they began at its folder (`gt` may be missing), and what it says."""
+    """One line of a manifest: two paths as if they began at its folder (`gt` may be missing), and what it says.
+
+    `is_told` says whether the names of the columns tell which path is which; those of a bare list do not.
+    """
 
     lq: str
     gt: str | None
     task: Task | None
     prompt: str | None
     further: dict[str, Any]
+    is_told: bool = True
+    manifest: str = ""
 
 
 def read_manifest(name: str, content: bytes) -> list[Entry]:
@@ -34,13 +48,22 @@ def read_manifest(name: str, content: bytes) -> list[Entry]:
         DatasetError: if the file is not what its ending says.
     """
     try:
-        text = content.decode("utf-8-sig")
+        text = _text_of(content)
         rows = _READERS[name[name.rindex(".") :].lower()](text)
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{name} cannot be read as a manifest: {error}") from error
-    rows = [{str(key).lower(): value for key, value in row.items()} for row in rows if isinstance(row, dict)]
-    entries = [_entry(row, posixpath.dirname(name)) for row in rows]
+    rows = [
+        {str(key).strip().lower(): value for key, value in row.items()}
+        for row in rows
+        if isinstance(row, dict)
+    ]
+    entries = [_entry(row, name) for row in rows]
     return [entry for entry in entries if entry is not None]
+
+
+def _text_of(content: bytes) -> str:
+    """The text of a file, in UTF-8 or in the UTF-16 or 32 that spreadsheets write, by its first bytes."""
+    return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
 
 
 def _from_json(text: str) -> list[Any]:
@@ -58,31 +81,62 @@ def _from_lines(text: str) -> list[Any]:
 
 
 def _from_csv(text: str) -> list[Any]:
-    return list(csv.DictReader(io.StringIO(text)))
+    """A table with a header, whose columns are parted by whatever gives names that are known here."""
+    for delimiter in _DELIMITERS:
+        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+        if any(column_side(name) == "lq" for name in rows.fieldnames or ()):
+            return list(rows)
+    return _from_list(text)
 
 
-def _from_text(text: str) -> list[Any]:
-    lines = [line.replace(",", " ").replace("\t", " ").split() for line in text.splitlines() if line.strip()]
-    return [dict(zip(("lq", "gt"), words, strict=True)) for words in lines if len(words) == 2]
+def _from_list(text: str) -> list[Any]:
+    """A table without header, of two columns of paths: nothing says yet which is which."""
+    found = [_TWO_PATHS.fullmatch(line) for line in text.splitlines() if line.strip()]
+    if not all(found):
+        return []
+    return [{FIRST: match[1].strip(), SECOND: match[2].strip()} for match in found if match]
 
 
-_READERS = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_csv, ".txt": _from_text}
+_READERS = {
+    ".json": _from_json,
+    ".jsonl": _from_lines,
+    ".csv": _from_csv,
+    ".tsv": _from_csv,
+    ".txt": _from_csv,
+}
 
 
-def _entry(row: dict[str, Any], folder: str) -> Entry | None:
-    found = {ours: _first(row, names) for ours, names in _NAMES.items()}
-    if not isinstance(found["lq"], str):
+def _entry(row: dict[str, Any], manifest: str) -> Entry | None:
+    is_told = FIRST not in row
+    lq, gt = (_first(row, [name for name in row if _names(name, side)]) for side in ("lq", "gt"))
+    if not isinstance(lq, str):
         return None
-    further = {key: value for key, value in row.items() if key not in sum(_NAMES.values(), ())}
-    gt = _path(folder, found["gt"]) if isinstance(found["gt"], str) and found["gt"] else None
-    return Entry(_path(folder, found["lq"]), gt, _task(found["task"]), _text(found["prompt"]), further)
+    folder = posixpath.dirname(manifest)
+    task, prompt = (_first(row, names) for names in _FURTHER.values())
+    further = {
+        key: value
+        for key, value in row.items()
+        if key not in sum(_FURTHER.values(), ()) and not any(_names(key, side) for side in ("lq", "gt"))
+    }
+    gt = _path(folder, gt) if isinstance(gt, str) and gt else None
+    return Entry(_path(folder, lq), gt, _task(task), _text(prompt), further, is_told, manifest)
+
+
+def _names(column: str, side: Side) -> bool:
+    return column == {"lq": FIRST, "gt": SECOND}[side] or column_side(column) == side
+
+
+@cache
+def column_side(name: str) -> Side | None:
+    """The side that the name of a column tells; None if it does not."""
+    return SIDES.get(plain(_FILLERS.sub("_", name.strip().lower())))
 
 
 def _path(folder: str, path: str) -> str:
     return posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
 
 
-def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _first(row: dict[str, Any], names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) not in (None, "")), None)
 
 

@@ -1,6 +1,6 @@
 """What is to be known of the data sets that rows may come from: terms, authors, and whom to ask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -66,10 +66,11 @@ NOTES = {
 }
 
 
-def sources_of(folder: Path) -> list[str]:
-    """The data sets that the Parquet files below a folder come from."""
-    tables = [pq.read_table(path, columns=["source"]) for path in sorted(folder.rglob("*.parquet"))]
-    return sorted(pc.unique(pa.concat_tables(tables)["source"]).to_pylist()) if tables else []
+def sources_of(tables: Iterable[Path]) -> list[str]:
+    """The data sets that the rows of some Parquet files of the pair schema come from."""
+    columns = [pq.read_table(path, columns=["source"])["source"] for path in tables]
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    return sorted(pc.unique(pa.chunked_array(chunks, pa.string())).to_pylist())
 
 
 def check_shareable(folder: Path) -> None:

@@ -1,28 +1,35 @@
 """From what a person names on the command line (a name, a repository, a folder) to its rows."""
 
-import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from ggt_hub import hub
-from ggt_hub.commit import committed_folder
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
 from ggt_hub.data.folder import PairFolder
-from ggt_hub.data.index import explain_refused, read_summary
+from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
-from ggt_hub.data.loading import SOURCES, load_dataset, load_dataset_builder
-from ggt_hub.data.pairing import pair_up
+from ggt_hub.data.loading import SOURCES, load_dataset_builder
+from ggt_hub.data.pairing import Pair, pair_up
 from ggt_hub.data.parts import Part, dataset_parts, parquet_files, parquet_parts
+from ggt_hub.data.told import Told
 from ggt_hub.data.trees import Tree, find_tree
 from ggt_hub.errors import DatasetError
 
+_EXAMPLES = 3
 
-def describe_source(source: str, revision: str | None = None) -> dict[str, Any]:
+
+def describe_source(source: str, revision: str | None = None, told: Told | None = None) -> dict[str, Any]:
     """Say what a data set holds, without downloading it, and whether its pictures can be paired.
+
+    Args:
+        source: a name, a repository or a folder.
+        revision: of the repository.
+        told: what is known of its pictures; see `told.Told`.
 
     Raises:
         DatasetError: if there is no such folder.
@@ -31,7 +38,7 @@ def describe_source(source: str, revision: str | None = None) -> dict[str, Any]:
     contents = look_into(_tree(source, revision))
     found = describe(contents)
     try:
-        pairing = pair_up(contents.pictures, contents.entries)
+        pairing = pair_up(contents.pictures, contents.entries, told=told)
     except DatasetError as error:
         return found | {"pairs": 0, "why_not_paired": str(error)}
     counts: dict[str, dict[str, int]] = {}
@@ -42,8 +49,16 @@ def describe_source(source: str, revision: str | None = None) -> dict[str, Any]:
         "pairs": len(pairing.pairs),
         "tasks": counts,
         "rules": list(pairing.rules),
+        "examples": [
+            {"lq": pair.lq.path, "gt": pair.gt and pair.gt.path} for pair in _spread(pairing.pairs, _EXAMPLES)
+        ],
         "unpaired": [member.path for member in pairing.unpaired],
     }
+
+
+def _spread(pairs: list[Pair], count: int) -> list[Pair]:
+    """A few pairs at equal distances."""
+    return pairs[:: max(1, len(pairs) // count)][:count]
 
 
 def _tree(source: str, revision: str | None) -> Tree:
@@ -59,6 +74,7 @@ def make_index(
     revision: str | None = None,
     data_dir: str | None = None,
     card: Path | None = None,
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """Write the index of a data set, with its card (see `cards.write_card`), ready to be published.
 
@@ -66,35 +82,69 @@ def make_index(
         The content of `index.json`.
 
     Raises:
-        DatasetError: if the data set cannot be indexed, or `folder` holds something else than an index.
+        DatasetError: if the data set cannot be indexed, or `folder` holds other files where the index belongs, or
+            its source.
         HubError: if the repository or revision cannot be had.
     """
-    if folder.exists() and any(folder.iterdir()):
-        read_summary(folder)  # anything else than an index is not ours to replace
-    builder = _builder(source, revision, data_dir)
+    check_apart(folder, source, data_dir)
+    builder = _builder(source, revision, data_dir, told=told)
     if not isinstance(builder, IndexedPairs):
         raise DatasetError(f"{source} is published as a table: it needs no index")
     index = builder.index()
     summary = read_summary(index)
     if summary["refused"]:
         raise DatasetError(explain_refused(summary["repository"], summary["refused"]))
-    with committed_folder(folder) as made:
-        shutil.copytree(index, made, dirs_exist_ok=True)
-        write_card(made, card, folder.resolve().name)
-        write_sums(made)
+    copy_index(index, folder)
+    write_card(folder, card, folder.resolve().name)
+    write_sums(folder)
     return summary
 
 
-def _builder(source: str, revision: str | None, data_dir: str | None, config: str | None = None) -> Any:
+def _builder(
+    source: str,
+    revision: str | None,
+    data_dir: str | None,
+    config: str | None = None,
+    told: Told | None = None,
+) -> Any:
+    further = asdict(told) if told else {}
     if source in SOURCES or Path(source).is_dir():
-        return load_dataset_builder(source, config, revision=revision, data_dir=data_dir)
-    return PairFolder(repository=source, revision=revision, dataset_name=source.rpartition("/")[2])
+        if told and source not in SOURCES:
+            source, data_dir = "pairs", source
+        return load_dataset_builder(source, config, revision=revision, data_dir=data_dir, **further)
+    name = source.rpartition("/")[2]
+    return PairFolder(repository=source, revision=revision, dataset_name=name, **further)
+
+
+def check_apart(output: Path, *sources: str | None) -> None:
+    """Refuse an output folder that holds its source, or lies in it.
+
+    Raises:
+        DatasetError: naming both.
+    """
+    made = output.expanduser().resolve()
+    for source in filter(None, sources):
+        there = Path(source).expanduser().resolve()
+        if there.is_dir() and (there.is_relative_to(made) or made.is_relative_to(there)):
+            raise DatasetError(f"{output} and its source {source} overlap: choose an --output outside of it")
 
 
 def open_splits(
-    source: str, config: str | None = None, *, revision: str | None = None, data_dir: str | None = None
+    source: str,
+    config: str | None = None,
+    *,
+    revision: str | None = None,
+    data_dir: str | None = None,
+    told: Told | None = None,
 ) -> dict[str, Dataset]:
     """Load the splits of a data set, undecoded rows that may point into archives.
+
+    Args:
+        source: a name, a repository or a folder.
+        config: a part of it.
+        revision: of the repository.
+        data_dir: a copy on disk.
+        told: what is known of its pictures; see `told.Told`.
 
     Raises:
         DatasetError: if it holds no pairs.
@@ -104,15 +154,18 @@ def open_splits(
     if folder is not None:
         files = parquet_files(folder).items()
         return {split: Dataset.from_parquet([str(path) for path in paths]) for split, paths in files}
-    if source in SOURCES or Path(source).is_dir():
-        return dict(load_dataset(source, config, revision=revision, data_dir=data_dir))
-    builder = _builder(source, revision, data_dir, config)
+    builder = _builder(source, revision, data_dir, config, told)
     builder.download_and_prepare()
     return dict(builder.as_dataset())
 
 
 def open_parts(
-    source: str, config: str | None = None, *, revision: str | None = None, data_dir: str | None = None
+    source: str,
+    config: str | None = None,
+    *,
+    revision: str | None = None,
+    data_dir: str | None = None,
+    told: Told | None = None,
 ) -> tuple[dict[str, list[Part]], Path | None]:
     """Open a data set part by part; Parquet files are read where they are, without a copy in the cache.
 
@@ -122,7 +175,7 @@ def open_parts(
     folder = _folder_of_tables(source, revision)
     if folder is not None:
         return parquet_parts(folder), folder
-    splits = open_splits(source, config, revision=revision, data_dir=data_dir)
+    splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     return {split: dataset_parts(rows, SHARD_BYTES) for split, rows in splits.items()}, None
 
 

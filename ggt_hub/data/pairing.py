@@ -4,46 +4,24 @@ Each rule says for a picture whether it is the low-quality one or the ground tru
 partner shares. The rules are tried in order; the first that pairs nearly all pictures one to one wins.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from ggt_hub.data.archives import Member
+from ggt_hub.data.listed import Listed, look_up
 from ggt_hub.data.manifests import Entry
+from ggt_hub.data.matching import ENOUGH, find_partners, is_neither, partners_by_contrast
+from ggt_hub.data.told import Side, Told
+from ggt_hub.data.trees import File
+from ggt_hub.data.words import CONTRASTS, LOOSE_SIDES, SIDES, plain, raw_words, split_of, task_of, words_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.files import match_names
-from ggt_hub.tasks import Task, find_task
+from ggt_hub.tasks import Task
 
-Side = Literal["lq", "gt"]
-
-# Without underscores, hyphens and spaces: "Ground-Truth" is looked up as "groundtruth".
-SIDES: dict[str, Side] = {
-    **dict.fromkeys(("lq", "lqs", "lr", "low", "lowquality", "lowres"), "lq"),
-    **dict.fromkeys(("input", "inputs", "degraded", "source", "before"), "lq"),
-    **dict.fromkeys(
-        ("gt", "gts", "hq", "hqs", "hr", "high", "highquality", "highres", "groundtruth", "ggt"), "gt"
-    ),
-    **dict.fromkeys(("target", "targets", "clean", "reference", "output", "outputs", "after"), "gt"),
-}
-SPLITS = {
-    **dict.fromkeys(("train", "training", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "valset"), "validation"),
-    **dict.fromkeys(("test", "testing", "testset"), "test"),
-}
-ENOUGH = 0.995
 NAMED = 20
 
-# Inside longer names these say more often "low light", "high resolution", "GGT-100K" or "open source".
-LOOSE_SIDES = {
-    word: side
-    for word, side in SIDES.items()
-    if word not in ("low", "high", "ggt", "source", "before", "reference", "output", "outputs", "after")
-}
-
-# "low_quality" is one word.
-_WORD = re.compile(r"(?:low|high)[_\- ](?:quality|res)(?![a-z])|ground[_\- ]truth|[^_\-. /]+", re.IGNORECASE)
 _Rule = Callable[[str, list[Member]], "list[Pair] | None"]
 
 
@@ -61,86 +39,158 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs of a dataset, the rules that found them, and the pictures that have no partner."""
+    """The pairs of a dataset, and how they were found.
+
+    Attributes:
+        pairs: each picture is in one pair, but for ground truths that several pictures share.
+        rules: what found them.
+        unpaired: pictures that have no partner.
+        missing: paths that a manifest lists and where no picture is.
+    """
 
     pairs: list[Pair]
     rules: tuple[str, ...]
     unpaired: list[Member]
-
-
-def split_of(path: str) -> str:
-    """The split that the folders of a path name; `train` where none does."""
-    return _split_of_folder(path.rpartition("/")[0])
-
-
-def task_of(path: str) -> Task | None:
-    """The task that the folders of a path name, the innermost first, or else the file name; None if none does."""
-    folder, _, name = path.rpartition("/")
-    return _task_of_folder(folder) or find_task(name.rpartition(".")[0])
-
-
-@lru_cache
-def _split_of_folder(folder: str) -> str:
-    return next((SPLITS[word] for word in reversed(_words(folder)) if word in SPLITS), "train")
-
-
-@lru_cache
-def _task_of_folder(folder: str) -> Task | None:
-    return next((task for part in reversed(folder.split("/")) if (task := find_task(part))), None)
+    missing: tuple[str, ...] = ()
 
 
 def tells_sides(paths: Iterable[str]) -> bool:
-    """Whether some paths name a low-quality picture and others a ground truth."""
-    found = {_side(path, how) for path in paths for how in ("folders", "names")}
-    return {"lq", "gt"} <= found
+    """Whether some paths name a low-quality picture and others a ground truth, in a way that pairs them."""
+    paths = list(paths)
+    if {"lq", "gt"} <= {_side(path, how) for path in paths for how in ("folders", "names")}:
+        return True
+    members = [Member(path, path, File(path, 0, path)) for path in paths]
+    return any(partners_by_contrast(contrast, members) for contrast in CONTRASTS)
 
 
-def pair_up(members: Sequence[Member], entries: Sequence[Entry] = (), *, by_order: bool = False) -> Pairing:
-    """Pair the pictures of a dataset, each split by the first rule that fits it.
+def pair_up(
+    members: Sequence[Member],
+    entries: Sequence[Entry] = (),
+    *,
+    told: Told | None = None,
+    by_order: bool = False,
+) -> Pairing:
+    """Pair the pictures of a dataset: as told, else as its manifests list, else by names.
 
     Args:
         members: all pictures.
         entries: the lines of the dataset's manifests.
-        by_order: if no rule fits, pair the n-th low-quality picture with the n-th ground truth.
+        told: which pictures count, and which side they are.
+        by_order: if nothing else fits, pair the n-th low-quality picture with the n-th ground truth.
 
     Raises:
-        DatasetError: if no rule pairs at least 99.5 % of the pictures of a split one to one; the message names
-            pictures without partner.
+        DatasetError: if at least 99.5 % of the pictures of a split cannot be paired one to one; the message names
+            pictures without partner. And if a manifest does not say which side is which, or contradicts itself.
     """
+    told = told or Told()
+    members = [member for member in members if told.counts(member.path)]
+    if not members:
+        raise DatasetError("no picture is left: check include= and exclude=")
+
+    listed = look_up(entries, members, lambda path: told.side(path) or told_side(path))
     splits: dict[str, list[Member]] = {}
     for member in members:
         splits.setdefault(split_of(member.path), []).append(member)
-    parts = [_pair_split(split, part, entries, by_order) for split, part in sorted(splits.items())]
+    parts = [_pair_split(split, part, listed, told, by_order) for split, part in sorted(splits.items())]
     return Pairing(
         [pair for part in parts for pair in part.pairs],
         tuple(dict.fromkeys(rule for part in parts for rule in part.rules)),
         [member for part in parts for member in part.unpaired],
+        tuple(dict.fromkeys(path for line in listed for path in line.missing)),
     )
 
 
-def _pair_split(split: str, members: list[Member], entries: Sequence[Entry], by_order: bool) -> Pairing:
-    rules: dict[str, _Rule] = {
-        "results": _by_results,
-        **_RULES,
-        "manifest": partial(_by_manifest, entries),
-        "bare names": _by_stem,
-    }
-    if by_order:
-        rules["order"] = _by_order
-    missing = members
-    for name, rule in rules.items():
-        pairs = rule(split, members) or []
+def told_side(path: str) -> Side | None:
+    """The side that the words of a path tell; None if they do not."""
+    return next((side for how in _HOW if (side := _side(path, how))), None)
+
+
+def _pair_split(
+    split: str, members: list[Member], listed: Sequence[Listed], told: Told, by_order: bool
+) -> Pairing:
+    here = {id(member) for member in members}
+    listed = [line for line in listed if id(line.lq or line.gt) in here]
+    fixed = [_pair(split, line.lq, line.gt, line.entry) for line in listed if line.lq and line.gt]
+    taken = {id(picture) for line in listed if line.entry.gt for picture in (line.lq, line.gt)}
+    lonely = [picture for line in listed if line.missing for picture in (line.lq, line.gt) if picture]
+    rest = [member for member in members if id(member) not in taken]
+    if fixed and len(rest) <= (1 - ENOUGH) * len(members):
+        return Pairing(_unique(split, fixed), ("manifest",), lonely + rest)
+    missing = rest
+    for name, rule in _rules(told, listed, by_order):
+        pairs = rule(split, rest) or []
         paired = {id(picture) for pair in pairs for picture in (pair.lq, pair.gt)}
-        unpaired = [member for member in members if id(member) not in paired]
-        if pairs and len(unpaired) <= (1 - ENOUGH) * len(members):
-            return Pairing(_told_more(pairs, entries), (name,), unpaired)
-        missing = min(missing, unpaired, key=len)
+        unpaired = [member for member in rest if id(member) not in paired]
+        doubtful = [member for member in unpaired if not _is_known_rest(member.path, name)]
+        if pairs and len(doubtful) <= (1 - ENOUGH) * len(rest):
+            rules = ("manifest", name) if fixed else (name,)
+            return Pairing(_unique(split, fixed + _told_more(pairs, listed)), rules, lonely + unpaired)
+        missing = min(missing, doubtful, key=len)
     names = "\n".join(f"  {member.path}" for member in missing[:NAMED])
     raise DatasetError(
-        f"split {split!r}: no rule pairs its {len(members)} pictures one to one; {len(missing)} have no single "
-        f"partner, such as\n{names}\nName folders or files lq and gt, add a manifest with columns lq and gt, or, "
-        "if both sides are sorted alike, pass by_order=True"
+        f"split {split!r}: no rule pairs its {len(rest)} pictures one to one; {len(missing)} have no single "
+        f"partner, such as\n{names}\nName folders or files lq and gt, add a manifest with columns lq and gt, tell "
+        "the sides by lq= and gt= (--lq, --gt), leave pictures out by exclude= or, if both sides are sorted alike, "
+        "pass by_order=True"
     )
+
+
+def _rules(told: Told, listed: Sequence[Listed], by_order: bool) -> Iterator[tuple[str, _Rule]]:
+    """The rules that may find pairs, in the order in which they are tried."""
+    if told.lq or told.gt or told.template:
+        yield "told", partial(_by_told, told)
+        return
+    yield "results", _by_results
+    yield from _RULES.items()
+    yield "bare names", _by_stem
+    for contrast in CONTRASTS:
+        yield contrast, partial(_by_contrast, contrast)
+    yield "manifest", partial(_without_gt, listed)
+    if by_order:
+        yield "order", _by_order
+
+
+def _is_known_rest(path: str, rule: str) -> bool:
+    return rule == "told" or (rule in CONTRASTS and is_neither(path, rule))
+
+
+def _unique(split: str, pairs: list[Pair]) -> list[Pair]:
+    """The pairs, if none is there twice and no picture is on both sides.
+
+    Raises:
+        DatasetError: naming the picture.
+    """
+    lqs = {id(pair.lq) for pair in pairs}
+    both = next((pair.gt for pair in pairs if id(pair.gt) in lqs), None)
+    if both is not None or len(lqs) < len(pairs):
+        twice = both or next(m for m, n in Counter(pair.lq for pair in pairs).items() if n > 1)
+        raise DatasetError(f"split {split!r}: {twice.path} is in two pairs: mend the manifest that lists it")
+    return pairs
+
+
+def _without_gt(listed: Sequence[Listed], split: str, members: list[Member]) -> list[Pair]:
+    return [_pair(split, line.lq, None, line.entry) for line in listed if line.lq and not line.entry.gt]
+
+
+def _by_told(told: Told, split: str, members: list[Member]) -> list[Pair] | None:
+    sides: dict[Side, list[Member]] = {"lq": [], "gt": []}
+    other: Side | None = "gt" if not told.gt else "lq" if not told.lq else None
+    for member in members:
+        side = told.side(member.path) or (other if told.lq or told.gt else told_side(member.path))
+        if side:
+            sides[side].append(member)
+    partners = find_partners(sides, template=told.template)
+    return None if partners is None else [_pair(split, lq, gt) for lq, gt in partners]
+
+
+def _by_contrast(contrast: str, split: str, members: list[Member]) -> list[Pair] | None:
+    partners = partners_by_contrast(contrast, members)
+    return None if partners is None else [_pair(split, lq, gt) for lq, gt in partners]
+
+
+def _pair(split: str, lq: Member, gt: Member | None, entry: Entry | None = None) -> Pair:
+    task = entry.task if entry and entry.task else task_of(lq.path)
+    return Pair("/".join(_parts(lq.path)), lq, gt, split, task, entry)
 
 
 def _by_results(split: str, members: list[Member]) -> list[Pair] | None:
@@ -150,7 +200,7 @@ def _by_results(split: str, members: list[Member]) -> list[Pair] | None:
         if (side := _side(member.path, "folders")) is None:
             return None
         *folders, name = member.path.split("/")
-        sides[side]["/".join([*(part for part in folders if _plain(part) not in SIDES), name])] = member
+        sides[side]["/".join([*(part for part in folders if plain(part) not in SIDES), name])] = member
     if sum(map(len, sides.values())) < len(members) or len(sides["lq"]) != len(sides["gt"]):
         return None
     matched = match_names(sides["lq"], sides["gt"])
@@ -210,22 +260,14 @@ def _by_stem(split: str, members: list[Member]) -> list[Pair] | None:
     ]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[_\-. ]", "", name.lower())
-
-
 def _bare(name: str, side: Side) -> str:
     """A file name without the word for its side at one of its ends."""
-    words = _WORD.findall(name)
-    if len(words) > 1 and SIDES.get(_plain(words[-1])) == side:
+    words = raw_words(name)
+    if len(words) > 1 and SIDES.get(plain(words[-1])) == side:
         words.pop()
-    elif len(words) > 1 and SIDES.get(_plain(words[0])) == side:
+    elif len(words) > 1 and SIDES.get(plain(words[0])) == side:
         words.pop(0)
     return "_".join(words)
-
-
-def _words(part: str) -> list[str]:
-    return [_plain(word) for word in _WORD.findall(part)]
 
 
 def _parts(path: str) -> list[str]:
@@ -238,13 +280,13 @@ def _side(path: str, how: str) -> Side | None:
     """The side that whole folders, the ends of the file name, or any words tell; the innermost counts."""
     sides = LOOSE_SIDES if how == "words" else SIDES
     *folders, name = _parts(path)
-    words = _words(name)
+    words = words_of(name)
     if how == "folders":
-        words = [_plain(folder) for folder in folders]
+        words = [plain(folder) for folder in folders]
     elif how == "names":
         words = [words[0], words[-1]] if len(words) > 1 else []
     else:
-        words = [*_words("/".join(folders)), *words]
+        words = [*words_of("/".join(folders)), *words]
     return next((sides[word] for word in reversed(words) if word in sides), None)
 
 
@@ -252,24 +294,12 @@ def _key(path: str, how: str, side: Side) -> str:
     """The path without its ending and without words that tell a side."""
     *folders, name = _parts(path)
     if how == "folders":
-        return "/".join([*(folder for folder in folders if _plain(folder) not in SIDES), name])
+        return "/".join([*(folder for folder in folders if plain(folder) not in SIDES), name])
     if how == "names":
         return "/".join([*folders, _bare(name, side)])
-    parts = [_WORD.findall(part) for part in (*folders, name)]
-    left = [[word for word in part if _plain(word) not in LOOSE_SIDES] for part in parts]
+    parts = [raw_words(part) for part in (*folders, name)]
+    left = [[word for word in part if plain(word) not in LOOSE_SIDES] for part in parts]
     return "/".join("_".join(part) for part in left if part)
-
-
-def _by_manifest(entries: Sequence[Entry], split: str, members: list[Member]) -> list[Pair] | None:
-    places = _Places(members)
-    pairs = []
-    for entry in entries:
-        lq, gt = places.find(entry.lq), places.find(entry.gt) if entry.gt else None
-        if lq is not None and (gt is not None or entry.gt is None):
-            pairs.append(
-                Pair("/".join(_parts(lq.path)), lq, gt, split, entry.task or task_of(lq.path), entry)
-            )
-    return pairs if len({pair.key for pair in pairs}) == len(pairs) else None
 
 
 def _by_order(split: str, members: list[Member]) -> list[Pair] | None:
@@ -286,35 +316,15 @@ def _by_order(split: str, members: list[Member]) -> list[Pair] | None:
     ]
 
 
-def _told_more(pairs: list[Pair], entries: Sequence[Entry]) -> list[Pair]:
+def _told_more(pairs: list[Pair], listed: Sequence[Listed]) -> list[Pair]:
     """Add what a manifest says of pairs that were found by their names."""
-    if not entries or any(pair.entry for pair in pairs):
-        return pairs
-    places = _Places([pair.lq for pair in pairs])
-    told = {id(member): entry for entry in entries if (member := places.find(entry.lq)) is not None}
+    entries = {id(line.lq): line.entry for line in listed}
     return [
-        Pair(pair.key, pair.lq, pair.gt, pair.split, (entry and entry.task) or pair.task, entry)
+        replace(pair, entry=entry, task=entry.task or pair.task)
+        if (entry := entries.get(id(pair.lq)))
+        else pair
         for pair in pairs
-        for entry in [told.get(id(pair.lq))]
     ]
-
-
-class _Places:
-    """Members by the ends of their paths, for manifests count from folders of their own."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._by_end: dict[str, Member | None] = {}
-        for member in members:
-            parts = member.path.split("/")
-            for start in range(len(parts)):
-                end = "/".join(parts[start:])
-                self._by_end[end] = None if end in self._by_end else member
-
-    def find(self, path: str) -> Member | None:
-        """The only member whose path ends as `path` does, by as many folders as it takes."""
-        parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((self._by_end[end] for end in ends if end in self._by_end), None)
 
 
 _HOW = ("folders", "names", "words")

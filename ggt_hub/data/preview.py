@@ -1,6 +1,5 @@
 """`preview`: a few pairs of a data set on one sheet, and as small pictures in a config of their own."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ import cv2
 import numpy as np
 from datasets import Dataset
 
-from ggt_hub.commit import commit_bytes
 from ggt_hub.data.export import export
 from ggt_hub.data.iterate import iter_pairs
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES
+from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
 from ggt_hub.reports import contact_sheet
+from ggt_hub.shards import Shard, run_shards
 
 MAX_SIDE = 512
 SHEET = "preview.png"
@@ -38,19 +38,20 @@ def preview(dataset: Dataset, folder: Path, count: int = 24) -> Path:
         raise DatasetError("there are no pairs to show")
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
     pairs = [_reduced(pair) for pair in iter_pairs(dataset.select(chosen.tolist()))]
-    folder.mkdir(parents=True, exist_ok=True)
+    rows = Dataset.from_list([_row(pair) for pair in pairs], PAIR_FEATURES)
+    run_shards(_draw_sheet, [Shard(SHEET, (pairs,), rows._fingerprint)], folder, settings=code_hash())
+    export({"train": rows}, folder, config="preview")
+    return folder / SHEET
+
+
+def _draw_sheet(pairs: list[dict[str, Any]], path: Path) -> dict[str, Any]:
     pictures, captions = [], []
     for pair in pairs:
         shown = [side for side in PICTURES if pair[side] is not None]
         pictures += [pair[side] for side in shown]
         captions += [f"{side} {pair['task'] or ''} {pair['id']}" for side in shown]
-    sheet = io.BytesIO()
-    contact_sheet(pictures, captions, columns=_COLUMNS).save(sheet, "PNG")
-    commit_bytes(folder / SHEET, sheet.getvalue())
-    export(
-        {"train": Dataset.from_list([_row(pair) for pair in pairs], PAIR_FEATURES)}, folder, config="preview"
-    )
-    return folder / SHEET
+    contact_sheet(pictures, captions, columns=_COLUMNS).save(path, "PNG")
+    return {"pictures": len(pictures)}
 
 
 def _reduced(pair: dict[str, Any]) -> dict[str, Any]:

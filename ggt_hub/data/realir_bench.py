@@ -20,10 +20,10 @@ from ggt_hub.data.archives import IMAGE_SUFFIXES
 from ggt_hub.data.batches import batched
 from ggt_hub.data.columns import Columns, recognise
 from ggt_hub.data.notes import NOTES, forbid_upload
-from ggt_hub.data.pairing import split_of, task_of
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.data.trees import File, local_tree
 from ggt_hub.data.versions import with_version
+from ggt_hub.data.words import split_of, task_of
 from ggt_hub.errors import DatasetError
 
 NAME = "realir-bench"

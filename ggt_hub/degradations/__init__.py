@@ -9,7 +9,7 @@ from PIL import Image
 from ggt_hub.degradations.base import Array, Degradation, Parameters
 from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset
 from ggt_hub.errors import DegradationError
-from ggt_hub.images import Picture, read_image
+from ggt_hub.images import Picture, fill_hidden, read_image
 from ggt_hub.images.write import encoded
 
 __all__ = [
@@ -69,12 +69,12 @@ def replay(image: Any, recipe: Recipe) -> Any:
         DegradationError: if the recipe names a family that does not exist.
         ImageError: if the picture cannot be read.
     """
-    picture = read_image(image)
+    picture = fill_hidden(read_image(image))  # or blur would bring colours to light that nobody saw
     steps = [step for step in recipe["steps"] if step["family"] != "encode"]
     damaged = picture.with_rgb(apply_steps(picture.rgb(), steps))
     for step in recipe["steps"][len(steps) :]:
-        data = encoded(damaged, Path(f"picture.{step['format']}"), step["quality"])
-        damaged = read_image(data, name=picture.name)
+        made = encoded(damaged, Path(f"picture.{step['format']}"), step["quality"])
+        damaged = read_image(made.data, name=picture.name)
     return _as_given(damaged, image)
 
 

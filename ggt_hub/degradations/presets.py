@@ -1,12 +1,12 @@
 """Chains of degradations under a name: each is a readable file in `presets/`, and the name is the file's."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from annotated_types import Ge, Le
 from numpy.random import Generator
 
 from ggt_hub.degradations.base import Degradation, Parameters
@@ -16,6 +16,7 @@ from ggt_hub.degradations.low_light import LowLight
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.resize import Resize
 from ggt_hub.errors import DegradationError
+from ggt_hub.settings import checked, read_yaml
 from ggt_hub.tasks import Task, check_task
 
 FAMILIES: dict[str, type[Degradation]] = {
@@ -30,7 +31,7 @@ class Step:
     """A degradation and the chance (0..1) that it is applied."""
 
     degradation: Degradation
-    probability: float = 1.0
+    probability: Annotated[float, Ge(0), Le(1)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,31 +68,34 @@ def load_preset(name: str) -> Preset:
         return Preset(name, family.task, (Step(family),))
     if name not in list_presets():
         raise DegradationError(f"no degradation named {name!r}: there are {', '.join(list_presets())}")
-    return parse_preset(name, yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    return parse_preset(name, read_yaml(_FOLDER / f"{name}.yaml", DegradationError))
 
 
 def parse_preset(name: str, content: dict[str, Any]) -> Preset:
     """Build a preset from the content of its file: `task`, and `steps` with `family`, `probability` and ranges.
 
     Raises:
-        DegradationError: for a family or a field that does not exist.
+        DegradationError: for a family or a field that does not exist, and for a value of another type or range.
         TaskError: for a task outside the vocabulary.
     """
-    steps = tuple(_parse_step(name, dict(step)) for step in content["steps"])
+    if not isinstance(content, dict) or {"task", "steps"} - set(content):
+        raise DegradationError(f"preset {name!r}: it needs the fields `task` and `steps`")
+    if unknown := sorted(str(key) for key in set(content) - {"task", "steps"}):
+        raise DegradationError(f"preset {name!r}: there is no field {unknown[0]!r}, only task, steps")
+    if not isinstance(content["steps"], list):
+        raise DegradationError(f"preset {name!r}: steps must be a list, not {content['steps']!r}")
+    steps = tuple(_parse_step(name, step) for step in content["steps"])
     return Preset(name, check_task(content["task"], who=f"the vocabulary (preset {name!r})"), steps)
 
 
-def _parse_step(preset: str, content: dict[str, Any]) -> Step:
-    family = content.pop("family", None)
-    if family not in FAMILIES:
+def _parse_step(preset: str, content: Any) -> Step:
+    family = content.get("family") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or family not in FAMILIES:
         raise DegradationError(
             f"preset {preset!r} names the family {family!r}: there are {', '.join(FAMILIES)}"
         )
-    probability = content.pop("probability", 1.0)
-    known = [field.name for field in fields(FAMILIES[family])]
-    if unknown := set(content) - set(known):
-        raise DegradationError(
-            f"preset {preset!r}: {family} has no {sorted(unknown)}, only {', '.join(known)}"
-        )
-    ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-    return Step(FAMILIES[family](**ranges), probability)
+    where = f"preset {preset!r}, {family}"
+    ranges = {key: value for key, value in content.items() if key not in ("family", "probability")}
+    chance = {key: value for key, value in content.items() if key == "probability"}
+    degradation = FAMILIES[family](**checked(FAMILIES[family], ranges, where, DegradationError))
+    return Step(degradation, **checked(Step, chance, where, DegradationError, besides=("degradation",)))

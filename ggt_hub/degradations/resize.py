@@ -1,7 +1,7 @@
 """Resize: a picture that was shrunk and enlarged again, and so lost its detail."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -10,6 +10,8 @@ from PIL import Image
 
 from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, between
 from ggt_hub.tasks import Task
+
+Filter = Literal["area", "linear", "cubic", "lanczos", "antialiased_cubic", "antialiased_lanczos"]
 
 # These look at as many pixels as they do when enlarging, so that shrinking aliases.
 _OPENCV = {
@@ -42,8 +44,8 @@ class Resize(Degradation):
     task: ClassVar[Task] = "compression"
 
     scale: Range = (0.9, 0.25)
-    down: tuple[str, ...] = ("area", "linear", "cubic", "antialiased_cubic", "antialiased_lanczos")
-    up: tuple[str, ...] = ("linear", "cubic", "lanczos")
+    down: tuple[Filter, ...] = ("area", "linear", "cubic", "antialiased_cubic", "antialiased_lanczos")
+    up: tuple[Filter, ...] = ("linear", "cubic", "lanczos")
 
     def sample(self, rng: Generator, severity: float) -> Parameters:
         return {

@@ -123,14 +123,15 @@ def _one(job: Job, work: Work, batch: Batch) -> Outcome:
         source=os.path.realpath(job.source),
         input_sha256=digest,
         settings=batch.settings(job),
-        output_sha256=hashlib.sha256(made).hexdigest(),
+        output_sha256=hashlib.sha256(made.data).hexdigest(),
         details=details,
         side_files={path.name: hashlib.sha256(content).hexdigest() for path, content in side.items()},
         replaces=replaces,
-        left_behind=_side_files_of(job.source),
+        kept=list(made.kept),
+        left_behind=[*made.left_behind, *_side_files_of(job.source)],
         warnings=noted,
     )
-    _write(job, made, side, receipt, batch.output)
+    _write(job, made.data, side, receipt, batch.output)
     return _outcome(job, "done", receipt, batch.output)
 
 

@@ -13,7 +13,7 @@ from ggt_hub.errors import ImageError
 from ggt_hub.files.folders import PICTURE_SUFFIXES, UNREAD_SUFFIXES, find_matches, is_junk, is_picture, walk
 from ggt_hub.files.names import Name, give_names, output_name
 from ggt_hub.files.receipts import check_not_input, check_place, made_in, read_receipt
-from ggt_hub.images.encode import ENCODERS
+from ggt_hub.images.encode import FORMATS
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def check_output(output: Path, format: str | None = None) -> None:
     Raises:
         ImageError: if it is a file, has the name of a picture or cannot be written to, or for an unknown format.
     """
-    if format is not None and f".{format.lower().lstrip('.')}" not in ENCODERS:
-        known = ", ".join(suffix[1:] for suffix in ENCODERS)
+    if format is not None and f".{format.lower().lstrip('.')}" not in FORMATS:
+        known = ", ".join(suffix[1:] for suffix in FORMATS)
         raise ImageError(f"--format {format}: there are {known}")
     if os.path.lexists(output) and not output.is_dir():
         raise ImageError(f"--output {output} is a file: give a folder, which is made if it is missing")

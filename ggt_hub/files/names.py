@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ggt_hub.commit import fitting_name
-from ggt_hub.images.encode import ENCODERS
+from ggt_hub.images.encode import FORMATS
 
 Name = tuple[Path, Path]
 """The relative name of an input, which decides its seed, and that of its result."""
@@ -23,7 +23,7 @@ def output_name(relative: Path, suffix: str | None) -> Path:
         suffix: the format of the results; None keeps each input's, or takes PNG where it cannot be written.
     """
     own = relative.suffix.lower()
-    suffix = (own if own in ENCODERS else ".png") if suffix is None else "." + suffix.lstrip(".").lower()
+    suffix = (own if own in FORMATS else ".png") if suffix is None else "." + suffix.lstrip(".").lower()
     return relative if own == suffix else _appended(relative, suffix)
 
 

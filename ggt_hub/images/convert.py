@@ -10,7 +10,8 @@ from PIL import Image, ImageCms
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images.faults import DECODER_ERRORS, damage
-from ggt_hub.images.metadata import orientation_of, portable_exif, upright, usable_icc, warn_of_damaged_exif
+from ggt_hub.images.metadata import Metadata, orientation_of, upright
+from ggt_hub.images.metadata.icc import fault_of
 from ggt_hub.images.picture import ImageWarning, Picture, quantised
 
 _OVERSHOOT = 0.5  # floats this far outside 0..1 are ringing of a filter or network; further is another range
@@ -131,23 +132,25 @@ def warn_of_others(name: str, index: int) -> None:
 
 
 def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:
-    """The picture turned upright by `exif`, and with the metadata that may be carried."""
+    """The picture turned upright by `exif`, with its profile; what else it carries, `decode` adds."""
     turn = orientation_of(exif)
+    fault = fault_of(icc, picture.pixels.shape[2]) if icc else None
+    if fault:
+        warnings.warn(f"{name!r}: its ICC profile {fault}; it was left behind.", ImageWarning, stacklevel=2)
     return Picture(
         upright(picture.pixels, turn),
         None if picture.alpha is None else upright(picture.alpha, turn),
-        usable_icc(icc, picture.pixels.shape[2], name),
-        portable_exif(exif, name),
+        Metadata(icc=None if fault else icc or None),
         name,
+        left_behind=(f"ICC profile, which {fault}",) if fault else (),
     )
 
 
 def exif_of(image: Image.Image, name: str) -> Image.Exif:
-    """The EXIF of an image; an empty one and an `ImageWarning` where it cannot even be opened."""
+    """The EXIF of an image; an empty one where it cannot even be opened."""
     try:
         return image.getexif()
-    except DECODER_ERRORS as error:
-        warn_of_damaged_exif(name, error)
+    except DECODER_ERRORS:
         return Image.Exif()
 
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images import readers
 from ggt_hub.images.faults import DECODER_ERRORS, damage
+from ggt_hub.images.metadata import extract
 from ggt_hub.images.picture import Picture
 
 Reader = Callable[[bytes, str, int], Picture]
@@ -60,9 +62,15 @@ def decode(data: bytes, name: str, max_pixels: int) -> Picture:
     """
     read = _reader_of(data, name)
     try:
-        return read(data, name, max_pixels)
+        picture = read(data, name, max_pixels)
     except DECODER_ERRORS as error:
         raise damage(name, error) from error
+    metadata, left_behind = extract(data)
+    return replace(
+        picture,
+        metadata=replace(metadata, icc=picture.icc),  # None where the reader converted the colours by it
+        left_behind=picture.left_behind + left_behind,
+    )
 
 
 def _reader_of(data: bytes, name: str) -> Reader:

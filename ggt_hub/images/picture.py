@@ -1,12 +1,13 @@
 """`Picture`: the one form that every image has inside ggt-hub."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from ggt_hub.errors import ImageError
+from ggt_hub.images.metadata import Metadata, stripped
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 Box = tuple[int, int, int, int]
@@ -25,10 +26,10 @@ class Picture:
     Args:
         pixels: HWC, `uint8` or `uint16`; one channel (grey) or three (RGB, or whatever RGB space `icc` names).
         alpha: HW of the same dtype, not premultiplied; None for an opaque picture.
-        icc: The ICC profile of `pixels`, if it has one.
-        exif: A TIFF-structured EXIF block that begins with `Exif\0\0`; its Orientation is 1 and it holds no
-            thumbnail.
+        metadata: What it carries beside the pixels.
         name: What messages call the picture: its path or URL, or `<array>` and the like.
+        left_behind: What of its file was not read, in words: a gain map, a film, damaged EXIF.
+        margin: How many columns at either side repeat those of the other, see `images.network.wrapped`.
 
     Raises:
         ImageError: For pixels or alpha of any other shape or dtype.
@@ -36,9 +37,10 @@ class Picture:
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    icc: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata = Metadata()  # noqa: RUF009 - it is frozen
     name: str = "<picture>"
+    left_behind: tuple[str, ...] = ()
+    margin: int = 0
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -67,6 +69,31 @@ class Picture:
     def levels(self) -> int:
         """The value that stands for 1.0: 255 or 65535."""
         return int(np.iinfo(self.pixels.dtype).max)
+
+    @property
+    def icc(self) -> bytes | None:
+        """The ICC profile of the pixels."""
+        return self.metadata.icc
+
+    @property
+    def exif(self) -> bytes | None:
+        """The EXIF block, a TIFF structure."""
+        return self.metadata.exif
+
+    def strip(self, what: Literal["gps", "all"]) -> "Picture":
+        """This picture without what tells about people.
+
+        Args:
+            what: `gps` takes out positions on Earth, from EXIF, XMP and texts; `all` takes out everything but the
+                colour description (ICC profile, CICP, gamma), without which the colours would change. What
+                camera makers hide in their own notes is only gone with `all`.
+
+        Raises:
+            ImageError: For another word.
+        """
+        if what not in ("gps", "all"):
+            raise ImageError(f"{self.name!r}: cannot strip {what!r}. Choose gps or all.")
+        return replace(self, metadata=stripped(self.metadata, what))
 
     def rgb(self, box: Box | None = None) -> FloatArray:
         """The colours as floats, alpha left out.
@@ -118,17 +145,14 @@ class Picture:
         """The picture as PIL holds it: L, LA, RGB or RGBA in 8 bits, I;16 for opaque 16-bit grey.
 
         PIL has no other 16-bit mode, so all other 16-bit pictures come out in 8 bits; `write_image` of the
-        Picture itself keeps 16. Profile and EXIF are in `.info`, where `Image.save` finds them.
+        Picture itself keeps 16. Its `save` keeps the metadata as `write_image` does.
         """
         array = np.asarray(self)
         if array.dtype == np.uint16 and array.ndim == 3:
             array = to_eight_bits(array)
-        image = Image.fromarray(array)
-        if self.icc:
-            image.info["icc_profile"] = self.icc
-        if self.exif:
-            image.info["exif"] = self.exif
-        return image
+        from ggt_hub.images.pil import PictureImage  # saves through `encode_image`, and so through Picture
+
+        return PictureImage.of(Image.fromarray(array), self.metadata, self.left_behind)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """HW for opaque grey, otherwise HWC with alpha as the last channel; uint8 or uint16."""

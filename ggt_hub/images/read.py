@@ -15,6 +15,7 @@ from ggt_hub.images.convert import from_array, from_pil, from_tensor, is_tensor
 from ggt_hub.images.decode import decode
 from ggt_hub.images.fetch import fetch
 from ggt_hub.images.picture import Picture
+from ggt_hub.images.pil import with_metadata_of
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30  # a 100-megapixel RGBA picture of 16 bits, uncompressed, is 0.8e9 bytes
@@ -58,7 +59,8 @@ def read_image(
     if isinstance(source, (bytes, bytearray, memoryview)):
         return decode(bytes(source), name or "<bytes>", max_pixels)
     if isinstance(source, Image.Image):
-        return from_pil(source, name or getattr(source, "filename", "") or "<PIL image>", max_pixels)
+        name = name or getattr(source, "filename", "") or "<PIL image>"
+        return with_metadata_of(source, from_pil(source, name, max_pixels))
     if is_tensor(source):
         return from_tensor(source, name or "<tensor>", max_pixels)
     if isinstance(source, np.ndarray):

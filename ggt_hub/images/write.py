@@ -1,6 +1,7 @@
 """`write_image`: the one way out for pixels. A file is written whole or not at all."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import numpy as np
 from ggt_hub.commit import commit_bytes
 from ggt_hub.errors import ImageError, WriteError
 from ggt_hub.images.convert import from_array, from_tensor, is_tensor
-from ggt_hub.images.encode import ENCODERS
-from ggt_hub.images.faults import DECODER_ERRORS
-from ggt_hub.images.picture import Picture
+from ggt_hub.images.encode import Encoded, encode_image
+from ggt_hub.images.picture import ImageWarning, Picture
 from ggt_hub.images.read import read_image
 
 _NO_LIMIT = 2**62  # what is in memory already needs no protection from its size
@@ -20,9 +20,9 @@ _NO_LIMIT = 2**62  # what is in memory already needs no protection from its size
 def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) -> Path:
     """Write one picture; the suffix decides the format.
 
-    PNG and TIFF keep 8 or 16 bits, grey, alpha, profile and EXIF. JPEG (4:4:4), WebP and BMP hold 8
-    bits; JPEG and BMP have no transparency, which is laid on white; WebP turns grey into RGB; BMP carries no
-    metadata. A loss of depth, transparency or oversized EXIF is an `ImageWarning`.
+    PNG and TIFF keep 8 or 16 bits, grey and alpha. JPEG (4:4:4), WebP and BMP hold 8 bits; JPEG and BMP have no
+    transparency, which is laid on white; WebP turns grey into RGB. Metadata is carried as bytes as far as the
+    format has places for it. Whatever is lost is named by an `ImageWarning`.
 
     Args:
         image: A `Picture`, PIL image, array or tensor as `read_image` takes them. Floats are written in 8 bits;
@@ -38,31 +38,34 @@ def write_image(image: Any, path: str | os.PathLike[str], *, quality: int = 95) 
             behind and an existing file is as it was.
     """
     path = Path(path)
-    data = encoded(image, path, quality)
+    commit_encoded(path, encoded(image, path, quality).data)
+    return path
+
+
+def commit_encoded(path: Path, data: bytes) -> None:
+    """Put the bytes of a picture at `path` in one step.
+
+    Raises:
+        ImageError: If that fails; nothing is left behind then.
+    """
     try:
         commit_bytes(path.resolve(), data)  # a link stays one: the file that it points to is replaced
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
         message = str(error) if isinstance(error, WriteError) else f"cannot write {str(path)!r}: {error}."
         raise ImageError(message) from error
-    return path
 
 
-def encoded(image: Any, path: Path, quality: int = 95) -> bytes:
-    """The bytes that `write_image` would put at `path`. Arguments and errors are those of `write_image`."""
-    encode = ENCODERS.get(path.suffix.lower())
-    if encode is None:
-        known = ", ".join(ENCODERS)
-        raise ImageError(f"cannot write {str(path)!r}: its suffix names no format. Use one of {known}.")
-    if not 1 <= quality <= 100:
-        raise ImageError(f"cannot write {str(path)!r}: quality must be 1 to 100, not {quality}.")
+def encoded(image: Any, path: Path, quality: int = 95) -> Encoded:
+    """What `write_image` would put at `path`; its arguments, errors and warnings."""
     picture = _as_picture(image)
     try:
-        return encode(picture, quality)
-    except DECODER_ERRORS as error:
-        size = "x".join(map(str, picture.size))
-        raise ImageError(
-            f"cannot write {str(path)!r}: {error} ({size} pixels). PNG has no such limits."
-        ) from error
+        result = encode_image(picture, path.suffix, quality)
+    except ImageError as error:
+        raise ImageError(f"cannot write {str(path)!r}: {error}") from error
+    if result.left_behind:
+        lost = "; ".join(result.left_behind)
+        warnings.warn(f"{picture.name!r}: left behind: {lost}.", ImageWarning, stacklevel=3)
+    return result
 
 
 def _as_picture(image: Any) -> Picture:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
 from ggt_hub.errors import RestorerError
 from ggt_hub.hub import snapshot
-from ggt_hub.images import Picture, read_image
+from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.tasks import check_task
 
@@ -30,6 +30,8 @@ PIPELINES: dict[str, str] = {
 """Class named in a repository's `model_index.json` -> the module that holds it."""
 
 OUTPUT_TYPES = ("pil", "np", "pt")
+
+_WRAP = 64  # columns of a panorama that are repeated: what the networks see at once, and a multiple of their grids
 
 
 @dataclass
@@ -137,6 +139,9 @@ class RestorerPipeline(DiffusionPipeline):
     def read_images(self, image: Any) -> list[Picture]:
         """The pictures of a call: one of anything that `read_image` takes, a list of them, or a batch (4-D).
 
+        They come as a network should see them: colours under zero alpha are drawn from visible ones, and a
+        panorama of 360 degrees goes on for some columns beyond its edges, which `postprocess` takes off again.
+
         Raises:
             RestorerError: if there is none.
             ImageError: if one of them cannot be read.
@@ -147,7 +152,11 @@ class RestorerPipeline(DiffusionPipeline):
         items = list(image) if batched else [image]
         if not items:
             raise RestorerError("the list of pictures is empty: give at least one")
-        return [read_image(item) for item in items]
+        return [self._prepared(read_image(item)) for item in items]
+
+    def _prepared(self, picture: Picture) -> Picture:
+        picture = fill_hidden(picture)
+        return wrapped(picture, _WRAP) if is_panorama(picture) else picture
 
     def split_generators(
         self, generator: torch.Generator | list[torch.Generator] | None, count: int
@@ -186,8 +195,9 @@ class RestorerPipeline(DiffusionPipeline):
     def postprocess(self, picture: Picture, restored: NDArray[np.float32], output_type: str) -> Any:
         """Turn a restored RGB picture (height, width, 3), 0..1, into what was asked for.
 
-        PIL results keep the mode (grey, alpha) and the metadata of the picture that was given.
+        PIL results keep the mode (grey, alpha) and the metadata of the picture that was given, and save them.
         """
+        picture, restored = unwrapped(picture, restored)
         if output_type == "np":
             return restored
         if output_type == "pt":

@@ -1,5 +1,6 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -119,11 +120,12 @@ class CompactRestorerPipeline(RestorerPipeline):
         return restored, estimates
 
     def _exposure(self, picture: Picture) -> Tensor:
-        width, height = picture.size
-        small = cv2.resize(
-            picture.pixels, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA
-        )
-        return self.restorer.exposure(_to_tensor(read_image(small).rgb()).to(self.device, self.dtype))
+        width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)
+        small = read_image(cv2.resize(picture.pixels, (width, height), interpolation=cv2.INTER_AREA)).rgb()
+        if picture.alpha is not None:
+            alpha = cv2.resize(picture.alpha, (width, height), interpolation=cv2.INTER_NEAREST)
+            small = _in_one_row(small[alpha > 0]) if alpha.any() else small
+        return self.restorer.exposure(_to_tensor(small).to(self.device, self.dtype))
 
     def _estimates(self, picture: Picture, curve: Tensor | None) -> Tensor:
         """The verdict (1, 4) on a picture: the mean over large patches, but for noise a low quantile of small ones.
@@ -157,21 +159,53 @@ def _evidence(estimates: Tensor) -> float:
 def _enlarged(picture: Picture, factor: int) -> Picture:
     if factor == 1:
         return picture
-    width, height = picture.size
-    pixels = cv2.resize(picture.pixels, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
-    return Picture(
-        pixels.reshape(*pixels.shape[:2], -1), name=picture.name
-    )  # cv2 drops the channel of a grey one
+    size = picture.size[0] * factor, picture.size[1] * factor
+    pixels = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_CUBIC)
+    alpha = (
+        None if picture.alpha is None else cv2.resize(picture.alpha, size, interpolation=cv2.INTER_NEAREST)
+    )
+    return replace(picture, pixels=pixels.reshape(*pixels.shape[:2], -1), alpha=alpha)
+
+
+def _in_one_row(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels (N, 3) as a picture of blocks of 4 x 4 beside one another; what is left over is left out."""
+    blocks = np.resize(pixels, (max(1, len(pixels) // 16), 4, 4, 3))
+    return blocks.transpose(1, 0, 2, 3).reshape(4, -1, 3)
 
 
 def _patches(picture: Picture, side: int, most: int) -> list[NDArray[np.float32]]:
-    """Patches spread evenly over the picture, each padded to even sides."""
+    """Patches spread evenly over the visible part of the picture, each padded to even sides.
+
+    Those that show about as much as the one that shows most: what is drawn beneath nothing has no noise.
+    """
+    left, top, width, height = _visible_part(picture)
     boxes = [
-        (left, top, left + min(side, picture.size[0]), top + min(side, picture.size[1]))
-        for left in _starts(picture.size[0], side, most)
-        for top in _starts(picture.size[1], side, most)
+        (left + x, top + y, left + x + min(side, width), top + y + min(side, height))
+        for x in _starts(width, side, most)
+        for y in _starts(height, side, most)
     ]
-    return [pad_to_multiple(picture.rgb(box), 8) for box in boxes]
+    shown = [_share_visible(picture, box) for box in boxes]
+    return [
+        pad_to_multiple(picture.rgb(box), 8)
+        for box, share in zip(boxes, shown, strict=True)
+        if share >= 0.9 * max(shown)
+    ]
+
+
+def _visible_part(picture: Picture) -> tuple[int, int, int, int]:
+    """Left, top, width, height of the smallest box around all that is visible; of everything where nothing is."""
+    if picture.alpha is None or not picture.alpha.any():
+        return 0, 0, *picture.size
+    rows, columns = (np.flatnonzero(picture.alpha.any(axis=axis)) for axis in (1, 0))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+
+
+def _share_visible(picture: Picture, box: tuple[int, int, int, int]) -> float:
+    if picture.alpha is None:
+        return 1.0
+    left, top, right, bottom = box
+    return float(np.count_nonzero(picture.alpha[top:bottom, left:right])) / ((right - left) * (bottom - top))
 
 
 def _starts(extent: int, side: int, most: int) -> list[int]:

@@ -4,6 +4,8 @@
 "identity", "gain" and "opencv:nlm" are baselines that any restorer should beat.
 """
 
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -182,16 +184,19 @@ def _load_spandrel(path: Path) -> Any:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code of the file
         network = ModelLoader().load_from_state_dict(canonicalize_state_dict(state))
+    except UnpicklingError as error:
+        _explain_pickle(path, error)
     except UnsupportedModelError as error:
         raise RestorerError(f"{path}: spandrel knows no architecture with these tensors") from error
     except (
         SafetensorError,
-        UnpicklingError,
+        EOFError,
         OSError,
         RuntimeError,
         KeyError,
         TypeError,
         ValueError,
+        struct.error,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RestorerError(f"{path} cannot be read as a checkpoint: {reason}") from error
@@ -202,6 +207,20 @@ def _load_spandrel(path: Path) -> Any:
     ):
         raise RestorerError(f"{path} holds a {network.architecture.name} that does not turn RGB into RGB")
     return network.eval()
+
+
+def _explain_pickle(path: Path, error: UnpicklingError) -> NoReturn:
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found is None:
+        raise RestorerError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or no checkpoint"
+        ) from error
+    raise RestorerError(
+        f"{path} holds more than tensors ({found[1]}), and reading that could run code: if you trust its author, "
+        f"keep the tensors alone by `torch.save(torch.load({str(path)!r}, weights_only=False)[KEY], "
+        "'tensors.pth')`, where KEY is params_ema, params, state_dict or the like (of a whole model: "
+        "`.state_dict()` instead of `[KEY]`)"
+    ) from error
 
 
 def _identity(rgb: Float) -> Float:

@@ -1,7 +1,10 @@
 """The cards of repositories: rendered from their templates, and checked as strictly as the Hub does."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -87,7 +90,7 @@ def check_card(kind: str, text: str, paths: Collection[str]) -> list[str]:
 
 def _check_header(kind: str, header: dict[str, Any], paths: Collection[str]) -> list[str]:
     """The Hub's own rules, those that its `validate-yaml` and a starting Space enforce."""
-    problems = []
+    problems = [*_check_values(header), *_check_data_files(header, paths)]
     if header.get("license") == "other" and not header.get("license_name"):
         problems.append("README.md has license: other, which needs license_name")
     if kind not in ("metric", "demo"):
@@ -102,6 +105,48 @@ def _check_header(kind: str, header: dict[str, Any], paths: Collection[str]) -> 
     if header.get("app_file") and header["app_file"] not in paths:
         problems.append(f"README.md names app_file {header['app_file']!r}, which is not among the files")
     return problems
+
+
+def _check_values(header: dict[str, Any]) -> Iterator[str]:
+    """Fields whose values the Hub takes from lists of its own."""
+    known = _hub_values()
+    for value in _listed(header.get("license")):
+        if value not in known["licences"]:
+            yield f"README.md has license: {_shown(value)}, which the Hub does not know: write its id, or other"
+    for value in _listed(header.get("language")):
+        if not (value in known["languages"] or (isinstance(value, str) and re.fullmatch("[a-z]{3}", value))):
+            yield f"README.md has language: {_shown(value)}, which is no ISO 639 code"
+    for field in ("task_categories", "pipeline_tag"):
+        for value in _listed(header.get(field)):
+            if value not in known["tasks"]:
+                yield f"README.md has {field}: {_shown(value)}, which is no task of the Hub"
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML wrote it: an unquoted `no` is a truth value, not Norwegian."""
+    if not isinstance(value, bool):
+        return str(value)
+    word = "yes" if value else "no"
+    return f'{word} (to YAML a truth value: write "{word}")'
+
+
+def _check_data_files(header: dict[str, Any], paths: Collection[str]) -> Iterator[str]:
+    """Every pattern of `configs` must find a file, else the data set does not load."""
+    for config in _listed(header.get("configs")):
+        files = config.get("data_files") if isinstance(config, dict) else None
+        for part in _listed(files):
+            for pattern in _listed(part.get("path") if isinstance(part, dict) else part):
+                if not any(fnmatchcase(path, str(pattern)) for path in paths):
+                    yield f"README.md names data_files {str(pattern)!r}, which match none of the files"
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+@cache
+def _hub_values() -> dict[str, list[str]]:
+    return yaml.safe_load((Path(__file__).parent / "hub_values.yaml").read_text(encoding="utf-8"))
 
 
 def _check_links(body: str, paths: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import Item, collect
 from ggt_hub.publishing.manifest import Entry, read_manifest
 from ggt_hub.publishing.proof import prove
-from ggt_hub.publishing.push import State, check_rights, check_tag, look, push
+from ggt_hub.publishing.push import State, ask_about_card, check_rights, check_tag, look, push
 from ggt_hub.publishing.refusals import check
 
 
@@ -85,7 +85,7 @@ def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, State]]
 def publish(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, bool, str]]:
     """Publish, one repository after the other, then prove each.
 
-    Nothing is changed before all are known to be possible: rights, and versions that are not taken.
+    Nothing is changed before all are known to be possible: rights, cards, and versions that are not taken.
 
     Yields:
         The parcel, whether anything had to be done, and what was proven.
@@ -94,6 +94,8 @@ def publish(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, bool, s
         PublishError: if something is refused, or a connection breaks; the next call goes on from there.
     """
     check_rights(api, parcels[0].repo_id.split("/")[0])
+    for parcel in parcels:
+        ask_about_card(parcel.entry, parcel.repo_id, parcel.items)
     states = list(compare(parcels, api))
     for parcel, state in states:
         check_tag(parcel.entry, parcel.repo_id, state)

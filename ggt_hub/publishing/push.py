@@ -4,11 +4,12 @@ Every step looks at what is there first. So a call that was cut anywhere is comp
 arrived are not sent again, a commit that took effect is not made twice, and a tag is set once and never moved.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,
@@ -18,7 +19,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from ggt_hub.errors import PublishError
-from ggt_hub.publishing.contents import Item
+from ggt_hub.publishing.contents import CARD, Item
 from ggt_hub.publishing.manifest import Entry
 
 _MADE_BY_THE_HUB = ".gitattributes"
@@ -67,6 +68,29 @@ def check_rights(api: HfApi, namespace: str) -> None:
             f"{user['name']} may not publish to {namespace!r}: choose one of {', '.join(sorted(may_write))} with "
             "--namespace, or log in as somebody else with `hf auth login`"
         )
+
+
+def ask_about_card(entry: Entry, repo_id: str, items: list[Item]) -> None:
+    """Let the Hub check a card, whose rules change, before anything is changed there.
+
+    Raises:
+        PublishError: with what the Hub says is wrong.
+    """
+    (card,) = (item.source for item in items if item.path == CARD)
+    text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
+    with explained(repo_id):
+        try:
+            RepoCard(text, ignore_metadata_errors=True).validate(repo_type=entry.repo_type)
+        except ValueError as error:
+            raise PublishError(f"{repo_id}: the Hub refuses README.md: {_reasons(str(error))}") from error
+
+
+def _reasons(answer: str) -> str:
+    """The Hub's reasons out of what its client raises, which is the whole answer."""
+    try:
+        return "; ".join(error["message"] for error in json.loads(answer)["errors"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(answer.split())
 
 
 def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:

@@ -124,7 +124,9 @@ def _check_pictures(entry: Entry, items: list[Item]) -> list[str]:
         problems.append(str(error))
     if entry.kind != "dataset":
         return problems
-    sources = [s for s in sources_of(entry.folder) if s in NOTES and not NOTES[s].may_be_shared]
+    sources = [
+        s for s in sources_of(entry.folder.rglob("*.parquet")) if s in NOTES and not NOTES[s].may_be_shared
+    ]
     for item in items:
         suffix = PurePosixPath(item.path).suffix.lower()
         if sources and suffix in _PICTURE_SUFFIXES:

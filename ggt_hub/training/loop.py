@@ -84,7 +84,10 @@ def train(
     _check_output(output)
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if _computes_in_bfloat16(cpu) else "no")
     set_seed(recipe.seed, device_specific=True)
-    network = CompactRestorer(**recipe.model)
+    try:
+        network = CompactRestorer(**recipe.model)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"the recipe's model {recipe.model} cannot be built: {error}") from error
     if init_from is not None:
         _load_weights(network, init_from)
     run = _Run(accelerator, recipe, network, output, max_minutes)

@@ -1,13 +1,14 @@
 """A training recipe: everything that decides the result, in one YAML file."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from ggt_hub.degradations.presets import Preset, load_preset, parse_preset
 from ggt_hub.errors import TrainingError
+from ggt_hub.settings import checked, read_yaml
 
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -23,7 +24,7 @@ class Group:
             pictures without lifting them.
     """
 
-    share: float
+    share: Annotated[float, Gt(0)]
     preset: Preset
     dark: bool = False
 
@@ -50,23 +51,23 @@ class Recipe:
     model: dict[str, Any]
     images: Path
     groups: dict[str, Group]
-    crop: int = 128
-    batch: int = 8
-    steps: int = 100_000
-    learning_rate: float = 1e-3
-    warmup_steps: int = 300
-    ema_decay: float = 0.9995
-    hint: float = 0.25
-    seed: int = 0
-    workers: int = 0
-    save_minutes: float = 5.0
+    crop: Annotated[int, Ge(8), MultipleOf(8)] = 128
+    batch: Annotated[int, Ge(1)] = 8
+    steps: Annotated[int, Ge(1)] = 100_000
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    warmup_steps: Annotated[int, Ge(0)] = 300
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9995
+    hint: Annotated[float, Ge(0), Le(1)] = 0.25
+    seed: Annotated[int, Ge(0)] = 0
+    workers: Annotated[int, Ge(0)] = 0
+    save_minutes: Annotated[float, Ge(0)] = 5.0
 
 
 def load_recipe(path_or_name: str | Path) -> Recipe:
     """Read a recipe from a YAML file, or one that ships with the package by its name (`compact`).
 
     Raises:
-        TrainingError: if there is no such file, or it has fields that a recipe does not know.
+        TrainingError: if there is no such file, or a field of it is unknown, missing, or of another type or range.
     """
     path = Path(path_or_name)
     if not path.exists() and path.suffix == "":
@@ -74,14 +75,24 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
         raise TrainingError(f"no recipe at {path_or_name}: give a YAML file, or one of {shipped}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if unknown := set(content) - {field.name for field in fields(Recipe)}:
-        raise TrainingError(f"{path}: unknown fields {sorted(unknown)}")
-    groups = {name: _parse_group(name, group) for name, group in content.pop("groups").items()}
-    return Recipe(groups=groups, images=Path(content.pop("images")), **content)
+    content = read_yaml(path, TrainingError)
+    groups = content.pop("groups", None)
+    if not isinstance(groups, dict) or not groups:
+        raise TrainingError(f"{path}: the field 'groups' is missing or names no kinds of samples")
+    arguments = checked(Recipe, content, str(path), TrainingError, besides=("groups",))
+    built = {str(name): _parse_group(f"{path}, group {name}", group) for name, group in groups.items()}
+    return Recipe(groups=built, **arguments)
 
 
-def _parse_group(name: str, content: dict[str, Any]) -> Group:
+def _parse_group(where: str, content: Any) -> Group:
+    if not isinstance(content, dict):
+        raise TrainingError(
+            f"{where}: here belong fields (share, dark, preset or task and steps), not {content!r}"
+        )
+    chain = {name: content[name] for name in ("task", "steps") if name in content}
     named = content.get("preset")
-    preset = load_preset(named) if named else parse_preset(name, content)
-    return Group(content["share"], preset, content.get("dark", False))
+    if (named is None) != bool(chain):
+        raise TrainingError(f"{where}: give either `preset`, or `task` and `steps`")
+    rest = {name: value for name, value in content.items() if name not in ("preset", *chain)}
+    arguments = checked(Group, rest, where, TrainingError, besides=("preset",))
+    return Group(preset=load_preset(str(named)) if named else parse_preset(where, chain), **arguments)

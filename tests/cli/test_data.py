@@ -83,12 +83,65 @@ def test_index_is_published_as_it_is_and_holds_no_bytes(repository, tmp_path):
     run("index", "ggt-100k", "--output", tmp_path / "ggt-100k")
 
 
+def content(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_index_replaces_nothing_but_an_index(repository, tmp_path):
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious/thesis.txt").write_text("x")
-    with pytest.raises(DatasetError, match="is not an index"):
-        run("index", "ggt-100k", "--output", tmp_path / "precious")
-    assert (tmp_path / "precious/thesis.txt").exists()
+    clone = tmp_path / "clone"
+    run("index", "ggt-100k", "--output", clone)
+    first = content(clone)
+    theirs = {
+        ".git/config": b"[core]",
+        "LICENSE": b"L",
+        "data/rain/notes.txt": b"n",
+        "data/mine.parquet": b"m",
+    }
+    for name, data in theirs.items():
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_bytes(data)
+    run("index", "ggt-100k", "--output", clone)
+    assert content(clone) == first | theirs
+
+
+@pytest.mark.parametrize("state", ["somebody else's", "changed since"])
+def test_index_stops_before_a_file_of_its_user(repository, tmp_path, state):
+    clone = tmp_path / "clone"
+    if state == "changed since":
+        run("index", "ggt-100k", "--output", clone)
+    (clone / "data/rain").mkdir(parents=True, exist_ok=True)
+    (clone / "data/rain/train.parquet").write_bytes(b"mine")
+    before = content(clone)
+    with pytest.raises(
+        DatasetError, match=r"rain/train\.parquet is not part of an index, or was changed since"
+    ):
+        run("index", "ggt-100k", "--output", clone)
+    assert content(clone) == before
+
+
+def test_an_index_loses_what_the_next_one_does_not_have(tmp_path):
+    for task in ("rain", "haze"):
+        write_zip(tmp_path / f"copy/{task}.zip", {"LQ/1.png": picture(1), "GT/1.png": picture(2)})
+    run("index", tmp_path / "copy", "--output", tmp_path / "index")
+    (tmp_path / "copy/haze.zip").unlink()
+    run("index", tmp_path / "copy", "--output", tmp_path / "index")
+    assert [path.parent.name for path in (tmp_path / "index").rglob("*.parquet")] == ["rain"]
+
+
+@pytest.mark.parametrize("command", ["export", "index", "preview"])
+@pytest.mark.parametrize("output", [".", "data", "data/default", "data/default/out"])
+def test_a_source_is_no_place_for_what_is_made_of_it(tmp_path, monkeypatch, command, output):
+    for n in range(3):
+        for side, k in (("lq", 0), ("gt", 1000)):
+            path = tmp_path / f"data/default/{n}_{side}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(n + k))
+    before = content(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for source in (["data/default"], ["pairs", "--data-dir", "data/default"]):
+        with pytest.raises(DatasetError, match="overlap"):
+            run(command, *source, "--output", output)
+    assert content(tmp_path) == before
 
 
 def test_any_repository_of_pairs_can_be_indexed_exported_and_verified(hub, tmp_path):

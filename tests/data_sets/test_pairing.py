@@ -6,8 +6,10 @@ import pytest
 
 from ggt_hub.data.archives import Member
 from ggt_hub.data.manifests import Entry, read_manifest
-from ggt_hub.data.pairing import pair_up, split_of, task_of
+from ggt_hub.data.pairing import pair_up
+from ggt_hub.data.told import Told
 from ggt_hub.data.trees import File
+from ggt_hub.data.words import split_of, task_of
 from ggt_hub.errors import DatasetError
 
 
@@ -119,7 +121,7 @@ def test_a_manifest_adds_to_what_names_have_paired():
     ],
 )
 def test_manifests_of_all_kinds_say_the_same(name, text):
-    assert read_manifest(name, text.encode()) == [Entry("a.png", "b.png", "rain", "p", {})]
+    assert read_manifest(name, text.encode()) == [Entry("a.png", "b.png", "rain", "p", {}, manifest=name)]
 
 
 def test_a_manifest_counts_from_its_own_folder():
@@ -127,7 +129,9 @@ def test_a_manifest_counts_from_its_own_folder():
         (entry,) = read_manifest(f"train/{folder}/m.json", b'[{"lq": "a/1.png", "gt": "../all/./1.png"}]')
         assert entry[:2] == (f"train/{folder}/a/1.png", "train/all/1.png")
     members = loose(*(f"train/{t}/{f}/1.png" for t in ("rain", "haze") for f in "ab"))
-    entries = [e for t in ("rain", "haze") for e in read_manifest(f"train/{t}/m.txt", b"a/1.png b/1.png\n")]
+    entries = [
+        e for t in ("rain", "haze") for e in read_manifest(f"train/{t}/m.txt", b"lq,gt\na/1.png,b/1.png\n")
+    ]
     pairing = pair_up(members, entries)
     assert [(p.lq.path, p.gt.path) for p in pairing.pairs] == [
         ("train/rain/a/1.png", "train/rain/b/1.png"),
@@ -209,3 +213,206 @@ def test_no_layout_is_paired_wrongly_and_hardly_any_refused():
     # Inside a longer name, "low" may as well be of low light.
     assert len(refused) < 8
     assert all("low_" in lq or "_low" in lq for lq, _ in refused)
+
+
+# How the public sets unpack: (lq, gt) of some pairs, and pictures that belong to none.
+PUBLIC = {
+    "GoPro": (
+        [(f"GOPRO_Large/{s}/GOPR0{v}_11_00/blur/{n:06d}.png", f"GOPRO_Large/{s}/GOPR0{v}_11_00/sharp/{n:06d}.png")
+         for s in ("train", "test") for v in (372, 384) for n in (47, 48)],
+        [f"GOPRO_Large/{s}/GOPR0{v}_11_00/blur_gamma/{n:06d}.png"
+         for s in ("train", "test") for v in (372, 384) for n in (47, 48)],
+    ),
+    "SIDD": (
+        [(f"SIDD_Medium/Data/{f}/{f[:4]}_NOISY_SRGB_0{n}.PNG", f"SIDD_Medium/Data/{f}/{f[:4]}_GT_SRGB_0{n}.PNG")
+         for f in ("0001_001_S6_00100_00060_3200_L", "0002_001_S6_00100_00020_3200_N") for n in (10, 11)],
+        [],
+    ),
+    "Rain100H": (
+        [(f"rain_data_test_Heavy/rain-{n:03d}.png", f"rain_data_test_Heavy/norain-{n:03d}.png")
+         for n in (1, 2, 30)],
+        [f"rain_data_test_Heavy/rainstreak-{n:03d}.png" for n in (1, 2, 30)],
+    ),
+    "Rain100L, in folders": (
+        [(f"Rain100L/rainy/rain-{n:03d}.png", f"Rain100L/norain-{n:03d}.png") for n in (1, 2, 30)], []
+    ),
+    "Rain100L, repacked": (
+        [(f"Rain100L/input/{n}.png", f"Rain100L/target/{n}.png") for n in (1, 2, 30)], []
+    ),
+    "RainDrop": (
+        [(f"{s}/data/{n}_rain.png", f"{s}/gt/{n}_clean.png") for s in ("train", "test_a") for n in range(3)], []
+    ),
+    "RealSR": (
+        [(f"RealSR(V3)/{c}/{s}/{x}/{c}_{n:03d}_LR{x}.png", f"RealSR(V3)/{c}/{s}/{x}/{c}_{n:03d}_HR.png")
+         for c in ("Canon", "Nikon") for s in ("Train", "Test") for x in (2, 3, 4) for n in (1, 2)],
+        [],
+    ),
+    "LOL": ([(f"{f}/low/{n}.png", f"{f}/high/{n}.png") for f in ("our485", "eval15") for n in (1, 22)], []),
+    "LOL-v2 real": (
+        [(f"LOL-v2/Real_captured/{s}/Low/low{n:05d}.png", f"LOL-v2/Real_captured/{s}/Normal/normal{n:05d}.png")
+         for s in ("Train", "Test") for n in (1, 690)],
+        [],
+    ),
+    "LOL-v2 synthetic": (
+        [(f"LOL-v2/Synthetic/{s}/Low/r{n:03x}da54ft.png", f"LOL-v2/Synthetic/{s}/Normal/r{n:03x}da54ft.png")
+         for s in ("Train", "Test") for n in (0, 17)],
+        [],
+    ),
+    "RESIDE ITS": (
+        [(f"ITS/hazy/{n}_{k}_0.9{k}179.png", f"ITS/clear/{n}.png") for n in (1, 10, 11) for k in (1, 2, 10)],
+        [f"ITS/trans/{n}_{k}.png" for n in (1, 10, 11) for k in (1, 2, 10)],
+    ),
+    "RESIDE SOTS": (
+        [(f"SOTS/{w}/hazy/{n:04d}_{k}.png", f"SOTS/{w}/gt/{n:04d}.png")
+         for w in ("indoor", "outdoor") for n in (1400, 1401) for k in (1, 2)],
+        [],
+    ),
+    "UIEB": (
+        [(f"UIEB/raw-890/{n}_img_.png", f"UIEB/reference-890/{n}_img_.png") for n in (2, 15, 300)],
+        [f"UIEB/challenging-60/{n}.png" for n in (7, 8)],
+    ),
+    "Snow100K": (
+        [(f"Snow100K-training/all/synthetic/winter_{n:05d}.jpg", f"Snow100K-training/all/gt/winter_{n:05d}.jpg")
+         for n in (1, 2, 300)],
+        [f"Snow100K-training/all/mask/winter_{n:05d}.jpg" for n in (1, 2, 300)],
+    ),
+    "ISTD": (
+        [(f"ISTD_Dataset/{s}/{s}_A/{n}-1.png", f"ISTD_Dataset/{s}/{s}_C/{n}-1.png")
+         for s in ("train", "test") for n in (1, 10)],
+        [f"ISTD_Dataset/{s}/{s}_B/{n}-1.png" for s in ("train", "test") for n in (1, 10)],
+    ),
+    "DIV2K": (
+        [(f"DIV2K_train_LR_bicubic/X4/{n:04d}x4.png", f"DIV2K_train_HR/{n:04d}.png") for n in (1, 800)], []
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_sets_pair_as_they_unpack(name):
+    pairs, others = PUBLIC[name]
+    paths = [path for pair in pairs for path in pair]
+    pairing = pair_up(loose(*dict.fromkeys([*paths, *others])))
+    assert {(pair.lq.path, pair.gt.path) for pair in pairing.pairs} == set(pairs)
+    assert {member.path for member in pairing.unpaired} == set(others)
+    assert len({pair.key for pair in pairing.pairs}) == len(pairs)
+    assert {pair.split for pair in pairing.pairs} <= {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"lq": "poor"}, [("poor/1.png", "good/1.png")]),
+        ({"gt": "good"}, [("poor/1.png", "good/1.png")]),
+        ({"lq": "good", "gt": "poor"}, [("good/1.png", "poor/1.png")]),
+        ({"lq": "other/*", "gt": "goo?"}, [("other/1.png", "good/1.png")]),
+        ({"lq": "*/1.png", "include": "poor", "exclude": "1.png"}, None),
+        ({"lq": "poor/1.*", "gt": "good"}, [("poor/1.png", "good/1.png")]),
+    ],
+)
+def test_what_is_told_decides(told, found):
+    paths = ["poor/1.png", "good/1.png"]
+    if "other" in str(told):
+        paths += ["other/1.png"]
+    if found is None:
+        with pytest.raises(DatasetError, match="no picture is left"):
+            pair_up(loose(*paths), told=Told(**told))
+        return
+    pairing = pair_up(loose(*paths), told=Told(**told))
+    assert [(pair.lq.path, pair.gt.path) for pair in pairing.pairs] == found
+    assert pairing.rules == ("told",)
+
+
+def test_a_template_says_how_the_names_follow():
+    paths = ["a/7x4m.png", "b/7.png", "a/8x4m.png", "b/8.png"]
+    with pytest.raises(DatasetError, match="one to one"):
+        pair_up(loose(*paths), told=Told(lq="a", gt="b"))
+    pairing = pair_up(loose(*paths), told=Told(lq="a", gt="b", template="{}x4m"))
+    assert [(p.lq.path, p.gt.path) for p in pairing.pairs] == [
+        ("a/7x4m.png", "b/7.png"),
+        ("a/8x4m.png", "b/8.png"),
+    ]
+    with pytest.raises(DatasetError, match=r"must hold \{\} once"):
+        Told(template="x4")
+
+
+def test_pictures_that_both_patterns_fit_are_named():
+    with pytest.raises(DatasetError, match=r"a/1\.png is both lq \(a\) and gt \(\*\)"):
+        pair_up(loose("a/1.png", "b/1.png"), told=Told(lq="a", gt="*"))
+
+
+def listed(name: str, text: str, *paths: str, **told) -> list[tuple[str, str | None]]:
+    pairing = pair_up(loose(*paths), read_manifest(name, text.encode()), told=Told(**told))
+    return [(pair.lq.path, pair.gt and pair.gt.path) for pair in pairing.pairs]
+
+
+def test_a_list_with_the_ground_truth_first_is_turned():
+    paths = [f"{folder}/{n}.png" for folder in ("DIV2K_train_LR_sub", "DIV2K_train_HR_sub") for n in "12"]
+    text = "".join(f"DIV2K_train_HR_sub/{n}.png, DIV2K_train_LR_sub/{n}.png\n" for n in "12")
+    wanted = [(f"DIV2K_train_LR_sub/{n}.png", f"DIV2K_train_HR_sub/{n}.png") for n in "12"]
+    assert listed("meta_info.txt", text, *paths) == wanted
+    assert listed("meta_info.csv", text, *paths) == wanted
+
+
+def test_a_list_that_does_not_say_its_sides_is_refused_until_told():
+    text, paths = "a/1.png b/1.png\n", ("a/1.png", "b/1.png")
+    with pytest.raises(
+        DatasetError, match=r"m\.txt: nothing says which column is the low-quality one, a/1\.png or b"
+    ):
+        listed("m.txt", text, *paths)
+    assert listed("m.txt", text, *paths, lq="b") == [("b/1.png", "a/1.png")]
+
+
+def test_a_list_whose_lines_or_header_contradict_its_paths_is_refused():
+    paths = ("lq/1.png", "gt/1.png", "lq/2.png", "gt/2.png")
+    with pytest.raises(
+        DatasetError, match=r"its lines do not agree which column is lq, such as gt/2\.png and lq/2"
+    ):
+        listed("m.txt", "lq/1.png gt/1.png\ngt/2.png lq/2.png\n", *paths)
+    with pytest.raises(DatasetError, match=r"column lq holds ground truth by its paths, such as gt/1\.png"):
+        listed("m.csv", "lq,gt\ngt/1.png,lq/1.png\n", *paths)
+
+
+def test_a_manifest_wins_over_names():
+    text = "lq,gt,prompt\nlq/1.png,gt/2.png,one\nlq/2.png,gt/1.png,two\n"
+    paths = ("lq/1.png", "gt/1.png", "lq/2.png", "gt/2.png", "lq/3.png", "gt/3.png")
+    assert listed("m.csv", text, *paths[:4]) == [("lq/1.png", "gt/2.png"), ("lq/2.png", "gt/1.png")]
+    assert listed("m.csv", text, *paths)[2:] == [("lq/3.png", "gt/3.png")]
+
+
+def test_a_listed_picture_that_is_missing_is_not_replaced_by_a_stray_of_its_name():
+    text = "lq,gt\n" + "".join(f"lq/{n}.png,gt/{n}.png\n" for n in range(4))
+    paths = [f"{side}/{n}.png" for side in ("lq", "gt") for n in range(3)]
+    pairing = pair_up(
+        loose(*paths, "gt/3.png", "old/lq/3.png"),
+        read_manifest("m.csv", text.encode()),
+        told=Told(exclude="3.png"),
+    )
+    assert pairing.missing == ("lq/3.png", "gt/3.png")
+    assert len(pairing.pairs) == 3
+    with pytest.raises(DatasetError, match=r"1 have no single partner, such as\n  old/lq/3\.png"):
+        pair_up(loose(*paths, "gt/3.png", "old/lq/3.png"), read_manifest("m.csv", text.encode()))
+
+
+def test_a_picture_that_is_listed_twice_is_named():
+    with pytest.raises(DatasetError, match=r"lq/1\.png is in two pairs"):
+        listed("m.csv", "lq,gt\nlq/1.png,gt/1.png\nlq/1.png,gt/2.png\n", "lq/1.png", "gt/1.png", "gt/2.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("m.csv", "lq;gt\na b/1 x.png;c d/1 x.png\n", "utf-8"),
+        ("m.csv", '"lq";"gt"\r\n"a b/1 x.png";"c d/1 x.png"\r\n', "utf-8-sig"),
+        ("m.txt", "lq\tgt\r\na b/1 x.png\tc d/1 x.png\r\n", "utf-16"),
+        ("m.tsv", "lq\tgt\na b/1 x.png\tc d/1 x.png\n", "utf-16-le"),
+        ("m.csv", "lq_file_name, gt_file_name\na b/1 x.png, c d/1 x.png\n", "utf-8"),
+        ("m.txt", "a b/1 x.png c d/1 x.png\n", "utf-8"),
+        ("m.txt", "a b/1 x.png, c d/1 x.png\n", "utf-8"),
+        ("m.jsonl", '{"lq_file_name": "a b/1 x.png", "gt_file_name": "c d/1 x.png"}\n', "utf-16"),
+        ("m.csv", "Input Path,Target Image\na b/1 x.png,c d/1 x.png\n", "utf-8"),
+    ],
+)
+def test_manifests_as_people_and_spreadsheets_write_them(name, text, encoding):
+    (entry,) = read_manifest(name, text.encode(encoding))
+    assert entry[:2] == ("a b/1 x.png", "c d/1 x.png")
+    assert entry.is_told == ("q" in text or "Input" in text)

@@ -58,7 +58,7 @@ def test_errors_name_what_there_is() -> None:
         degrade(photograph(), "noise", strength=1.5)
     with pytest.raises(DegradationError, match="names the family 'fog'"):
         replay(photograph(), {"steps": [{"family": "fog"}]})
-    with pytest.raises(DegradationError, match=r"noise has no \['sgima'\], only sigma"):
+    with pytest.raises(DegradationError, match=r"noise: there is no field 'sgima', only sigma"):
         parse_preset("mine", {"task": "noise", "steps": [{"family": "noise", "sgima": [1, 2]}]})
     with pytest.raises(TaskError, match="unknown task 'fog'"):
         parse_preset("mine", {"task": "fog", "steps": []})

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import Picture, read_image
+from ggt_hub.images import Metadata, Picture, read_image
 from tests.images.odd_files import ALPHA, ALPHA16, GREY, GREY16, RGB, RGB16, SRGB, exif
 
 PICTURES = [
@@ -60,7 +60,7 @@ def test_values_out_of_range_are_clipped_and_nan_refused():
 
 def test_alpha_is_resampled_to_a_new_size_and_metadata_kept():
     ramp = np.tile(np.linspace(0, 65535, 13).round().astype(np.uint16), (9, 1))
-    picture = Picture(RGB16, ramp, icc=SRGB, exif=exif(), name="x")
+    picture = Picture(RGB16, ramp, Metadata(icc=SRGB, exif=exif()[6:]), name="x")
     larger = picture.with_rgb(np.zeros((18, 26, 3), np.float32))
     assert larger.alpha.shape == (18, 26)
     assert larger.alpha.dtype == np.uint16
@@ -89,7 +89,7 @@ def test_to_pil_has_the_mode_that_holds_most(picture, mode):
 
 
 def test_to_pil_carries_metadata_that_pillow_saves():
-    image = Picture(RGB, icc=SRGB, exif=exif()).to_pil()
+    image = Picture(RGB, metadata=Metadata(icc=SRGB, exif=exif()[6:])).to_pil()
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=image.info["exif"])
     saved = Image.open(buffer)

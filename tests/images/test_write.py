@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.ExifTags import IFD
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import ImageWarning, Picture, read_image, write_image
+from ggt_hub.images import ImageWarning, Metadata, Picture, read_image, write_image
 from tests.images.odd_files import ALPHA, ALPHA16, GREY, GREY16, PHOTO, RGB, RGB16, SRGB, exif
 from tests.images.test_picture import PICTURES
 
@@ -77,8 +77,8 @@ def test_jpeg_is_close_has_no_subsampling_and_keeps_grey(tmp_path):
 @pytest.mark.parametrize("pixels", [PHOTO, PHOTO[..., :1].copy()])
 def test_profile_and_exif_are_carried(tmp_path, suffix, pixels):
     icc = SRGB if pixels.shape[2] == 3 else None
-    source = read_image(Picture(pixels, icc=icc).to_pil())
-    picture = Picture(source.pixels, None, icc, exif(1))
+    source = read_image(Picture(pixels, metadata=Metadata(icc=icc)).to_pil())
+    picture = Picture(source.pixels, None, Metadata(icc=icc, exif=exif(1)[6:]))
     path = write_image(picture, tmp_path / f"x.{suffix}")
     with Image.open(path) as image:
         assert image.info.get("icc_profile") == icc
@@ -96,7 +96,8 @@ def test_profile_and_exif_are_carried(tmp_path, suffix, pixels):
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_keep_profile_and_exif(tmp_path, suffix):
-    again = read_image(write_image(Picture(RGB16, ALPHA16, SRGB, exif(1)), tmp_path / f"x.{suffix}"))
+    picture = Picture(RGB16, ALPHA16, Metadata(icc=SRGB, exif=exif(1)[6:]))
+    again = read_image(write_image(picture, tmp_path / f"x.{suffix}"))
     assert again.icc == SRGB
     block = Image.Exif()
     block.load(again.exif)
@@ -134,7 +135,7 @@ def test_16_bits_are_rounded_to_8_with_a_warning(tmp_path, suffix):
 
 
 def test_exif_too_large_for_jpeg_is_left_behind_with_a_warning(tmp_path):
-    picture = Picture(PHOTO, exif=exif(1, t37510=b"x" * 70_000))
+    picture = Picture(PHOTO, metadata=Metadata(exif=exif(1, t37510=b"x" * 70_000)[6:]))
     with pytest.warns(ImageWarning, match="64 KB"):
         path = write_image(picture, tmp_path / "x.jpg")
     assert read_image(path).exif is None

@@ -11,7 +11,9 @@ import torch
 
 from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.degradations import degrade, replay
+from ggt_hub.images import Metadata, Picture
 from ggt_hub.models.compact_restorer import TASKS
+from tests.images.carriers import xmp
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline
 
@@ -174,3 +176,72 @@ def test_memory_follows_the_tile_not_the_picture(pytestconfig: pytest.Config) ->
     assert resource.getpagesize() > 0  # ru_maxrss counts KiB on Linux
     # 0.7 GB: three float32 copies of 4096 x 4096 x 3 are 0.6.
     assert peak(4096) - peak(1024) < 0.7
+
+
+# --- transparency and panoramas -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [None, "low_light"])
+@pytest.mark.parametrize("upscale", [None, 2])
+def test_hidden_pixels_never_change_visible_ones(
+    compact: RestorerPipeline, task: str | None, upscale: int | None
+) -> None:
+    picture = photograph(128)
+    alpha = np.full((128, 128), 255, np.uint8)
+    alpha[:, 64:] = 0
+    alpha[:10] //= 2
+    other = np.where(alpha[..., None] == 0, np.random.default_rng(0).integers(0, 256, picture.shape), picture)
+    results = [
+        compact(np.dstack([p, alpha]).astype(np.uint8), task=task, upscale=upscale) for p in (picture, other)
+    ]
+    assert np.array_equal(*(np.asarray(result.images[0]) for result in results))
+    assert results[0].findings == results[1].findings
+
+
+@pytest.mark.parametrize("upscale", [None, 2, 3, 4])
+def test_no_dark_fringe_around_what_floats_in_black_nothing(
+    compact: RestorerPipeline, upscale: int | None
+) -> None:
+    """A white disc with a soft edge, black where it is transparent, laid on white: it must stay white."""
+    radius = np.hypot(*(np.mgrid[0:64, 0:64] - 31.5))
+    alpha = np.rint(np.clip(20.5 - radius, 0, 1) * 255).astype(np.uint8)
+    disc = np.dstack([np.where(alpha > 0, 255, 0)] * 3 + [alpha]).astype(np.uint8)
+    result = np.asarray(compact(disc, upscale=upscale).images[0]).astype(float)
+    weight = result[..., 3:] / 255
+    assert (result[..., :3] * weight + 255 * (1 - weight)).min() >= 252  # 208 before the fill
+
+
+def test_findings_are_those_of_the_visible_part(compact: RestorerPipeline) -> None:
+    noisy, _ = degrade(photograph(256), "noise", strength=0.8, seed=3)
+    alpha = np.zeros((256, 256), np.uint8)
+    alpha[30:180, 40:200] = 255
+    whole = compact(np.dstack([noisy, alpha])).findings
+    assert whole == compact(np.ascontiguousarray(noisy[30:180, 40:200])).findings
+
+
+def test_panorama_has_no_seam_where_it_wraps(compact: RestorerPipeline) -> None:
+    """Turned by half a circle, what was the seam lies in the middle: both results must agree there."""
+    noisy, _ = degrade(photograph(256), "noise", strength=0.8, seed=3)
+    said = (
+        b'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:ProjectionType="equirectangular" '
+        b'GPano:FullPanoWidthPixels="256" GPano:CroppedAreaImageWidthPixels="256"'
+    )
+
+    def difference(metadata: Metadata) -> float:
+        pictures = [
+            Picture(np.ascontiguousarray(np.roll(noisy, shift, 1)), metadata=metadata) for shift in (0, 128)
+        ]
+        there, turned = (np.asarray(compact(picture).images[0]).astype(int) for picture in pictures)
+        assert there.shape == noisy.shape
+        turned = np.roll(turned, -128, 1)
+        return float(np.abs(there - turned)[:, [0, 1, 2, -3, -2, -1]].mean())
+
+    assert difference(Metadata(xmp=xmp(attributes=said))) < 0.5 < difference(Metadata())
+
+
+def test_panorama_is_enlarged_around_its_wrap(compact: RestorerPipeline) -> None:
+    said = b'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:ProjectionType="equirectangular"'
+    picture = Picture(np.ascontiguousarray(photograph(128)), metadata=Metadata(xmp=xmp(attributes=said)))
+    for output_type, shape in (("np", (256, 256, 3)), ("pt", (3, 256, 256))):
+        assert compact(picture, upscale=2, output_type=output_type).images[0].shape == shape
+    assert compact(picture, upscale=2).images[0].size == (256, 256)

@@ -77,3 +77,46 @@ def test_a_card_without_header_is_one_problem():
     assert check_card("model", "# Title\n", set()) == [
         "README.md has no header: it must begin with YAML between two lines of ---"
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "problem"),
+    [
+        ("dataset", "license: ccby4", "license: ccby4, which the Hub does not know"),
+        ("model", "license: [mit, cc-by-5.0]", "license: cc-by-5.0, which the Hub does not know"),
+        (
+            "dataset",
+            "language: no",
+            'language: no (to YAML a truth value: write "no"), which is no ISO 639 code',
+        ),
+        ("dataset", "language: [en, english]", "language: english, which is no ISO 639 code"),
+        (
+            "dataset",
+            "task_categories: [image-restoration]",
+            "task_categories: image-restoration, which is no task",
+        ),
+        ("model", "pipeline_tag: image2image", "pipeline_tag: image2image, which is no task"),
+        (
+            "dataset",
+            "configs: [{config_name: a, data_files: data/*.csv}]",
+            "data_files 'data/*.csv', which match",
+        ),
+        (
+            "dataset",
+            "configs: [{config_name: a, data_files: [{split: train, path: [data/a/train-*, data/b.parquet]}]}]",
+            "data_files 'data/b.parquet', which match none",
+        ),
+    ],
+)
+def test_what_the_hub_does_not_know_is_named(kind, line, problem):
+    field = line.partition(":")[0]
+    lines = [old for old in header(kind).splitlines() if not old.startswith(f"{field}:")]
+    text = card("", "# Title\n", "\n".join([*lines, line]) + "\n")
+    (found,) = check_card(kind, text, {"app.py", "data/a/train-00000-of-00001.parquet"})
+    assert problem in found
+
+
+@pytest.mark.parametrize("line", ["language: [en, 'no', gsw, code]", "license: [cc-by-4.0, openrail++]"])
+def test_what_the_hub_knows_passes(line):
+    lines = [old for old in header("dataset").splitlines() if not old.startswith(line.partition(":")[0])]
+    assert check_card("dataset", card("", "# T\n", "\n".join([*lines, line]) + "\n"), set()) == []

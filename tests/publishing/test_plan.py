@@ -46,7 +46,8 @@ def test_publishing_again_changes_nothing(api, hub, tmp_path):
     hub.requests.clear()
     assert [is_new for _, is_new, _ in publish(pack(tmp_path / "hub.toml"), api)] == [False] * 4
     assert history(api) == ONCE
-    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
+    asked = [request for request in hub.requests if request.path != "/api/validate-yaml"]
+    assert {request.method for request in asked} <= {"GET", "HEAD"}
 
 
 def test_a_new_version_is_one_more_commit_with_deletions(api, tmp_path):
@@ -151,3 +152,16 @@ def test_what_cannot_be_loaded_afterwards_is_an_error(api, tmp_path):
         PublishError, match=r"org/mean_difference v1\.0\.0 is published, but cannot be loaded"
     ):
         list(publish(pack(path, names=["mean_difference"]), api))
+
+
+def test_a_card_that_the_hub_refuses_stops_everything_before_a_version_is_burnt(api, hub, tmp_path):
+    path = whole(tmp_path)
+    write(tmp_path / "demo/README.md", card("space").replace("license: mit", "license: mit\ntags: demo"))
+    with pytest.raises(
+        PublishError, match=r'org/demo: the Hub refuses README\.md: .*"tags" must be an array'
+    ):
+        list(publish(pack(path), api))
+    assert {request.method for request in hub.requests if request.path != "/api/validate-yaml"} <= {
+        "GET",
+        "HEAD",
+    }

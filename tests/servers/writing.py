@@ -163,7 +163,7 @@ def _validate(body: dict) -> Answer:
         header = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else {}
     except yaml.YAMLError as problem:
         return json_answer({"errors": [{"message": str(problem)}], "warnings": []}, 400)
-    errors = []
+    errors = [] if isinstance(header.get("tags", []), list) else ['"tags" must be an array']
     if body["repoType"] == "space":
         errors += [f'"{key}" is required' for key in ("title", "sdk") if not header.get(key)]
         errors += [

@@ -1,0 +1,141 @@
+"""Pairs that a manifest lists: which of its two columns is which side, and which pictures its paths mean."""
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ggt_hub.data.archives import Member
+from ggt_hub.data.manifests import Entry
+from ggt_hub.data.told import Side
+from ggt_hub.errors import DatasetError
+
+_SAMPLE = 1000
+_CANDIDATES = 64
+
+SideOf = Callable[[str], Side | None]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of a manifest, with the pictures that its paths mean; None where such a picture is missing."""
+
+    entry: Entry
+    lq: Member | None
+    gt: Member | None
+
+    @property
+    def missing(self) -> list[str]:
+        """The paths that mean no picture."""
+        sides = ((self.entry.lq, self.lq), (self.entry.gt, self.gt))
+        return [path for path, member in sides if path and member is None]
+
+
+def look_up(entries: Sequence[Entry], members: Sequence[Member], side_of: SideOf) -> list[Listed]:
+    """Find the pictures of manifests.
+
+    Args:
+        entries: the lines of all manifests.
+        members: all pictures.
+        side_of: the side that a path tells by its words, or that somebody has told of it.
+
+    Raises:
+        DatasetError: if nothing says which column of a list is which side, or its header contradicts its paths.
+    """
+    manifests: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        manifests[entry.manifest].append(entry)
+    ends = _by_end(members)
+    found = []
+    for name, lines in manifests.items():
+        turned = _turned(name, lines, side_of)
+        lqs = _resolve([line.lq for line in turned], ends, "gt", side_of)
+        gts = _resolve([line.gt for line in turned if line.gt], ends, "lq", side_of)
+        found += [Listed(line, lqs[line.lq], gts[line.gt] if line.gt else None) for line in turned]
+    return found
+
+
+def _turned(name: str, entries: list[Entry], side_of: SideOf) -> list[Entry]:
+    """The entries with `lq` and `gt` where they belong; a list without header may have them the other way round."""
+    pairs = [entry for entry in entries if entry.gt]
+    votes = Counter(_vote(entry, side_of) for entry in pairs)
+    if votes[1] and votes[-1]:
+        wrong = next(e for e in pairs if _vote(e, side_of) != _vote(pairs[0], side_of))
+        raise DatasetError(
+            f"{name}: its lines do not agree which column is lq, such as {wrong.lq} and {wrong.gt}: tell by lq= "
+            "and gt= (--lq, --gt)"
+        )
+    if votes[-1] and not pairs[0].is_told:
+        return [entry._replace(lq=entry.gt, gt=entry.lq) if entry.gt else entry for entry in entries]
+    if votes[-1]:
+        raise DatasetError(
+            f"{name}: column lq holds ground truth by its paths, such as {pairs[0].lq} beside {pairs[0].gt}: mend "
+            "the header, or tell by lq= and gt= (--lq, --gt)"
+        )
+    if pairs and not votes[1] and not pairs[0].is_told:
+        raise DatasetError(
+            f"{name}: nothing says which column is the low-quality one, {pairs[0].lq} or {pairs[0].gt}: give it a "
+            "header with lq and gt, or tell by lq= and gt= (--lq, --gt)"
+        )
+    return entries
+
+
+def _vote(entry: Entry, side_of: SideOf) -> int:
+    """1 where the paths agree with the columns, -1 where they are the other way round, 0 where they do not say."""
+    lq, gt = side_of(entry.lq), side_of(entry.gt or "")
+    if lq == gt or (entry.is_told and None in (lq, gt)):  # a word in a path may mean something else
+        return 0
+    return 1 if lq != "gt" and gt != "lq" else -1
+
+
+def _by_end(members: Iterable[Member]) -> dict[str, list[Member]]:
+    """Pictures by the ends of their paths, for manifests count from folders of their own."""
+    ends: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        parts = member.path.split("/")
+        for start in range(len(parts)):
+            ends["/".join(parts[start:])].append(member)
+    return ends
+
+
+def _resolve(
+    paths: Sequence[str], ends: dict[str, list[Member]], not_this: Side, side_of: SideOf
+) -> dict[str, Member | None]:
+    """The picture that each path means, all counted from one folder: a stray of the same name elsewhere is none."""
+    parts = {path: [p for p in posixpath.normpath(path.replace("\\", "/")).split("/") if p] for path in paths}
+    cut_and_root = _common_root(list(parts.values())[:: len(parts) // _SAMPLE + 1], ends, not_this, side_of)
+    found: dict[str, Member | None] = dict.fromkeys(paths)
+    if cut_and_root is None:
+        return found
+    cut, root = cut_and_root
+    for path, pieces in parts.items():
+        end = "/".join(pieces[cut:])
+        candidates = [
+            m for m in ends.get(end, ()) if end and _root(m, end) == root and side_of(m.path) != not_this
+        ]
+        found[path] = candidates[0] if len(candidates) == 1 else None
+    return found
+
+
+def _common_root(
+    paths: list[list[str]], ends: dict[str, list[Member]], not_this: Side, side_of: SideOf
+) -> tuple[int, tuple[bool, str]] | None:
+    """How many folders to drop from the listed paths, and where what is left begins: what fits most of them."""
+    counts: Counter[tuple[int, tuple[bool, str]]] = Counter()
+    for pieces in paths:
+        for cut in range(len(pieces)):
+            end = "/".join(pieces[cut:])
+            for member in ends.get(end, ())[:_CANDIDATES]:
+                if side_of(member.path) != not_this:
+                    counts[cut, _root(member, end)] += 1
+    if not counts:
+        return None
+    return max(counts, key=lambda place: (counts[place], -place[0], -len(place[1][1])))
+
+
+def _root(member: Member, end: str) -> tuple[bool, str]:
+    """The folder before the end of a path; inside an archive it is the folder there, whichever archive it is."""
+    if member.place is None:
+        return False, member.path[: -len(end)]
+    inside = member.name[: -len(end)] if member.name.endswith(end) else ""
+    return True, inside
