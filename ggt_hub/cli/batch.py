@@ -1,8 +1,9 @@
 """What commands share: load a restorer, work through the files, show progress, report, set the exit code."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,11 +23,26 @@ def load_quietly(model: str, revision: str | None = None) -> Any:
     return pipe
 
 
-def pixel_limit(max_pixels: int | None) -> int:
-    """How many pixels a picture may have, as `--max-pixels` says."""
-    from ggt_hub.images.read import MAX_PIXELS
+class Strip(StrEnum):
+    """What is taken out of the results because it tells about people."""
 
-    return MAX_PIXELS if max_pixels is None else max_pixels
+    gps = "gps"
+    all = "all"
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse pictures of more pixels.", min=1)]
+StripOption = Annotated[
+    Strip | None,
+    typer.Option("--strip", help="Leave positions (gps) or all but the colours' description behind."),
+]
+
+
+def further_options(max_pixels: int | None, strip: Strip | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that all batches share: as arguments of `Batch`, and as settings that its results depend on."""
+    given = {} if max_pixels is None else {"max_pixels": max_pixels}
+    what = None if strip is None else strip.value
+    return {"reading": given, "strip": what}, {"strip": what} if what else {}
 
 
 def find_inputs(

@@ -174,6 +174,35 @@ def test_max_pixels_refuses_larger_pictures(photos: Path, tmp_path: Path) -> Non
     assert {"a.png", "deep.png"} <= contents(tmp_path / "out").keys()
 
 
+def test_what_a_format_cannot_hold_is_refused_before_the_work(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((1, 9000, 3), np.uint8)).save(tmp_path / "wide.png")
+    arguments = ("restore", tmp_path / "wide.png", "-o", tmp_path / "out", "--model", model)
+    result = ggt_hub(*arguments, "--upscale", 2, "--format", "webp", "--set", "tile=0", code=1)
+    assert "18000x2 pixels do not fit into WebP" in result.stderr
+
+
+def test_strip_takes_positions_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    Image.fromarray(photograph(32)).save(tmp_path / "a.jpg", exif=exif)
+    for what, found in ((None, ("Maker", True)), ("gps", ("Maker", False)), ("all", (None, False))):
+        options = ("--strip", what) if what else ()
+        ggt_hub(
+            "degrade",
+            tmp_path / "a.jpg",
+            "-o",
+            tmp_path / "out",
+            "--task",
+            "noise",
+            "--format",
+            "jpg",
+            *options,
+        )
+        there = Image.open(tmp_path / "out/a.jpg").getexif()
+        assert (there.get(0x010F), bool(there.get_ifd(0x8825))) == found
+
+
 def test_an_interrupted_run_says_what_is_done(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
