@@ -18,6 +18,10 @@ class ImageWarning(UserWarning):
     """A picture was read or written, but something of it was left behind: which picture, and what."""
 
 
+class OtherPicturesWarning(ImageWarning):
+    """A file holds several pages or frames, and only the first was read because nobody chose."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     r"""An upright picture in memory, with what has to survive until it is written again.

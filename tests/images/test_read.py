@@ -53,7 +53,7 @@ JPEG_PIXELS = by_pillow(JPEG)
 LARGE16 = np.tile(RGB16, (6, 6, 1))
 FLOATS = (RGB16 / 65535).astype(np.float32)
 ANIMATION = {"save_all": True, "append_images": [Image.fromarray(RGB[::-1])]}
-ONE_OF_SEVERAL = "only picture 1 of several"
+ONE_OF_SEVERAL = "only the first is used: choose with page=1.."
 
 # name: (file, pixels that must come out, alpha that must come out, warning that must be given)
 GOOD = {
@@ -295,7 +295,7 @@ GOOD = {
         tiff(np.dstack([RGB16, ALPHA16, ALPHA16]), photometric="rgb", extrasamples=["unassalpha", 0]),
         RGB16,
         ALPHA16,
-        None,
+        "1 channels beside colour and transparency",
     ),
     "tiff big": (tiff(RGB16, photometric="rgb", bigtiff=True), RGB16, None, None),
     "tiff float": (tiff(FLOATS[..., 0]), RGB16[..., :1], None, None),
@@ -340,7 +340,7 @@ def test_odd_file_gives_exactly_its_pixels(case):
 GRADIENT = encode(np.arange(40_000).reshape(200, 200).astype(np.uint8), "TIFF")
 NOT_A_PICTURE = "not a picture"
 DAMAGED = "incomplete or damaged"
-TOO_LARGE = "the limit is 100.0"
+TOO_LARGE = "the limit is 128.0"
 
 # name: (file, what the message must say)
 BAD = {
@@ -382,13 +382,13 @@ BAD = {
     ),
     "png bomb": (odd.png(20_000, 20_000, 8, 0, bytes(49_000)), TOO_LARGE),
     "png 16 bomb": (odd.png(20_000, 20_000, 16, 2, bytes(49_000)), TOO_LARGE),
-    "png just over the limit": (odd.png(10_001, 10_000, 8, 0, bytes(49_000)), "100.0 megapixels"),
+    "png just over the limit": (odd.png(12_801, 10_000, 8, 0, bytes(49_000)), "128.0 megapixels"),
     "jpeg start only": (b"\xff\xd8\xff\xe0", DAMAGED),
-    "jpeg cut": (JPEG[: len(JPEG) * 2 // 3], DAMAGED),
-    "jpeg progressive cut": (odd.jpeg(progressive=True)[:-50], DAMAGED),
+    "jpeg cut": (JPEG[: len(JPEG) * 2 // 3], "% is missing"),
+    "jpeg progressive cut": (odd.jpeg(progressive=True)[:-50], "% lacks its finer details"),
     "jpeg cut, with a whole thumbnail": (
         odd.with_segment(JPEG, 0xE1, b"Exif\0\0" + odd.jpeg(PHOTO[::4, ::4]))[:-400],
-        DAMAGED,
+        "% is missing",
     ),
     "jpeg bomb": (odd.resized_in_header(JPEG, 20_000, 20_000), TOO_LARGE),
     "gif cut": (encode(GREY, "GIF")[:-40], DAMAGED),
@@ -419,7 +419,6 @@ BAD = {
         ),
         TOO_LARGE,
     ),
-    "tiff of 12 bits": (odd.tiff_tag_changed(tiff(GREY16[..., 0]), 258, 12), "of 12 bits"),
     "tiff of too many channels": (
         odd.tiff_tag_changed(tiff(RGB16, photometric="rgb"), 277, 9999),
         "9999 channels",
@@ -428,11 +427,10 @@ BAD = {
     "tiff of 32-bit numbers": (tiff(GREY16[..., 0].astype(np.uint32) * 65536), "uint32"),
     "tiff of floats up to 255": (tiff(FLOATS * 255, photometric="rgb"), "floats must lie in 0..1"),
     "tiff with NaN": (tiff(np.full((9, 13), np.nan, np.float32)), "floats must lie in 0..1"),
-    "camera raw": (tiff(GREY[..., 0], subfiletype=1), "camera raw"),
     "jpeg 2000 cut": (encode(RGB, "JPEG2000")[:-100], DAMAGED),
     "avif cut": (encode(PHOTO, "AVIF")[:-100], DAMAGED),
     "ico cut": (encode(RGB, "ICO", sizes=[(13, 9)])[:-100], DAMAGED),
-    "ico with a png bomb": (odd.ico(odd.png(12_000, 12_000, 8, 6, bytes(99))), TOO_LARGE),
+    "ico with a png bomb": (odd.ico(odd.png(13_000, 10_000, 8, 6, bytes(99))), TOO_LARGE),
 }
 
 
@@ -465,8 +463,8 @@ def test_png_bomb_is_refused_without_the_memory_it_asks_for():
 def test_limit_of_pixels_can_be_raised_and_lowered():
     data = odd.png(12_000, 9_000, 1, 0, bytes(9_000 * 1_501))
     with pytest.raises(ImageError, match=r"108\.0 megapixels"):
-        read_image(data)
-    assert read_image(data, max_pixels=108_000_000).size == (12_000, 9_000)
+        read_image(data, max_pixels=107_999_999)
+    assert read_image(data).size == (12_000, 9_000)  # what phones take needs no flag
     with pytest.raises(ImageError, match=r"12x9.*the limit|13x9.*the limit"):
         read_image(png_of(RGB), max_pixels=13 * 9 - 1)
     assert read_image(png_of(RGB), max_pixels=13 * 9).size == (13, 9)
@@ -783,10 +781,10 @@ def test_pil_images_that_mean_nothing_are_refused():
 def test_pil_image_of_several_pictures_is_used_as_it_stands():
     frames = [Image.fromarray(GREY[..., 0]), Image.fromarray(GREY[::-1, :, 0])]
     image = Image.open(io.BytesIO(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])))
-    with pytest.warns(ImageWarning, match="only picture 1 of several"):
+    with pytest.warns(ImageWarning, match="only the one at hand"):
         np.testing.assert_array_equal(read_image(image).pixels, GREY)
     image.seek(1)
-    with pytest.warns(ImageWarning, match="only picture 2 of several"):
+    with pytest.warns(ImageWarning, match="only the one at hand"):
         picture = read_image(image)
     np.testing.assert_array_equal(picture.pixels[..., :1], GREY[::-1])
 
