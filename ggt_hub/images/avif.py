@@ -10,8 +10,7 @@ import numpy as np
 from PIL.AvifImagePlugin import AvifImageFile
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import ifd
-from ggt_hub.images.colour import refuse_hdr
+from ggt_hub.images import hdr, ifd
 from ggt_hub.images.convert import (
     check_size,
     exif_of,
@@ -40,11 +39,14 @@ class _Item:
 
 def read_avif(data: bytes, request: Request) -> Picture:
     """An AVIF picture, or a frame of a sequence."""
+    item = _primary_item(data, request.name)
+    primaries, transfer, _ = item.nclx or (2, 2, 2)
+    return hdr.to_sdr(_read(data, item, request), primaries, transfer)
+
+
+def _read(data: bytes, item: _Item, request: Request) -> Picture:
     name = request.name
-    item = _primary_item(data, name)
     check_size(*item.size, request.max_pixels, name)
-    if item.nclx:
-        refuse_hdr(item.nclx[1], name)
     if any(ifd.repeats_itself(block[4:]) for block in item.exif):  # Pillow reads it on opening
         raise ImageError(f"cannot read {name!r}: its EXIF points at the same bytes again and again.")
     image = AvifImageFile(io.BytesIO(data))

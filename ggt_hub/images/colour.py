@@ -84,11 +84,15 @@ def lab_to_srgb(lab: np.ndarray, is_icc: bool, name: str) -> np.ndarray:
         y = (band[..., 0] * (100.0 / white) + 16) / 116
         f = np.stack([y + a_b[..., 0] / 500, y, y - a_b[..., 1] / 200], axis=2)
         xyz = _WHITE_D50 * np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-        linear = np.clip(xyz @ _TO_SRGB.T, 0.0, 1.0)
-        srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        return np.rint(srgb * float(highest(lab))).astype(lab.dtype)
+        return np.rint(srgb_encoded(xyz @ _TO_SRGB.T) * float(highest(lab))).astype(lab.dtype)
 
     return _in_bands(convert, lab)
+
+
+def srgb_encoded(linear: np.ndarray) -> np.ndarray:
+    """Linear light as sRGB codes it (IEC 61966-2-1), both 0..1; what lies outside is clipped."""
+    linear = np.clip(linear, 0.0, 1.0)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _bands(rows: int) -> list[slice]:
@@ -100,29 +104,3 @@ def _in_bands(convert: Callable[[np.ndarray], np.ndarray], array: np.ndarray) ->
     for rows in _bands(len(array)):
         out[rows] = convert(array[rows])
     return out
-
-
-_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
-
-
-def refuse_hdr(transfer: int, name: str) -> None:
-    """Refuse brightness that is coded for HDR displays: taken for sRGB it would look flat and grey.
-
-    Raises:
-        ImageError: For PQ and HLG.
-    """
-    if transfer in _HDR:
-        raise ImageError(
-            f"{name!r}: an HDR picture ({_HDR[transfer]}) is not supported: shown as it is, it would be flat. "
-            "Export it as SDR (sRGB or Display P3) first."
-        )
-
-
-def refuse_hdr_profile(icc: bytes | None, name: str) -> None:
-    """The same for a profile whose `cicp` tag says so (ICC.1:2022, 9.2.17)."""
-    count = int.from_bytes((icc or b"")[128:132], "big")
-    for at in range(132, 132 + 12 * min(count, 100), 12):
-        entry = (icc or b"")[at : at + 12]
-        if entry[:4] == b"cicp":
-            offset = int.from_bytes(entry[4:8], "big")
-            refuse_hdr((icc or b"")[offset + 9 : offset + 10][0], name)

@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import avif, deep, jpeg, png, readers, tiff
-from ggt_hub.images.colour import refuse_hdr_profile
+from ggt_hub.images import avif, deep, hdr, jpeg, png, readers, tiff
 from ggt_hub.images.faults import DECODER_ERRORS, damage
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.request import Request
@@ -61,7 +60,7 @@ def decode(data: bytes, request: Request) -> Picture:
         picture = read(data, request)
     except DECODER_ERRORS as error:
         raise damage(request.name, error) from error
-    refuse_hdr_profile(picture.icc, request.name)
+    hdr.refuse_profile(picture.icc, request.name)
     return picture
 
 

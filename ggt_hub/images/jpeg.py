@@ -69,7 +69,9 @@ def read_jpeg(data: bytes, request: Request) -> Picture:
         array = in_sixteen_bits(decode(data), outline.precision)
         return from_array(array, name, request.max_pixels)
     if not outline.has_end:
-        data = data[: outline.end].rstrip(b"\0") + b"\xff\xd9" + data[outline.end :]
+        data = data[: outline.end].rstrip(b"\0")
+        outline.end = len(data)
+        data += b"\xff\xd9"
     colours = {1: "GRAY", 4: "CMYK"}.get(len(outline.components), "RGB")
     array, fault = _decoded(data, outline, colours, name)
     if fault and not request.salvage:
@@ -141,7 +143,7 @@ def _decoded(data: bytes, outline: _Outline, colours: str, name: str) -> tuple[n
             simplejpeg.decode_jpeg(data, colours, buffer=array, strict=False)
     if not outline.scans:
         return array, "none of its picture is there"
-    cut = None if outline.has_end else len(data[: outline.end].rstrip(b"\0"))
+    cut = None if outline.has_end else outline.end
     if cut is None or not _tells_of_damage(said, data, outline):
         cut = _hole(data, outline)
     if cut is not None:
@@ -183,7 +185,7 @@ def _hole(data: bytes, outline: _Outline) -> int | None:
 def _row_reached(data: bytes, cut: int) -> int:
     """The row of pixels where the data before `cut` end: the first that changes if a little less is read."""
     whole = _until(data, cut)
-    for less in (32, 256, 2048, 16384):
+    for less in (32, 256, 2048, 16384, 131072):
         changed = np.flatnonzero((whole != _until(data, cut - less)).any(axis=(1, 2)))
         if len(changed):
             return int(changed[0])

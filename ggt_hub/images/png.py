@@ -8,8 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import deep
-from ggt_hub.images.colour import refuse_hdr
+from ggt_hub.images import deep, hdr
 from ggt_hub.images.convert import (
     check_size,
     exif_of,
@@ -31,9 +30,14 @@ def read_png(data: bytes, request: Request) -> Picture:
     if kind != b"IHDR":
         raise ImageError(f"cannot read {name!r}: it does not begin with IHDR as PNG must. Get a fresh copy.")
     check_size(width, height, request.max_pixels, name)
-    for kind, begin, end in _chunks(data):
-        if kind == b"cICP" and end - begin == 16:
-            refuse_hdr(data[begin + 9], name)
+    primaries, transfer = next(
+        (data[at + 8 : at + 10] for kind, at, end in _chunks(data) if kind == b"cICP" and end - at == 16),
+        (2, 2),
+    )
+    return hdr.to_sdr(_read_sound_chunks(data, request), primaries, transfer)
+
+
+def _read_sound_chunks(data: bytes, request: Request) -> Picture:
     try:
         return _read_whole(data, request)
     except DECODER_ERRORS as error:
@@ -46,7 +50,7 @@ def read_png(data: bytes, request: Request) -> Picture:
             picture = _read_whole(smaller, request)
         except DECODER_ERRORS:
             continue
-        warn(name, f"damaged metadata was left behind ({failure})")
+        warn(request.name, f"damaged metadata was left behind ({failure})")
         return picture
     raise failure
 
