@@ -94,7 +94,10 @@ def _from_floats(array: np.ndarray, name: str, depth: Any) -> np.ndarray:
         raise ImageError(
             f"{name!r}: floats must lie in 0..1, these go from {low:g} to {high:g}. Rescale them."
         )
-    return quantised(array.astype(np.float32), depth, name)
+    out = np.empty(array.shape, depth)
+    for top in range(0, len(array), 256):  # in bands: float copies of a whole picture are large
+        out[top : top + 256] = quantised(array[top : top + 256].astype(np.float32), depth, name)
+    return out
 
 
 def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:

@@ -41,6 +41,10 @@ _MOST_DIRECTORIES = 10_000
 _MOST_NUMBERS = 1_000_000
 
 
+class RepetitionError(ValueError):
+    """Directories or values lie on the same bytes again and again."""
+
+
 @dataclass(frozen=True)
 class Directory:
     """One directory: where the value of each tag lies.
@@ -51,6 +55,7 @@ class Directory:
         offset: Where the directory begins.
         entries: Tag to (type, number of values, position, bytes), the bytes cut to what the file holds.
         following: Where the next directory of the chain begins, 0 for none.
+        weight: The bytes that its entries and all their values take, those of tags that stand there twice included.
     """
 
     data: bytes = field(repr=False)
@@ -58,6 +63,7 @@ class Directory:
     offset: int
     entries: dict[int, tuple[int, int, int, int]]
     following: int
+    weight: int
 
     def numbers(self, tag: int) -> tuple[float, ...]:
         """The values of a tag that holds numbers; empty if it is missing, of another type, or cut short."""
@@ -75,17 +81,14 @@ class Directory:
         _, _, position, size = self.entries.get(tag, (0, 0, 0, 0))
         return self.data[position : position + size]
 
-    @property
-    def weight(self) -> int:
-        """The bytes that reading every value would take."""
-        return sum(size for _, _, _, size in self.entries.values())
-
 
 def chain(data: bytes) -> list[Directory]:
     """The directories of a TIFF, BigTIFF, JPEG XR or EXIF block, one after the other; a loop ends the list.
 
     Raises:
         ValueError: For data that do not begin as such a file does.
+        RepetitionError: If they unpack to more than twice the size of the block. No program writes that. It is how
+            65 KB become 86 MB: tags that point at the same bytes again and again.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
@@ -93,12 +96,16 @@ def chain(data: bytes) -> list[Directory]:
     is_big = 43 in data[2:4]
     start = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)[0]
     found: dict[int, Directory] = {}
+    budget = 2 * len(data)
     while start and start not in found and len(found) < _MOST_DIRECTORIES:
         directory = directory_at(data, start, order, is_big)
         if directory is None:
             break
         found[start] = directory
         start = directory.following
+        budget -= directory.weight
+        if budget < 0:
+            raise RepetitionError(_AGAIN)
     return list(found.values())
 
 
@@ -109,7 +116,7 @@ def directory_at(data: bytes, start: int, order: str, is_big: bool) -> Directory
     if start + head_size > len(data):
         return None
     count = struct.unpack_from(order + head, data, start)[0]
-    entries = {}
+    entries, weight = {}, 0
     position = start + head_size
     for _ in range(min(count, (len(data) - position) // entry_size)):
         tag, kind, number = struct.unpack_from(order + entry, data, position)
@@ -117,17 +124,19 @@ def directory_at(data: bytes, start: int, order: str, is_big: bool) -> Directory
         size = number * _SIZES.get(kind, 0)
         if size > inline:
             at = struct.unpack_from(order + offset, data, at)[0]
-        entries[tag] = (kind, number, at, max(0, min(size, len(data) - at)))
+        size = max(0, min(size, len(data) - at))
+        entries[tag] = (kind, number, at, size)
+        weight += entry_size + size
         position += entry_size
     complete = position + inline <= len(data)
     following = struct.unpack_from(order + offset, data, position)[0] if complete else 0
-    return Directory(data, order, start, entries, following)
+    return Directory(data, order, start, entries, following, weight)
 
 
 def sub_directories(directory: Directory, tags: tuple[int, ...] = _SUB_DIRECTORIES) -> Iterator[Directory]:
     """The directories that a directory points at, and those below them; each once."""
     is_big = 43 in directory.data[2:4]
-    seen, waiting = {directory.offset}, [directory]
+    seen, waiting, budget = {directory.offset}, [directory], 2 * len(directory.data)
     while waiting and len(seen) < _MOST_DIRECTORIES:
         above = waiting.pop()
         for offset in (int(n) for tag in tags for n in above.numbers(tag)):
@@ -135,26 +144,28 @@ def sub_directories(directory: Directory, tags: tuple[int, ...] = _SUB_DIRECTORI
                 continue
             seen.add(offset)
             if below := directory_at(directory.data, offset, directory.order, is_big):
+                budget -= below.weight
+                if budget < 0:
+                    raise RepetitionError(_AGAIN)
                 waiting.append(below)
                 yield below
 
 
 def repeats_itself(data: bytes) -> bool:
-    """Whether the values of a TIFF or an EXIF block add up to more than twice its size.
-
-    No program writes that. It is how 65 KB unpack to 86 MB: tags that point at the same bytes again and again.
-    """
+    """Whether the directories of a TIFF or EXIF block, those below them included, are too many for its size."""
+    budget = 2 * len(data)
     try:
-        directories = chain(data)
+        for directory in chain(data):
+            for each in (directory, *sub_directories(directory)):
+                budget -= each.weight
+                if budget < 0:
+                    return True
+    except RepetitionError:
+        return True
     except (ValueError, struct.error):
         return False
-    budget = 2 * len(data)
-    for directory in directories:
-        for each in (directory, *sub_directories(directory)):
-            budget -= each.weight
-            if budget < 0:
-                return True
     return False
 
 
+_AGAIN = "its tags point at the same bytes again and again"
 REPEATS = "points at the same bytes again and again and was left behind"

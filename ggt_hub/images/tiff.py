@@ -103,6 +103,7 @@ def _read_samples(
             f"{name!r}: TIFF of {samples} channels of {sorted(map(int, bits))} bits is not supported. "
             "Save it as RGB with 8 or 16."
         )
+    _check_bytes(page, int(max(bits)), samples, name)
     index = directories.index(page) if page in directories else None
     array = _numbers(data, page, index)
     array, alpha_kind = _without_extras(array.reshape(*array.shape[:2], -1), page, name)
@@ -125,6 +126,18 @@ def _read_samples(
     exif = _exif(data)
     exif[_ORIENTATION] = page.number(_ORIENTATION, 1)
     return finished(from_array(whole, name, request.max_pixels), icc, exif, name)
+
+
+def _check_bytes(page: ifd.Directory, bits: int, samples: int, name: str) -> None:
+    """Refuse many wide channels, which cost far more than RGB of 16 bits in that size; 1 GiB more is granted."""
+    for width, height in ((_WIDTH, _HEIGHT), (_TILE_WIDTH, _TILE_LENGTH)):
+        pixels = page.number(width) * page.number(height)
+        if pixels * bits * samples > 8 * (6 * pixels + 2**30):
+            raise ImageError(
+                f"{name!r}: {samples} channels of {bits} bits take "
+                f"{pixels * bits * samples / 8e9:.1f} GB in this size. "
+                "Save it as RGB with 16 bits."
+            )
 
 
 def _numbers(data: bytes, page: ifd.Directory, index: int | None) -> np.ndarray:

@@ -85,6 +85,9 @@ def jpeg(image=PHOTO, **options):
     return encode(image, "JPEG", quality=90, **options)
 
 
+JPEG_OF_PHOTO = jpeg()
+
+
 def segment(marker, data):
     return b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data
 
