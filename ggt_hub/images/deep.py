@@ -1,10 +1,9 @@
-"""Whole-number formats that Pillow cuts to 8 bits or cannot open: PNM and PFM, JPEG 2000, JPEG XR."""
+"""Formats that Pillow cuts to 8 bits or cannot open: PNM and PFM, JPEG 2000, JPEG XR."""
 
 import io
 import re
 import struct
 
-import cv2
 import imagecodecs
 import numpy as np
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -19,22 +18,7 @@ from ggt_hub.images.request import Request
 _PNM_HEADER = re.compile(
     rb"P([2356fF])\s(?:\s*#[^\n]*\n)*\s*(\d+)\s(?:\s*#[^\n]*\n)*\s*(\d+)\s(?:\s*#[^\n]*\n)*\s*(\S+)\s"
 )
-_JXR_WIDTH, _JXR_HEIGHT, _JXR_OFFSET = 0xBC80, 0xBC81, 0xBCC0
-
-
-def decode_with_opencv(data: bytes, name: str) -> np.ndarray:
-    """All bits of a picture: HW or HWC, RGB order, 1, 3 or 4 channels.
-
-    Raises:
-        ImageError: If OpenCV cannot decode it.
-    """
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise ImageError(f"cannot read {name!r}: OpenCV cannot decode it. The file is incomplete or damaged.")
-    if array.ndim == 3:
-        order = cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        cv2.cvtColor(array, order, dst=array)
-    return array
+_JXR_WIDTH, _JXR_HEIGHT, _JXR_OFFSET, _JXR_BYTES = 0xBC80, 0xBC81, 0xBCC0, 0xBCC1
 
 
 def read_pnm(data: bytes, request: Request) -> Picture:
@@ -107,6 +91,8 @@ def read_jpeg_xr(data: bytes, request: Request) -> Picture:
     sizes += [_codestream_size(data, d.number(_JXR_OFFSET)) for d in directories[:1]]
     for size in sizes:
         check_size(*size, request.max_pixels, name)
+    if any(d.number(_JXR_OFFSET) + d.number(_JXR_BYTES) > len(data) for d in directories[:1]):
+        raise ValueError("it ends before its picture does")  # the decoder would not say so
     array = imagecodecs.jpegxr_decode(data)
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(

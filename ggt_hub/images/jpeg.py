@@ -146,6 +146,8 @@ def _decoded(data: bytes, outline: _Outline, colours: str, name: str) -> tuple[n
     cut = None if outline.has_end else outline.end
     if cut is None or not _tells_of_damage(said, data, outline):
         cut = _hole(data, outline)
+    if cut is None and "premature end" in said:
+        cut = outline.end
     if cut is not None:
         lower = 1 - _row_reached(data, cut) / outline.size[1]
         what = (

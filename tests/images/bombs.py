@@ -121,6 +121,7 @@ BOMBS = {
     "international text of a png": lambda: png_text_bombs(b"iTXt", 20),
     "profile of a png": lambda: odd.png_of(odd.RGB, odd.chunk(b"iCCP", b"p\0\0" + zlib.compress(ZEROS, 9))),
     "pixels of a png": lambda: odd.png(13, 9, 8, 0, bytes(14 * 9) + ZEROS),
+    "many pixels of a png": lambda: odd.png(13, 9, 8, 0, bytes(4 * len(ZEROS))),
     "pixels of a png of 16 bits": lambda: odd.png(13, 9, 16, 2, bytes(79 * 9) + ZEROS),
     "frames of a gif": lambda: gif_of_frames(100_000),
     "tiles of a jpeg 2000": jpeg2000_of_tiles,
