@@ -78,7 +78,7 @@ def train(
         The folder of the averaged weights.
 
     Raises:
-        TrainingError: if `output` holds what is not a run's, `init_from` does not fit the network, or the recipe has
+        TrainingError: if `output` holds what is no run, `init_from` does not fit the network, or the recipe has
             no photographs.
     """
     _check_output(output)

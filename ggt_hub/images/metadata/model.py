@@ -58,10 +58,17 @@ class Metadata:
     chunks: tuple[tuple[bytes, bytes], ...] = ()
     lossless: bool = False
 
+    def of_colour(self, cicp: bytes) -> "Metadata":
+        """These blocks for pixels that were converted to another colour space: nothing tells of the old one."""
+        chunks = tuple(chunk for chunk in self.chunks if chunk[0] not in _OF_HDR)
+        return replace(self, cicp=cicp, icc=None, gamma=None, chromaticities=None, intent=None, chunks=chunks)
+
     def without(self, field: str) -> "Metadata":
         """These blocks but one."""
         return replace(self, **{field: getattr(Metadata, field)})
 
+
+_OF_HDR = (b"mDCV", b"mDCv", b"cLLI", b"cLLi")
 
 WORDS = {
     "exif": "EXIF",
