@@ -29,6 +29,9 @@ _SAMPLE_FORMAT, _DEPTH, _ICC, _DNG_VERSION = 339, 32997, 34675, 50706
 
 # Deflate twice, LZW, PackBits, LZMA, ZSTD: none can unpack to more than it is given room for.
 _BOUNDED = {1, 5, 8, 32773, 32946, 34925, 50000}
+_BY_PILLOW = {2, 3, 4, 6, 7, 32771}  # fax and JPEG, which libtiff bounds
+_OTHER_COMPRESSIONS = {7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC"}
+_OTHER_COMPRESSIONS |= {34933: "PNG", 34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 8, 9
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3, _ICC_LAB: 3}
 _RAW = {32803: "a colour filter array", 34892: "linear sensor data"}
@@ -54,10 +57,12 @@ def read_tiff(data: bytes, request: Request) -> Picture:
     bits = max(page.numbers(_BITS) or (1,))
     if page.number(_COMPRESSION, 1) in _BOUNDED and page.number(_PHOTOMETRIC) in _COLOURS:
         return _read_samples(data, page, directories, request)
-    if bits > 8 or page not in directories:
+    compression = page.number(_COMPRESSION, 1)
+    if bits > 8 or page not in directories or compression not in _BOUNDED | _BY_PILLOW:
+        called = _OTHER_COMPRESSIONS.get(compression, f"number {compression}")
         raise ImageError(
-            f"{name!r}: TIFF of {bits:g} bits in compression {page.number(_COMPRESSION, 1)} and colours "
-            f"{page.number(_PHOTOMETRIC)} is not supported. Save it as RGB, uncompressed or with Deflate (ZIP)."
+            f"{name!r}: TIFF of {bits:g} bits in compression {called} and colours {page.number(_PHOTOMETRIC)} "
+            "is not supported. Save it as RGB, uncompressed or with Deflate (ZIP)."
         )
     image = TiffImageFile(io.BytesIO(data))
     image.seek(directories.index(page))

@@ -590,6 +590,8 @@ BAD = {
         tiff(GREY16[..., 0], photometric=32803, extratags=[(33421, "H", 2, (2, 2), True)]),
         "camera raw (a colour filter array)",
     ),
+    "tiff by JPEG 2000": (tiff(PHOTO, photometric="rgb", compression="jpeg2000"), "compression JPEG 2000"),
+    "tiff by WebP": (tiff(PHOTO, photometric="rgb", compression="webp"), "compression WebP"),
     "tiff of far too wide channels": (
         odd.tiff_tag_changed(
             odd.tiff_tag_changed(tiff(np.zeros((9, 13, 16)), planarconfig="contig"), 256, 12_000), 257, 10_000
