@@ -10,10 +10,10 @@ from PIL import Image, ImageCms
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images import ifd
-from ggt_hub.images.faults import DECODER_ERRORS, damage, warn
+from ggt_hub.images.faults import DECODER_ERRORS, ImageWarning, OtherPicturesWarning, damage, warn
 from ggt_hub.images.metadata import Metadata, orientation_of, upright
 from ggt_hub.images.metadata.icc import fault_of
-from ggt_hub.images.picture import ImageWarning, OtherPicturesWarning, Picture, quantised
+from ggt_hub.images.picture import Picture, quantised
 from ggt_hub.images.request import Request
 
 _OVERSHOOT = 0.5  # floats this far outside 0..1 are ringing of a filter or network; further is another range
