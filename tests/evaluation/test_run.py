@@ -304,7 +304,9 @@ def test_sixteen_bits_are_restored_and_scored_as_they_are(tmp_path):
         (tmp_path / "deep" / side).mkdir(parents=True)
         write_image(dark.astype(np.uint16), tmp_path / "deep" / side / "1.png")
     pipe = RestorerPipeline.from_pretrained("identity")
-    results = run_suite(load_suite(str(tmp_path / "deep")), pipe, tmp_path / "out")
+    results = run_suite(
+        load_suite(str(tmp_path / "deep")), pipe, tmp_path / "out", scoring=Scoring(("psnr",))
+    )
     assert results["overall"]["psnr"]["mean"] == 80.0
     (restored,) = (tmp_path / "out/restored").rglob("*.png")
     assert (read_image(restored).pixels == dark.astype(np.uint16)).all()
