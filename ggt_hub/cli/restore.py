@@ -140,7 +140,7 @@ def _arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict
         raise RestorerError(
             f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(allowed)}"
         )
-    checked = inspect.signature(pipe.check_inputs).parameters
+    checked = {"task", "prompt", "upscale", "tile", *inspect.signature(pipe.check_inputs).parameters}
     pipe.check_inputs(
         **{"output_type": "np", "task": None, "prompt": None, "upscale": None, "tile": None}
         | {name: value for name, value in arguments.items() if name in checked}
