@@ -5,6 +5,7 @@ unpacked: what a block claims costs no more than the bytes that it has.
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -201,9 +202,11 @@ def _blank(block: Block, ranges: list[tuple[int, int]], used: dict[int, list[Ent
     for tag, entries in used.items():
         in_use += [(entry.value_at, entry.size) for entry in entries]
         in_use += [(entry.at, 12) for entry in entries if tag]
+    taken = merged(in_use)
     for at, length in merged(ranges):
         end = min(at + length, len(block.data))
-        if at < end and not any(start < end and at < start + size for start, size in in_use):
+        before = bisect_left(taken, (end, 0)) - 1  # the last that begins before this ends
+        if at < end and (before < 0 or sum(taken[before]) <= at):
             block.put(at, bytes(end - at))
 
 

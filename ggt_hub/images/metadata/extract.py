@@ -19,6 +19,8 @@ _READERS: list[tuple[re.Pattern[bytes], Callable[[bytes], tuple[Metadata, list[s
     (re.compile(rb".{4}ftyp", re.DOTALL), bmff.read),
 ]
 
+_MOST_WORDS = 20  # a file may have a million chunks of different names
+
 
 def extract(data: bytes) -> tuple[Metadata, tuple[str, ...]]:
     """What the file's picture carries, made ready for another file, and in words what is left behind.
@@ -38,6 +40,8 @@ def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, 
     """The blocks of an upright picture that stands alone."""
     changes: dict[str, bytes | None] = {}
     resolution = metadata.resolution
+    if resolution and not resolution.is_sane():
+        resolution, left = None, [*left, "resolution, which is absurd"]
     if metadata.exif is not None:
         try:
             changes["exif"] = exif.upright(metadata.exif)
@@ -57,10 +61,12 @@ def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, 
         except ValueError as error:
             changes["xmp"] = changes["extended_xmp"] = None
             left = [*left, f"XMP, which is damaged ({error})"]
+    if len(left) > _MOST_WORDS:
+        left = [*left[:_MOST_WORDS], f"{len(left) - _MOST_WORDS} more things"]
     return replace(metadata, resolution=resolution, **changes), tuple(left)  # type: ignore[arg-type]
 
 
 def _whole(metadata: Metadata) -> bytes | None:
     """The extended part if it is the one that the packet names."""
     extended = metadata.extended_xmp
-    return extended if extended and xmp.guid(extended) in (metadata.xmp or b"") else None
+    return extended if extended and xmp.guid(extended) in (metadata.xmp or b"").upper() else None
