@@ -78,6 +78,22 @@ class Metadata:
 
 _OF_HDR = (b"mDCV", b"mDCv", b"cLLI", b"cLLi")
 
+
+@dataclass(frozen=True)
+class Carried:
+    """What a file carries beside its pixels.
+
+    Attributes:
+        metadata: ready for another file.
+        left_behind: in words, what cannot go with the picture.
+        orientation: how EXIF says that the stored pixels are to be turned, 1 to 8.
+    """
+
+    metadata: Metadata = Metadata()
+    left_behind: tuple[str, ...] = ()
+    orientation: int = 1
+
+
 WORDS = {
     "exif": "EXIF",
     "xmp": "XMP",
