@@ -38,11 +38,18 @@ StripOption = Annotated[
 ]
 
 
-def further_options(max_pixels: int | None, strip: Strip | None) -> tuple[dict[str, Any], dict[str, Any]]:
+Page = Annotated[int | None, typer.Option(help="Which page or frame of files that hold several.", min=1)]
+Salvage = Annotated[bool, typer.Option("--salvage", help="Take what is there of half-written pictures.")]
+
+
+def further_options(
+    max_pixels: int | None, page: int | None, salvage: bool, strip: Strip | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options that all batches share: as arguments of `Batch`, and as settings that its results depend on."""
-    given = {} if max_pixels is None else {"max_pixels": max_pixels}
+    read: dict[str, Any] = ({"page": page} if page else {}) | ({"salvage": True} if salvage else {})
     what = None if strip is None else strip.value
-    return {"reading": given, "strip": what}, {"strip": what} if what else {}
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return {"reading": read | limit, "strip": what}, read | ({"strip": what} if what else {})
 
 
 def find_inputs(

@@ -8,6 +8,8 @@ import typer
 from ggt_hub.cli.batch import (
     MaxPixels,
     Overwrite,
+    Page,
+    Salvage,
     StripOption,
     find_inputs,
     further_options,
@@ -36,6 +38,8 @@ def degrade(
     ] = "png",
     overwrite: Overwrite = False,
     max_pixels: MaxPixels = None,
+    page: Page = None,
+    salvage: Salvage = False,
     strip: StripOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
@@ -53,7 +57,7 @@ def degrade(
         raise DegradationError(f"--strength {strength}: it must lie in 0..1")
     name = degradations.load_preset(preset or task or "").name
     inputs = find_inputs(paths, output, format, json, recipes=True)
-    options, further = further_options(max_pixels, strip)
+    options, further = further_options(max_pixels, page, salvage, strip)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
         damaged, recipe = degradations.degrade(picture, name, strength=strength, seed=job.seed(seed))

@@ -13,6 +13,8 @@ import yaml
 from ggt_hub.cli.batch import (
     MaxPixels,
     Overwrite,
+    Page,
+    Salvage,
     StripOption,
     find_inputs,
     further_options,
@@ -56,6 +58,8 @@ def restore(
     ] = None,
     overwrite: Overwrite = False,
     max_pixels: MaxPixels = None,
+    page: Page = None,
+    salvage: Salvage = False,
     strip: StripOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
@@ -74,7 +78,7 @@ def restore(
     pipe = load_quietly(model, revision)
     arguments = _arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device, memory, arguments)
-    options, further = further_options(max_pixels, strip)
+    options, further = further_options(max_pixels, page, salvage, strip)
     settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments, **further}
 
     factor = upscale or pipe.description.upscales[0]

@@ -23,6 +23,7 @@ from ggt_hub.files.receipts import (
     write_receipt,
 )
 from ggt_hub.images import ImageWarning, Picture, check_format, read_image
+from ggt_hub.images.faults import OtherPicturesWarning
 from ggt_hub.images.read import MAX_BYTES
 from ggt_hub.images.write import encoded
 
@@ -103,7 +104,10 @@ def process(jobs: Iterable[Job], work: Work, batch: Batch) -> Iterator[Outcome]:
 
 
 def _failed(job: Job, error: BaseException) -> Outcome:
-    reason = " ".join((str(error) or type(error).__name__).split())
+    told = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, GGTHubError):
+        told = f"{error.filename}: {error.strerror}. Check the file, the folder and the free space."
+    reason = " ".join(told.split())
     name = str(job.source)
     return Outcome(name, "failed", error=reason if name in reason else f"{name}: {reason}")
 
@@ -119,7 +123,7 @@ def _one(job: Job, work: Work, batch: Batch) -> Outcome:
     names = (job.result, job.beside, job.source, digest)
     replaces = check_ours(batch.output, *names, overwrite=batch.overwrite)
     with _noted_warnings() as noted:
-        picture = read_image(data or job.source, name=str(job.source), **batch.reading)
+        picture = _picture(data or job.source, str(job.source), batch.reading)
         width, height = picture.size
         check_format((width * batch.scale, height * batch.scale), target.suffix)
         result, details = work(picture, job)
@@ -139,6 +143,21 @@ def _one(job: Job, work: Work, batch: Batch) -> Outcome:
     )
     _write(job, made.data, side, receipt, batch.output)
     return _outcome(job, "done", receipt, batch.output)
+
+
+def _picture(source: Any, name: str, reading: dict[str, Any]) -> Picture:
+    """Read a picture; of a file that holds several, one must be chosen, or the others would be lost."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        picture = read_image(source, name=name, **reading)
+    for one in caught:
+        if issubclass(one.category, OtherPicturesWarning):
+            told = str(one.message).replace(
+                "only the first is used: choose with page=", "choose one with --page "
+            )
+            raise ImageError(told)
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return picture
 
 
 def _read(path: Path) -> bytes:

@@ -78,8 +78,8 @@ def train(
         The folder of the averaged weights.
 
     Raises:
-        TrainingError: if `output` holds what is not a run's, `init_from` does not fit the network, or there are no
-            photographs.
+        TrainingError: if `output` holds what is no run, `init_from` does not fit the network, or the recipe has
+            no photographs.
     """
     _check_output(output)
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if _computes_in_bfloat16(cpu) else "no")

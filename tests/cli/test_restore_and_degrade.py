@@ -181,6 +181,27 @@ def test_what_a_format_cannot_hold_is_refused_before_the_work(model: Path, tmp_p
     assert "18000x2 pixels do not fit into WebP" in result.stderr
 
 
+def test_a_file_of_several_pictures_needs_a_choice(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((32, 32, 3), level, np.uint8)) for level in (40, 200)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    arguments = ("degrade", tmp_path / "scan.tif", "-o", tmp_path / "out", "--task", "noise", "--strength", 0)
+    assert "holds 2 pages; choose one with --page 1..2" in ggt_hub(*arguments, code=1).stderr
+    assert not (tmp_path / "out").exists()
+    for page, level in ((1, 40), (2, 200)):
+        ggt_hub(*arguments, "--page", page)
+        assert abs(read_image(tmp_path / "out/scan.tif.png").pixels.mean() - level) < 5
+
+
+def test_salvage_takes_what_is_there(tmp_path: Path) -> None:
+    Image.fromarray(photograph(256)).save(tmp_path / "a.jpg", quality=95)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    arguments = ("degrade", tmp_path / "a.jpg", "-o", tmp_path / "out", "--task", "noise")
+    assert "--salvage" in ggt_hub(*arguments, code=1).stderr
+    ggt_hub(*arguments, "--salvage")
+    assert Image.open(tmp_path / "out/a.jpg.png").size == (256, 256)
+
+
 def test_strip_takes_positions_out(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Maker"

@@ -30,7 +30,7 @@ _PIXELS = re.compile(rb"(FullPano|CroppedArea)\w+Pixels$")
 PLACES = re.compile(rb"gps|latitude|longitude|altitude", re.IGNORECASE)
 _ELSEWHERE = re.compile(rb"\s*self#jumbf")  # content credentials, whose signature a changed picture breaks
 
-_MOST_BYTES = 2**24  # larger packets exist only to cost time
+_MOST_BYTES, _MOST_TOKENS = 2**24, 100_000  # larger packets exist only to cost time
 _MOST_NESTED = 200
 _TOKEN = re.compile(
     rb"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[.*?\]\]>"
@@ -64,11 +64,13 @@ def properties(packet: bytes) -> Iterator[Property]:
         raise ValueError(f"{len(packet) / 1e6:.0f} MB of it")
     packet.decode()
     open_elements: list[tuple[bytes, int, int, dict[bytes, bytes]]] = []
-    position = 0
+    position = tokens = 0
     while (position := packet.find(b"<", position)) >= 0:
         token = _TOKEN.match(packet, position)
         if token is None:
             raise ValueError(f"no XML at byte {position}")
+        if (tokens := tokens + 1) > _MOST_TOKENS:
+            raise ValueError("it has no end of tags")
         name = token["name"]
         if name is None:
             pass
@@ -165,6 +167,8 @@ def without_gps(packet: bytes) -> bytes:
 
 def with_extension(packet: bytes, extended: bytes | None) -> bytes:
     """The packet with the note that names its extended part by MD5, or without that note."""
+    if _NOTE not in packet:
+        return packet
 
     def edit(found: Property, value: bytes) -> bytes | None:
         if found.name != (_NOTE, b"HasExtendedXMP"):
@@ -203,3 +207,9 @@ def _of_panorama(packet: bytes) -> dict[bytes, bytes]:
 
 def _number(text: bytes) -> int:
     return int(text) if re.fullmatch(rb"\s*\d{1,9}\s*", text) else 0
+
+
+def stated_orientation(packet: bytes) -> int | None:
+    """The `tiff:Orientation` of a packet, 1 to 8; None where it has none."""
+    found = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])\b", packet)
+    return int(found[1]) if found else None
