@@ -2,8 +2,8 @@
 
 Whatever is written goes to a temporary name of its own in the same folder and is renamed when it is complete, so a
 kill, a full disk or a second run at the same time leaves either what was there before or what is new. This module
-knows the only two names that lie beside what users see: `RECORDS`, the folder in an output folder that notes what
-was made, and temporary files, which begin with `.ggt-hub-`.
+knows the only names that lie beside what users see: `RECORDS`, the folder in an output folder that notes what was
+made, and what is temporary or was replaced, which begins with `.ggt-hub-`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ggt_hub.errors import WriteError
 RECORDS = ".ggt-hub"
 """Folder in an output folder that says from what, and how, each output was made."""
 
+_RESULTS = f"{RECORDS}/results"
 _HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _LONGEST_NAME = 255  # bytes, of nearly all file systems
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
@@ -67,6 +68,49 @@ def committed_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def committed_result(folder: Path, name: str) -> Iterator[Path]:
+    """`committed_file` for a result under a fixed name in a folder of the user's, such as a report.
+
+    Raises:
+        WriteError: if it cannot be written, and as `check_results`.
+    """
+    check_results(folder, [name])
+    path = folder / name
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with committed_file(path) as temporary:
+        yield temporary
+        replaced = [file_sha256(path)] if path.exists() else []
+        # First the record, with both hashes: a kill in between leaves nothing that looks like the user's.
+        commit_json(folder / _RESULTS, _results(folder) | {name: [file_sha256(temporary), *replaced]})
+
+
+def check_results(folder: Path, names: Iterable[str]) -> None:
+    """Refuse names at which files lie that no earlier `committed_result` wrote, or that were changed since.
+
+    Raises:
+        WriteError: naming the first, and the way out.
+    """
+    known = _results(folder)
+    for name in names:
+        path = folder / name
+        is_ours = path.is_file() and not path.is_symlink() and file_sha256(path) in known.get(name, ())
+        if os.path.lexists(path) and not is_ours:
+            raise WriteError(
+                f"{path} is not a result of ggt-hub, or was changed since, so it is not replaced: move it away, or "
+                "choose another folder"
+            )
+
+
+def _results(folder: Path) -> dict[str, list[str]]:
+    try:
+        content = json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
     """Put the finished folder `new` in the place of `path`, whose old content is moved aside first.
 
@@ -91,7 +135,7 @@ def swap_folder(new: Path, path: Path, *, keep: bool = False) -> None:
 
 def previous(path: Path) -> Path:
     """Where `swap_folder` keeps what was at `path` before."""
-    return path.with_name(f"{path.name}.previous")
+    return path.with_name(f"{RECORDS}-previous-{path.name}")
 
 
 def commit_bytes(path: Path, data: bytes) -> None:

@@ -140,11 +140,9 @@ def _arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict
         raise RestorerError(
             f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(allowed)}"
         )
-    checked = {"task", "prompt", "upscale", "tile", *inspect.signature(pipe.check_inputs).parameters}
-    pipe.check_inputs(
-        **{"output_type": "np", "task": None, "prompt": None, "upscale": None, "tile": None}
-        | {name: value for name, value in arguments.items() if name in checked}
-    )
+    checked = {name: arguments.get(name) for name in ("task", "prompt", "upscale", "tile")}
+    further = inspect.signature(pipe.check_inputs).parameters.keys() & arguments.keys()
+    pipe.check_inputs(output_type="np", **checked | {name: arguments[name] for name in further})
     return arguments
 
 

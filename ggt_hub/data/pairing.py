@@ -17,6 +17,7 @@ from ggt_hub.data.told import Side, Told
 from ggt_hub.data.trees import File
 from ggt_hub.data.words import CONTRASTS, LOOSE_SIDES, SIDES, plain, raw_words, split_of, task_of, words_of
 from ggt_hub.errors import DatasetError
+from ggt_hub.files import match_names
 from ggt_hub.tasks import Task
 
 NAMED = 20
@@ -139,6 +140,7 @@ def _rules(told: Told, listed: Sequence[Listed], by_order: bool) -> Iterator[tup
     if told.lq or told.gt or told.template:
         yield "told", partial(_by_told, told)
         return
+    yield "results", _by_results
     yield from _RULES.items()
     yield "bare names", _by_stem
     for contrast in CONTRASTS:
@@ -189,6 +191,29 @@ def _by_contrast(contrast: str, split: str, members: list[Member]) -> list[Pair]
 def _pair(split: str, lq: Member, gt: Member | None, entry: Entry | None = None) -> Pair:
     task = entry.task if entry and entry.task else task_of(lq.path)
     return Pair("/".join(_parts(lq.path)), lq, gt, split, task, entry)
+
+
+def _by_results(split: str, members: list[Member]) -> list[Pair] | None:
+    """Pair what `degrade` or `restore` made of a folder with its pictures, if all of their names tell so."""
+    sides: dict[Side, dict[str, Member]] = {"lq": {}, "gt": {}}
+    for member in members:
+        if (side := _side(member.path, "folders")) is None:
+            return None
+        *folders, name = member.path.split("/")
+        sides[side]["/".join([*(part for part in folders if plain(part) not in SIDES), name])] = member
+    if sum(map(len, sides.values())) < len(members) or len(sides["lq"]) != len(sides["gt"]):
+        return None
+    matched = match_names(sides["lq"], sides["gt"])
+    if len(matched) < len(sides["lq"]) or all(_stem(lq) == _stem(gt) for lq, gt in matched.items()):
+        return None  # equal names are the business of the other rules
+    return [
+        Pair(lq, sides["lq"][lq], sides["gt"][gt], split, task_of(sides["lq"][lq].path))
+        for lq, gt in matched.items()
+    ]
+
+
+def _stem(path: str) -> str:
+    return "/".join(_parts(path))
 
 
 def _by_keys(how: str, whole: bool, split: str, members: list[Member]) -> list[Pair] | None:

@@ -4,7 +4,6 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -20,6 +19,8 @@ from ggt_hub.data.words import SPLITS
 from ggt_hub.errors import DatasetError
 
 WINDOW = 32
+# Of the pictures of a window, about: Arrow's arrays of bytes end at 2 GiB, and several windows are in memory.
+WINDOW_BYTES = 2**28
 _ROWS_AT_ONCE = 1024
 
 
@@ -38,8 +39,9 @@ class DatasetPart:
     def tables(self) -> Iterator[pa.Table]:
         """The rows, undecoded, a few at a time."""
         rows = self.dataset.with_format("arrow")
-        for start in range(self.start, self.start + self.rows, WINDOW):
-            yield rows[range(start, min(start + WINDOW, self.start + self.rows))]
+        mine = self.dataset.select(range(self.start, self.start + self.rows))
+        for start, stop in _windows(picture_sizes(mine)):
+            yield rows[range(self.start + start, self.start + stop)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class ParquetPart:
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, undecoded, a few at a time."""
-        for batch in pq.ParquetFile(self.path).iter_batches(WINDOW):
+        file = pq.ParquetFile(self.path)
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+        for batch in file.iter_batches(max(1, min(WINDOW, WINDOW_BYTES // max(largest, 1)))):
             yield pa.Table.from_batches([batch])
 
 
@@ -91,11 +96,23 @@ def dataset_parts(dataset: datasets.Dataset, max_bytes: int) -> list[Part]:
     return parts
 
 
+def _windows(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Neighbouring rows, at most `WINDOW` and with about `WINDOW_BYTES` of pictures, at least one."""
+    start, total = 0, 0
+    for row, size in enumerate(sizes.tolist()):
+        if row > start and (row - start == WINDOW or total + size > WINDOW_BYTES):
+            yield start, row
+            start, total = row, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
+
+
 def picture_sizes(dataset: datasets.Dataset) -> np.ndarray:
     """The size of the picture files of each row together, in bytes (int64), without reading them.
 
     Raises:
-        DatasetError: if a row points to a file that is not there.
+        DatasetError: if a row points into an archive and does not say where.
     """
     rows = dataset.with_format("arrow")
     tables = (rows[range(n, min(n + _ROWS_AT_ONCE, len(rows)))] for n in range(0, len(rows), _ROWS_AT_ONCE))
@@ -107,16 +124,23 @@ def _sizes(table: pa.Table) -> np.ndarray:
     for side in PICTURES:
         if side not in table.column_names:
             continue
-        pictures = table[side].combine_chunks()
-        sizes: Any = pc.binary_length(pictures.field("bytes")).cast(pa.int64())
-        if f"{side}_size" in table.column_names:
-            sizes = pc.coalesce(sizes, table[f"{side}_size"].combine_chunks())
-        paths = pictures.field("path").to_pylist()
+        known = (
+            table[f"{side}_size"].to_pylist() if f"{side}_size" in table.column_names else [None] * len(table)
+        )
+        # Chunk by chunk: what they hold together may be more than one array of Arrow can.
+        sizes = [size for chunk in table[side].chunks for size in _lengths(chunk.field("bytes")).to_pylist()]
+        paths = [path for chunk in table[side].chunks for path in chunk.field("path").to_pylist()]
         total += [
-            size if size is not None else _file_size(path)
-            for size, path in zip(sizes.to_pylist(), paths, strict=True)
+            size if size is not None else stated if stated is not None else _file_size(path)
+            for size, stated, path in zip(sizes, known, paths, strict=True)
         ]
     return total
+
+
+def _lengths(values: pa.Array) -> pa.Array:
+    if pa.types.is_binary_view(values.type):  # of which Arrow does not tell the lengths
+        return pa.array([None if value is None else value.as_buffer().size for value in values], pa.int64())
+    return pc.binary_length(values).cast(pa.int64())
 
 
 def rows_of(part: Part) -> Iterator[Undecoded]:
@@ -132,4 +156,6 @@ def _file_size(path: str | None) -> int:
         return 0
     if "::" in path:
         raise DatasetError(f"{path}: the row does not say where in the archive its bytes are")
-    return open_source(path).size if path.startswith("hf://") else Path(path).stat().st_size
+    if path.startswith("hf://"):
+        return open_source(path).size
+    return Path(path).stat().st_size if Path(path).is_file() else 0  # what is missing is told when it is read

@@ -5,7 +5,6 @@ the row, or the CRC-32 of the archive that it points into.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt_hub.commit import commit_text
+from ggt_hub.commit import check_results, committed_result, to_json
 from ggt_hub.data.iterate import Undecoded, decode
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.parts import Part, rows_of
@@ -22,6 +21,7 @@ from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError, HubError
 from ggt_hub.shards import Shard, run_shards
 
+SUMMARY = "verification.json"
 _SCHEMA = pa.schema([("id", pa.string()), ("lq_sha256", pa.string()), ("gt_sha256", pa.string())])
 
 
@@ -59,6 +59,7 @@ def verify(parts: Sequence[Part], folder: Path, workers: int = 1) -> Verificatio
         folder: where the hashes that were found, and what is wrong, are kept.
         workers: processes.
     """
+    check_results(folder, [SUMMARY])
     shards = [Shard(f"part-{number:05d}.parquet", (part,), part.id) for number, part in enumerate(parts)]
     reports = run_shards(
         verify_part, shards, folder, settings=code_hash(), workers=workers, title="Verifying"
@@ -69,7 +70,8 @@ def verify(parts: Sequence[Part], folder: Path, workers: int = 1) -> Verificatio
         problems=[problem for report in reports for problem in report["problems"]],
         duplicates=_duplicates(folder / shard.name for shard in shards),
     )
-    commit_text(folder / "verification.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    with committed_result(folder, SUMMARY) as path:
+        path.write_text(to_json(found.to_json()), encoding="utf-8")
     return found
 
 

@@ -88,7 +88,7 @@ def _read_upload(payload: ImageData | None, max_pixels: int) -> Picture | None:
     if not file.is_file():
         raise gr.Error("This picture has been deleted already: upload it again.", print_exception=False)
     try:
-        return read_image(file.read_bytes(), name=name, max_pixels=max_pixels)
+        return read_image(file, name=name, max_pixels=max_pixels)
     except ImageError as error:
         raise page_error(error) from error
 

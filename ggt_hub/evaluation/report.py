@@ -20,8 +20,9 @@ def write_run_report(
     results: dict[str, Any],
     suite: Suite,
     output: Path,
+    path: Path,
 ) -> Path:
-    """Write `report.html`."""
+    """Write the page of a run whose pictures are in `output` to `path`."""
     names = [name for name in results["overall"] if isinstance(results["overall"][name], dict)]
     scores = [name for name in names if not name.endswith("_before")]
     tables = [_scores_table(results, scores)]
@@ -31,7 +32,7 @@ def write_run_report(
     quoted = published_table(suite.published, results["judge"])
     judged = _with_gain(rows, scores)
     return write_report(
-        output / "report.html",
+        path,
         title=f"{results['model']['name']} on {suite.title}",
         summary=_summary(results),
         tables=tables + ([quoted] if quoted else []),

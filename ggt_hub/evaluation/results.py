@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from ggt_hub.commit import commit_json
+from ggt_hub.commit import check_results, committed_result, to_json
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation.report import write_run_report
 from ggt_hub.evaluation.statistics import bootstrap
@@ -19,6 +19,7 @@ from ggt_hub.metrics import fs
 from ggt_hub.metrics.fs import Aggregate
 
 Row = dict[str, Any]
+SCORES, SUMMARY, REPORT = "scores.parquet", "results.json", "report.html"
 NOT_SCORES = ("id", "task", "error", "lq_sha256")
 """Columns of `scores.parquet` that say what a row is about."""
 
@@ -33,15 +34,24 @@ def write(
     """
     aggregate = record["judge"]["aggregate"] if record["judge"] else None
     results = record | {"pictures": len(rows), **summarise(rows, aggregate)}
-    output.mkdir(parents=True, exist_ok=True)
     columns = dict.fromkeys(key for row in rows for key in row)
-    pq.write_table(
-        pa.table({key: [row.get(key) for row in rows] for key in columns}), output / "scores.parquet"
-    )
-    commit_json(output / "results.json", results)
-    _write_entries(results, suite, output / ".eval_results")
-    write_run_report(rows, items, results, suite, output)
+    with committed_result(output, SCORES) as path:
+        pq.write_table(pa.table({key: [row.get(key) for row in rows] for key in columns}), path)
+    with committed_result(output, SUMMARY) as path:
+        path.write_text(to_json(results), encoding="utf-8")
+    _write_entries(results, suite, output)
+    with committed_result(output, REPORT) as path:
+        write_run_report(rows, items, results, suite, output, path)
     return results
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder in which files lie where results belong, unless an earlier run wrote them.
+
+    Raises:
+        WriteError: naming the first.
+    """
+    check_results(output, [SCORES, SUMMARY, REPORT])
 
 
 def summarise(rows: Sequence[Row], aggregate: Aggregate | None = None) -> dict[str, Any]:
@@ -70,10 +80,10 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     Raises:
         EvaluationError: if the folder holds none.
     """
-    if not (folder / "results.json").is_file() or not (folder / "scores.parquet").is_file():
+    if not (folder / SUMMARY).is_file() or not (folder / SCORES).is_file():
         raise EvaluationError(f"there are no results in {folder}: name the --output folder of a bench run")
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return results, pq.read_table(folder / "scores.parquet").to_pylist()
+    results = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    return results, pq.read_table(folder / SCORES).to_pylist()
 
 
 def _means(rows: Sequence[Row], aggregate: Aggregate | None) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def _means(rows: Sequence[Row], aggregate: Aggregate | None) -> dict[str, Any]:
     return means
 
 
-def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
+def _write_entries(results: dict[str, Any], suite: Suite, output: Path) -> None:
     """Entries for a model card's repository; only of complete results on all of a data set on the Hub."""
     if not results["complete"] or results["limit"] is not None or suite.repository is None:
         return
@@ -105,5 +115,5 @@ def _write_entries(results: dict[str, Any], suite: Suite, folder: Path) -> None:
         for name, mean in results["overall"].items()
         if isinstance(mean, dict) and not name.endswith("_before")
     ]
-    folder.mkdir(exist_ok=True)
-    (folder / f"{suite.name}.yaml").write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)))
+    with committed_result(output, f".eval_results/{suite.name}.yaml") as path:
+        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")

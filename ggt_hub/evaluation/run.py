@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,13 +16,13 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from tqdm import tqdm
 
-from ggt_hub.commit import RECORDS, commit_json
+from ggt_hub.commit import RECORDS, commit_bytes, commit_json
 from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
 from ggt_hub.evaluation import results
 from ggt_hub.evaluation.rating import rate, rating_protocols
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
 from ggt_hub.files import fingerprint, seed_of
-from ggt_hub.images import read_image, write_image
+from ggt_hub.images import encode_image, read_image
 from ggt_hub.metrics import available, compute, get_metric
 from ggt_hub.vlm import Judge
 
@@ -79,6 +80,7 @@ def run_suite(
         JudgeError: if the judge fails for good; its replies are kept.
     """
     scoring, arguments = scoring or Scoring(), arguments or {}
+    results.check_output(output)
     state = processes()
     names: list[str] = []
     left_out: dict[str, str] = {}
@@ -148,21 +150,33 @@ def _restore(
 ) -> None:
     target = restored_path(item, output)
     record = output / RECORDS / f"{item.id}.json"
+    known = _read_record(record)
     try:
+        there = content_hash(target) if os.path.lexists(target) else None
         lq, hint = item.lq, _hint(item, pipe)
         made_from = {"lq_sha256": content_hash(lq), "hint": hint, "settings": settings}
-        if _is_restored(target, record, made_from):
+        if there not in (None, known.get("output_sha256"), known.get("replaces")):
+            raise EvaluationError(f"{target} is not what a run made, so it is not replaced: move it away")
+        if there and there == known.get("output_sha256") and known.get("made_from") == made_from:
             return
-        target.unlink(missing_ok=True)
         generator = torch.Generator().manual_seed(seed_of(item.id, seed))
-        restored = pipe(read_image(lq).to_pil(), **({"task": hint} | arguments), generator=generator).images[
-            0
-        ]
+        picture = read_image(lq)  # with all its bits
+        result = pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+        data = encode_image(picture.with_rgb(result.images[0]), ".png").data
+        # First the record, so that a kill in between does not make our own file look like somebody else's.
+        made = {"made_from": made_from, "output_sha256": content_hash(data), "replaces": there}
+        commit_json(record, made)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(restored, target)
-        commit_json(record, {"made_from": made_from, "output_sha256": content_hash(target)})
+        commit_bytes(target, data)
     except (GGTHubError, OSError, RuntimeError, ValueError, MemoryError) as error:
-        commit_json(record, {"made_from": None, "error": str(error) or type(error).__name__})
+        commit_json(record, known | {"made_from": None, "error": str(error) or type(error).__name__})
+
+
+def _read_record(record: Path) -> dict[str, Any]:
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _hint(item: Item, pipe: Any) -> str | None:
@@ -171,23 +185,14 @@ def _hint(item: Item, pipe: Any) -> str | None:
     return item.hint if description is None or item.hint in description.tasks else None
 
 
-def _is_restored(target: Path, record: Path, made_from: dict[str, Any]) -> bool:
-    """Whether the result is there, intact, and was made from the same."""
-    try:
-        known = json.loads(record.read_text(encoding="utf-8"))
-        return known["made_from"] == made_from and known["output_sha256"] == content_hash(target)
-    except (OSError, ValueError, KeyError):
-        return False
-
-
 def _score(item: Item, output: Path, names: Sequence[str], weights: Path | None) -> dict[str, Any]:
     """One row: the picture's scores before (`NAME_before`) and after restoration, or why there are none."""
     row: dict[str, Any] = {"id": item.id, "task": item.task, "error": None}
     try:
         target, lq = restored_path(item, output), item.lq
-        if not target.exists():
-            reason = json.loads((output / RECORDS / f"{item.id}.json").read_text()).get("error")
-            raise EvaluationError(reason or "it was not restored")
+        record = _read_record(output / RECORDS / f"{item.id}.json")
+        if record.get("made_from") is None or not target.exists():
+            raise EvaluationError(record.get("error") or "it was not restored")
         row["lq_sha256"] = content_hash(lq)
         after, before = as_rgb(target), as_rgb(lq)
         gt = None if item.gt is None else as_rgb(item.gt)

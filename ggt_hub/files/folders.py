@@ -132,20 +132,23 @@ def find_matches(pattern: str, problems: dict[str, str]) -> tuple[Path, list[Pat
     fixed = Path()
     while parts and (os.path.lexists(fixed / parts[0]) or not _is_magic(parts[0])):
         fixed, parts = fixed / parts[0], parts[1:]
+    if not parts:
+        return fixed.parent, []  # it has no wildcard, and nothing is there
     return fixed, list(dict.fromkeys(_matches(fixed, parts, problems)))
 
 
 def _matches(folder: Path, parts: tuple[str, ...], problems: dict[str, str]) -> Iterator[Path]:
     if not parts:
-        yield folder
+        if os.path.lexists(folder):
+            yield folder
     elif parts[0] == "**" and len(parts) == 1:
         yield from walk(folder, problems)
     elif parts[0] == "**":
         for below in dict.fromkeys([folder, *(path.parent for path in walk(folder, problems))]):
             yield from _matches(below, parts[1:], problems)
-    elif os.path.lexists(folder / parts[0]):
+    elif not _is_magic(parts[0]) or os.path.lexists(folder / parts[0]):
         yield from _matches(folder / parts[0], parts[1:], problems)
-    elif _is_magic(parts[0]):
+    else:
         folders, files = _entries(folder, problems)
         for path in sorted(folders + files):
             if fnmatch.fnmatchcase(path.name, parts[0]) and (len(parts) == 1 or path in folders):

@@ -131,6 +131,8 @@ def find_jobs(
 
 def _expand(path: str, output: Path, problems: dict[str, str]) -> list[_Candidate]:
     root, aside = Path(path), output.resolve()
+    if is_junk(root.name, hidden_too=False):  # the shell puts it among `photos/*`
+        return []
     if os.path.isdir(path):  # noqa: PTH112 - never raises
         inside = walk(root, problems, leave_out=None if root.resolve() == aside else aside)
         return [_Candidate(file, file.relative_to(root), root) for file in inside]

@@ -80,40 +80,54 @@ def give_names(
 def match_names(results: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
     """Which source each result belongs to, by their relative paths; those without a partner are left out.
 
-    The names are equal, or those that `restore` and `degrade` give, or equal but for the suffix: whichever pairs
-    most. Of sources from several folders the result may lack the folders in front.
+    The names are equal, or those that `restore` and `degrade` give, whichever pairs most. Those that are left may
+    differ in their suffix, and of sources from several folders the results may lack the folders in front.
     """
     results, sources = sorted(set(results)), sorted(set(sources))
-    there = set(results)
     suffixes = sorted({PurePosixPath(result).suffix for result in results} - {""})
     rules = [{source: source for source in sources}]
     for suffix in (None, *suffixes):
         names = give_names([(Path(source), ()) for source in sources], suffix)
         rules.append({result.as_posix(): source for source, (_, result) in zip(sources, names, strict=True)})
-    rules.append(_by_stems(results, sources))
-    best = max(rules, key=lambda rule: len(there & rule.keys()))
-    matched = {result: best[result] for result in results if result in best}
-    return matched | _by_ends([r for r in results if r not in matched], best, set(matched.values()))
+    return max((_matched(results, rule) for rule in rules), key=len)
 
 
-def _by_stems(results: Sequence[str], sources: Sequence[str]) -> dict[str, str]:
-    """By the names without suffix, where these are unique on both sides."""
-    by_stem = {_stem(source): source for source in sources}
-    if len(by_stem) < len(sources) or len({_stem(result) for result in results}) < len(results):
-        return {}
-    return {result: by_stem[_stem(result)] for result in results if _stem(result) in by_stem}
+def _matched(results: Iterable[str], rule: dict[str, str]) -> dict[str, str]:
+    """Results with their sources, of which a rule says what their results are called."""
+    matched = {result: rule[result] for result in results if result in rule}
+    taken = set(matched.values())
+    left = {name: source for name, source in rule.items() if source not in taken}
+    matched |= _alike(results, matched, {source: [_stem(source)] for source in left.values()}, _stem)
+    taken = set(matched.values())
+    left = {name: source for name, source in left.items() if source not in taken}
+    return matched | _alike(results, matched, {source: _ends(name) for name, source in left.items()}, str)
 
 
-def _by_ends(results: Sequence[str], rule: dict[str, str], taken: set[str]) -> dict[str, str]:
-    found = {}
-    for result in results:
-        ends = [
-            source for name, source in rule.items() if name.endswith(f"/{result}") and source not in taken
-        ]
-        if len(ends) == 1:
-            found[result] = ends[0]
-            taken.add(ends[0])
-    return found
+def _alike(
+    results: Iterable[str],
+    matched: dict[str, str],
+    sources: dict[str, list[str]],
+    key_of: Callable[[str], str],
+) -> dict[str, str]:
+    """Those that have no partner yet and share a key with one source alone, which no other result shares."""
+    ours = _by_key({result: [key_of(result)] for result in results if result not in matched})
+    theirs = _by_key(sources)
+    return {ours[key]: theirs[key] for key in ours.keys() & theirs.keys()}
+
+
+def _by_key(keys: dict[str, list[str]]) -> dict[str, str]:
+    """The items by their keys, without those keys that several items have."""
+    found: dict[str, list[str]] = {}
+    for item, of_item in keys.items():
+        for key in of_item:
+            found.setdefault(key, []).append(item)
+    return {key: of_key[0] for key, of_key in found.items() if len(of_key) == 1}
+
+
+def _ends(name: str) -> list[str]:
+    """The name without one, two, ... of the folders in front."""
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
 def _stem(path: str) -> str:

@@ -9,10 +9,12 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images.faults import DECODER_ERRORS, damage
+from ggt_hub.images import ifd
+from ggt_hub.images.faults import DECODER_ERRORS, ImageWarning, OtherPicturesWarning, damage, warn
 from ggt_hub.images.metadata import Metadata, orientation_of, upright
 from ggt_hub.images.metadata.icc import fault_of
-from ggt_hub.images.picture import ImageWarning, Picture, quantised
+from ggt_hub.images.picture import Picture, quantised
+from ggt_hub.images.request import Request
 
 _OVERSHOOT = 0.5  # floats this far outside 0..1 are ringing of a filter or network; further is another range
 
@@ -93,11 +95,31 @@ def _from_floats(array: np.ndarray, name: str, depth: Any) -> np.ndarray:
         raise ImageError(
             f"{name!r}: floats must lie in 0..1, these go from {low:g} to {high:g}. Rescale them."
         )
-    return quantised(array.astype(np.float32), depth, name)
+    out = np.empty(array.shape, depth)
+    for top in range(0, len(array), 256):  # in bands: float copies of a whole picture are large
+        out[top : top + 256] = quantised(array[top : top + 256].astype(np.float32), depth, name)
+    return out
 
 
 def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:
-    """A PIL image of any mode, with the EXIF orientation that it may still carry applied.
+    """A PIL image that somebody made or opened; of several frames it is the one at hand, with a word."""
+    picture = from_open_file(image, name, max_pixels)
+    if _is_animated(image):
+        warn(name, "it holds several pictures; only the one at hand is used")
+    return picture
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a photograph, and a gain map or preview of the same
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DECODER_ERRORS:  # a damaged second picture is no reason to lose the first
+        return True
+
+
+def from_open_file(image: Image.Image, name: str, max_pixels: int, orientation: int | None = None) -> Picture:
+    """A PIL image of any mode, turned by `orientation`, or by what its EXIF says where that is None.
 
     CMYK goes to sRGB through the embedded profile (perceptual intent), or by Pillow's plain formula where there
     is none; Lab, YCbCr and HSV become sRGB too; a palette becomes RGB, or grey if all its colours are.
@@ -112,28 +134,31 @@ def from_pil(image: Image.Image, name: str, max_pixels: int) -> Picture:
         array = _with_colour_key(np.asarray(converted), converted)
     except DECODER_ERRORS as error:
         raise damage(name, error) from error
-    if _is_animated(image):
-        warn_of_others(name, image.tell())
-    return finished(from_array(array, name, max_pixels), icc, exif_of(image, name), name)
+    turn = orientation_of(exif_of(image, name)) if orientation is None else orientation
+    return finished(from_array(array, name, max_pixels), icc, turn, name)
 
 
-def _is_animated(image: Image.Image) -> bool:
-    if image.format == "MPO":  # a photograph, and a gain map or preview of the same
-        return False
-    try:
-        return bool(getattr(image, "is_animated", False))
-    except DECODER_ERRORS:  # a damaged second picture is no reason to lose the first
-        return True
+def warn_of_others(request: Request, count: int, kind: str) -> None:
+    """Say that a file holds more pages or frames than the first, if nobody chose one."""
+    if count > 1 and request.page is None:
+        warnings.warn(
+            f"{request.name!r} holds {count} {kind}s; only the first is used: choose with page=1..{count}.",
+            OtherPicturesWarning,
+            stacklevel=3,
+        )
 
 
-def warn_of_others(name: str, index: int) -> None:
-    """Say that a file holds more pictures than the one that is used."""
-    warnings.warn(f"{name!r}: only picture {index + 1} of several is used.", ImageWarning, stacklevel=3)
+def in_sixteen_bits(array: np.ndarray, bits: int) -> np.ndarray:
+    """Whole numbers of so many bits, 0 to 2**bits - 1, at full scale: uint8 up to 8 bits, uint16 up to 16."""
+    if bits in (8, 16) or bits > 16 or array.dtype == bool:
+        return array
+    depth, top, highest = (np.uint8, 255, 2**bits - 1) if bits < 8 else (np.uint16, 65535, 2**bits - 1)
+    table = (np.arange(2**bits, dtype=np.uint32) * top + highest // 2) // highest
+    return table.astype(depth)[array]
 
 
-def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:
-    """The picture turned upright by `exif`, with its profile; what else it carries, `decode` adds."""
-    turn = orientation_of(exif)
+def finished(picture: Picture, icc: bytes | None, turn: int, name: str) -> Picture:
+    """The picture turned upright, with its profile; what else it carries, `decode` adds."""
     fault = fault_of(icc, picture.pixels.shape[2]) if icc else None
     if fault:
         warnings.warn(f"{name!r}: its ICC profile {fault}; it was left behind.", ImageWarning, stacklevel=2)
@@ -149,9 +174,18 @@ def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -
 def exif_of(image: Image.Image, name: str) -> Image.Exif:
     """The EXIF of an image; an empty one where it cannot even be opened."""
     try:
+        block = image.info.get("exif") or bytes.fromhex("".join(_hexadecimal(image).split("\n")[3:]))
+        if ifd.repeats_itself(block.removeprefix(b"Exif\0\0")):
+            warn(name, f"its EXIF {ifd.REPEATS}")
+            return Image.Exif()
         return image.getexif()
     except DECODER_ERRORS:
         return Image.Exif()
+
+
+def _hexadecimal(image: Image.Image) -> str:
+    """EXIF as ImageMagick once put it into PNG: text."""
+    return str(image.info.get("Raw profile type exif", ""))
 
 
 def _in_plain_mode(image: Image.Image, name: str) -> tuple[Image.Image, bytes | None]:

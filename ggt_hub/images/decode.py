@@ -5,28 +5,30 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images import readers
+from ggt_hub.images import avif, deep, hdr, jpeg, png, readers, tiff
 from ggt_hub.images.faults import DECODER_ERRORS, damage
 from ggt_hub.images.metadata import extract
 from ggt_hub.images.picture import Picture
+from ggt_hub.images.request import Request
 
-Reader = Callable[[bytes, str, int], Picture]
+Reader = Callable[[bytes, Request], Picture]
 
 # The only decoders that untrusted bytes reach. Pillow has forty more, some of which start other programs (EPS) or
 # recognise nearly anything (TGA). Its `Image.open` is not used: its limit of size is one number for all callers.
 _FORMATS: list[tuple[re.Pattern[bytes], Reader]] = [
-    (re.compile(rb"\xff\xd8\xff"), readers.read_jpeg),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), readers.read_png),
+    (re.compile(rb"\xff\xd8\xff"), jpeg.read_jpeg),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), png.read_png),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), readers.read_webp),
-    (re.compile(rb"(II[*+]\0|MM\0[*+])(?!.{4}CR)", re.DOTALL), readers.read_tiff),
+    (re.compile(rb"(II[*+]\0|MM\0[*+])(?!.{4}CR)", re.DOTALL), tiff.read_tiff),
+    (re.compile(rb"II\xbc[\0\1]"), deep.read_jpeg_xr),
     (re.compile(rb"GIF8[79]a"), readers.read_gif),
     (re.compile(rb"BM"), readers.read_bmp),
-    (re.compile(rb"P[1-6fF]\s"), readers.read_pnm),
-    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), readers.read_jpeg2000),
-    (re.compile(rb".{4}ftyp.{0,48}?avi[fs]", re.DOTALL), readers.read_avif),
+    (re.compile(rb"P[1-6fF]\s"), deep.read_pnm),
+    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), deep.read_jpeg2000),
+    (re.compile(rb".{4}ftyp.{0,48}?avi[fs]", re.DOTALL), avif.read_avif),
     (re.compile(rb"\0\0\x01\0"), readers.read_ico),
 ]
-_SUPPORTED = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF, ICO"
+_SUPPORTED = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, PFM, JPEG 2000, JPEG-LS, JPEG XR, AVIF, ICO"
 
 # What people take for pictures, and what helps.
 _OTHERS: list[tuple[re.Pattern[bytes], str]] = [
@@ -49,27 +51,26 @@ _OTHERS: list[tuple[re.Pattern[bytes], str]] = [
 ]
 
 
-def decode(data: bytes, name: str, max_pixels: int) -> Picture:
-    """The first picture in an encoded file.
-
-    Args:
-        data: The whole file.
-        name: What messages call it.
-        max_pixels: Larger pictures are refused before any pixel is decoded.
+def decode(data: bytes, request: Request) -> Picture:
+    """One picture of an encoded file.
 
     Raises:
         ImageError: If it is empty, unknown, too large, incomplete or damaged.
     """
-    read = _reader_of(data, name)
+    read = _reader_of(data, request.name)
+    carried = extract(data)
     try:
-        picture = read(data, name, max_pixels)
+        picture = read(data, replace(request, icc=carried.metadata.icc, orientation=carried.orientation))
     except DECODER_ERRORS as error:
-        raise damage(name, error) from error
-    metadata, left_behind = extract(data)
+        raise damage(request.name, error) from error
+    hdr.refuse_profile(picture.icc, request.name)
+    metadata, colour = carried.metadata, picture.metadata  # the latter: what the reader made of the colours
+    if colour.cicp:
+        metadata = metadata.of_colour(colour.cicp)
     return replace(
         picture,
-        metadata=replace(metadata, icc=picture.icc),  # None where the reader converted the colours by it
-        left_behind=picture.left_behind + left_behind,
+        metadata=replace(metadata, icc=colour.icc),
+        left_behind=picture.left_behind + carried.left_behind,
     )
 
 

@@ -15,10 +15,6 @@ Box = tuple[int, int, int, int]
 _ROWS_AT_ONCE = 256  # float conversions go in bands of this many rows, so that no float copy outlives its use
 
 
-class ImageWarning(UserWarning):
-    """A picture was read or written, but something of it was left behind: which picture, and what."""
-
-
 @dataclass(frozen=True, eq=False)
 class Picture:
     r"""An upright picture in memory, with what has to survive until it is written again.

@@ -10,11 +10,11 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from ggt_hub.images.faults import DECODER_ERRORS
+from ggt_hub.images.faults import DECODER_ERRORS, ImageWarning
 from ggt_hub.images.metadata import WORDS, Metadata, Resolution, portable
 from ggt_hub.images.metadata.icc import fault_of
 from ggt_hub.images.metadata.tiff import as_exif, with_tags
-from ggt_hub.images.picture import ImageWarning, Picture
+from ggt_hub.images.picture import Picture
 
 _METADATA, _LEFT_BEHIND = "ggt_hub.metadata", "ggt_hub.left_behind"
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}

@@ -16,9 +16,10 @@ from ggt_hub.images.decode import decode
 from ggt_hub.images.fetch import fetch
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.pil import with_metadata_of
+from ggt_hub.images.request import Request
 
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 2**30  # a 100-megapixel RGBA picture of 16 bits, uncompressed, is 0.8e9 bytes
+MAX_PIXELS = 128_000_000  # phones and medium format take 108 megapixels
+MAX_BYTES = 2**30  # a 128-megapixel RGBA picture of 16 bits, uncompressed, is 1.02e9 bytes
 
 ImageSource = (
     Any  # str, Path, bytes, PIL image, array, tensor or Picture; torch is not imported to name its type
@@ -33,6 +34,8 @@ def read_image(
     timeout: float = 20.0,
     max_bytes: int = MAX_BYTES,
     allow_private_addresses: bool = False,
+    page: int | None = None,
+    salvage: bool = False,
 ) -> Picture:
     """Read one picture, upright, with its bit depth, alpha, profile and EXIF.
 
@@ -45,11 +48,13 @@ def read_image(
         timeout: Seconds for a whole download.
         max_bytes: Larger files and downloads are refused unread.
         allow_private_addresses: Let a URL point to loopback, private or link-local addresses.
+        page: Which page or frame, from 1, of a file that holds several. None takes the first, and an
+            `OtherPicturesWarning` says how many there are.
+        salvage: Take what is there of a JPEG of which a part is missing, with an `ImageWarning`.
 
     Returns:
-        The picture. 16-bit files (PNG, TIFF, PPM, JPEG 2000) and floats become uint16, all else uint8.
-        Grey stays one channel. CMYK becomes sRGB by its profile. Of several pictures in a file (animation,
-        pages) it is the first, with an `ImageWarning`.
+        The picture. Files of more than 8 bits and floats become uint16, all else uint8; 10 and 12 bits are
+        stretched to the whole range. Grey stays one channel. CMYK (by its profile) and Lab become sRGB.
 
     Raises:
         ImageError: With the name and the reason, whatever is wrong with the source.
@@ -57,7 +62,7 @@ def read_image(
     if isinstance(source, Picture):
         return source
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(bytes(source), name or "<bytes>", max_pixels)
+        return decode(bytes(source), Request(name or "<bytes>", max_pixels, page, salvage))
     if isinstance(source, Image.Image):
         name = name or getattr(source, "filename", "") or "<PIL image>"
         return with_metadata_of(source, from_pil(source, name, max_pixels))
@@ -77,7 +82,7 @@ def read_image(
         )
     else:
         data = _file_bytes(Path(source), name, max_bytes)
-    return decode(data, name, max_pixels)
+    return decode(data, Request(name, max_pixels, page, salvage))
 
 
 def _shortened(name: str) -> str:

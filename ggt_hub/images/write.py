@@ -11,7 +11,8 @@ from ggt_hub.commit import commit_bytes
 from ggt_hub.errors import ImageError, WriteError
 from ggt_hub.images.convert import from_array, from_tensor, is_tensor
 from ggt_hub.images.encode import Encoded, encode_image
-from ggt_hub.images.picture import ImageWarning, Picture
+from ggt_hub.images.faults import ImageWarning
+from ggt_hub.images.picture import Picture
 from ggt_hub.images.read import read_image
 
 _NO_LIMIT = 2**62  # what is in memory already needs no protection from its size

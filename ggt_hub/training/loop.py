@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import time
 import warnings
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from ggt_hub.commit import commit_json, committed_folder, previous, swap_folder
+from ggt_hub.commit import RECORDS, commit_json, committed_folder, previous, swap_folder
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import apply_curve
@@ -77,8 +78,10 @@ def train(
         The folder of the averaged weights.
 
     Raises:
-        TrainingError: if `init_from` does not fit the network, or the recipe has no photographs.
+        TrainingError: if `output` holds what is no run, `init_from` does not fit the network, or the recipe has
+            no photographs.
     """
+    _check_output(output)
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if _computes_in_bfloat16(cpu) else "no")
     set_seed(recipe.seed, device_specific=True)
     try:
@@ -93,6 +96,18 @@ def train(
     run.save()
     accelerator.end_training()
     return output / "model"
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder whose `model/` or `state/` no run has written: they would be replaced."""
+    states = (output / "state", previous(output / "state"))
+    if any((state / "clock.json").is_file() for state in states):
+        return
+    for name in ("model", "state"):
+        if os.path.lexists(output / name):
+            raise TrainingError(
+                f"{output / name} was there before any run, so it is not replaced: choose another --output"
+            )
 
 
 def _computes_in_bfloat16(cpu: bool) -> bool:
@@ -194,7 +209,7 @@ class _Run:
 
     def save(self) -> None:
         """Write `state/` and `model/`, whole or not at all; the state before this one is kept beside it."""
-        unfinished = self.output / "state.partial"
+        unfinished = self.output / f"{RECORDS}-unfinished-state"  # one name for all processes
         if self.accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
         self.accelerator.wait_for_everyone()

@@ -34,7 +34,7 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
 
     def __init__(self, recipe: Recipe, length: int) -> None:
         self.recipe, self.length = recipe, length
-        self.paths = list_pictures(recipe.images)
+        self.paths = list_pictures(recipe.images) if recipe.images.is_dir() else []
         self.skipped: dict[Path, str] = {}
         if not self.paths:
             raise TrainingError(

@@ -3,6 +3,7 @@
 import hashlib
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +12,8 @@ from huggingface_hub import DatasetCard
 from ggt_hub import load_dataset
 from ggt_hub.data.export import check_sums, export
 from ggt_hub.data.notes import check_shareable
+from ggt_hub.data.opening import open_splits
+from ggt_hub.data.parts import dataset_parts, picture_sizes
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import LAYOUTS, picture, write_zip
 
@@ -209,3 +212,43 @@ def test_converted_pictures_of_ggt_100k_are_not_shareable(tmp_path):
         check_shareable(tmp_path / "out")
     check_shareable(next((tmp_path / "cache/ggt_hub_indexes").iterdir()))
     assert "may not be shared" in (tmp_path / "out/README.md").read_text()
+
+
+KINDS = {"view": (pa.string_view(), pa.binary_view()), "large": (pa.large_string(), pa.large_binary())}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_with_arrows_other_kinds_of_text_and_bytes_are_exported(kind, tmp_path):
+    text, data = KINDS[kind]
+    column = pa.struct([("bytes", data), ("path", text)])
+    pictures = {
+        side: pa.array([{"bytes": picture(n + k), "path": None} for n in range(5)], column)
+        for side, k in (("lq", 0), ("gt", 1000))
+    }
+    words = {name: pa.array([f"{name}{n}" for n in range(5)], text) for name in ("id", "source", "note")}
+    (tmp_path / "there").mkdir()
+    pq.write_table(pa.table({**words, **pictures}), tmp_path / "there/train.parquet")
+    export(open_splits(str(tmp_path / "there")), tmp_path / "out")
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    raw = rows.cast_column("lq", datasets.Image(decode=False))
+    assert [row["lq"]["bytes"] for row in raw] == [picture(n) for n in range(5)]
+    assert rows["note"][:] == [f"note{n}" for n in range(5)]
+
+
+def gigabytes(chunks: int) -> datasets.Dataset:
+    """Rows of 64 MiB, 16 in a chunk, which all share the memory of one gibibyte that nobody ever touches."""
+    offsets = pa.py_buffer(np.arange(0, 2**30 + 1, 2**26, dtype=np.int32))
+    data = pa.Array.from_buffers(pa.binary(), 16, [None, offsets, pa.py_buffer(np.zeros(2**30, np.uint8))])
+    column = pa.StructArray.from_arrays([data, pa.nulls(16, pa.string())], ["bytes", "path"])
+    ids = pa.chunked_array([pa.array([f"{16 * k + n}" for n in range(16)]) for k in range(chunks)])
+    table = pa.table({"id": ids, "lq": pa.chunked_array([column] * chunks)})
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="gigabytes")
+
+
+def test_more_than_two_gibibytes_of_one_side_are_cut_into_windows_that_arrow_can_hold():
+    rows = gigabytes(chunks=4)
+    assert picture_sizes(rows).tolist() == [2**26] * 64
+    parts = dataset_parts(rows, 2**31)
+    assert [part.rows for part in parts] == [32, 32]
+    assert [len(table) for table in parts[1].tables()] == [4] * 8
+    assert next(parts[1].tables())["id"].to_pylist() == ["32", "33", "34", "35"]

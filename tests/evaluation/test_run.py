@@ -11,10 +11,11 @@ from huggingface_hub import parse_eval_result_entries
 from PIL import Image
 
 from ggt_hub import RestorerPipeline
-from ggt_hub.errors import DatasetError, EvaluationError, JudgeError, MetricError
+from ggt_hub.errors import DatasetError, EvaluationError, JudgeError, MetricError, WriteError
 from ggt_hub.evaluation import compare, load_suite, run_suite
 from ggt_hub.evaluation.run import Scoring
 from ggt_hub.evaluation.suite import Item, Suite
+from ggt_hub.images import read_image, write_image
 from ggt_hub.metrics import psnr
 from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
 from tests.metrics.golden import noisy
@@ -90,11 +91,15 @@ def test_what_is_restored_is_not_restored_again_unless_something_changed(compact
     assert files["a/strong.png"].stat().st_mtime_ns != written["a/strong.png"]
 
 
-def test_a_damaged_result_is_made_again(compact, three, tmp_path):
+def test_a_result_that_was_changed_is_not_replaced(compact, three, tmp_path):
     run_suite(suite_of(three[:1]), compact, tmp_path)
     target = tmp_path / "restored/a/mild.png.png"
     whole = target.read_bytes()
     target.write_bytes(whole[:-40])
+    found = run_suite(suite_of(three[:1]), compact, tmp_path)
+    assert "is not what a run made, so it is not replaced" in found["failed"][three[0].id]
+    assert target.read_bytes() == whole[:-40]
+    target.unlink()
     assert run_suite(suite_of(three[:1]), compact, tmp_path)["complete"]
     assert target.read_bytes() == whole
 
@@ -278,9 +283,10 @@ def test_every_picture_has_a_generator_of_its_own(three, tmp_path):
     class Random:
         """Draws each pixel from the generator that it is given."""
 
-        def __call__(self, image, *, task=None, generator=None):
-            pixels = torch.randint(0, 256, (image.height, image.width, 3), generator=generator)
-            return type("Output", (), {"images": [Image.fromarray(pixels.numpy().astype(np.uint8))]})
+        def __call__(self, image, *, task=None, generator=None, output_type="pil"):
+            width, height = image.size
+            pixels = torch.rand((height, width, 3), generator=generator)
+            return type("Output", (), {"images": [pixels.numpy()]})
 
     def pictures(items, name):
         run_suite(suite_of(items, ("psnr",)), Random(), tmp_path / name, seed=7)
@@ -289,6 +295,34 @@ def test_every_picture_has_a_generator_of_its_own(three, tmp_path):
 
     assert pictures(three, "forward") == pictures(three[::-1], "backward")
     assert len(set(pictures(three, "again").values())) == 3
+
+
+def test_sixteen_bits_are_restored_and_scored_as_they_are(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    dark = np.stack([1000 + 900 * np.sin(x / 15) * np.cos(y / 11) * k for k in (1, 0.8, 0.6)], axis=2)
+    for side in ("lq", "gt"):
+        (tmp_path / "deep" / side).mkdir(parents=True)
+        write_image(dark.astype(np.uint16), tmp_path / "deep" / side / "1.png")
+    pipe = RestorerPipeline.from_pretrained("identity")
+    results = run_suite(
+        load_suite(str(tmp_path / "deep")), pipe, tmp_path / "out", scoring=Scoring(("psnr",))
+    )
+    assert results["overall"]["psnr"]["mean"] == 80.0
+    (restored,) = (tmp_path / "out/restored").rglob("*.png")
+    assert (read_image(restored).pixels == dark.astype(np.uint16)).all()
+
+
+def test_files_of_the_user_in_the_output_folder_stay(three, compact, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(WriteError, match=r"report\.html is not a result of ggt-hub"):
+        run_suite(suite_of(three[:1]), compact, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    (tmp_path / "report.html").unlink()
+    run_suite(suite_of(three[:1]), compact, tmp_path)
+    run_suite(suite_of(three[:1]), compact, tmp_path)  # its own results it replaces
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(WriteError, match=r"results\.json is not a result of ggt-hub, or was changed since"):
+        run_suite(suite_of(three[:1]), compact, tmp_path)
 
 
 def test_named_suites_load_or_say_what_they_need(tmp_path):

@@ -72,6 +72,22 @@ def png_of(array, before=b""):
     return png(width, height, array.itemsize * 8, colour_type, rows, before)
 
 
+def interlaced_rows(array):
+    """The rows of the seven passes of Adam7 (PNG 3rd edition, 8.2), unfiltered."""
+    passes = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
+    big_endian = array.astype(array.dtype.newbyteorder(">"))
+    parts = (big_endian[y::down, x::right] for x, y, right, down in passes)
+    return b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
+
+
 def png_text(size):
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * size)
@@ -83,6 +99,9 @@ def png_text(size):
 
 def jpeg(image=PHOTO, **options):
     return encode(image, "JPEG", quality=90, **options)
+
+
+JPEG_OF_PHOTO = jpeg()
 
 
 def segment(marker, data):
@@ -131,6 +150,26 @@ def tiff_tag_changed(data, tag, value):
     """A little-endian TIFF with one SHORT or LONG tag set to another value."""
     at = next(at for kind in (3, 4) if (at := data.find(struct.pack("<HHI", tag, kind, 1))) >= 0)
     return data[:at] + struct.pack("<HHII", tag, 4, 1, value) + data[at + 12 :]
+
+
+def tiff_without_tag(data, tag):
+    """A little-endian TIFF with one tag under a number that means nothing."""
+    at = data.index(struct.pack("<HH", tag, 3))
+    return data[:at] + struct.pack("<H", 65_000) + data[at + 2 :]
+
+
+def bmp_v4(rgb, alpha):
+    """A BMP whose header (BITMAPV4HEADER) names a mask for alpha."""
+    data = np.dstack([rgb[..., ::-1], alpha])[::-1].tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    sizes = (108, rgb.shape[1], rgb.shape[0], 1, 32, 3, len(data), 2835, 2835, 0, 0)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 122 + len(data), 0, 0, 122)
+        + struct.pack("<IiiHHIIiiII", *sizes)
+        + masks
+        + data
+    )
 
 
 def ico(png_bytes):

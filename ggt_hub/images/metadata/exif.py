@@ -114,14 +114,14 @@ class Block:
         return {0: main, EXIF: exif, GPS: self.below(main, GPS), INTEROP: self.below(exif, INTEROP)}
 
 
-def orientation_of(data: bytes) -> int:
-    """The Orientation of a block, 1 (upright) where it is missing, absurd or unreadable."""
+def stated_orientation(data: bytes) -> int | None:
+    """The Orientation of a block; None where it is missing, absurd or unreadable."""
     try:
         block = Block(data)
         values = [block.value(entry) for entry in block.entries(block.first) if entry.tag == ORIENTATION]
     except ValueError:
-        return 1
-    return values[0] if values and 1 <= values[0] <= 8 else 1
+        return None
+    return values[0] if values and 1 <= values[0] <= 8 else None
 
 
 def upright(data: bytes) -> bytes:
@@ -132,7 +132,7 @@ def upright(data: bytes) -> bytes:
     """
     block = Block(bytearray(data))
     entries = block.entries(block.first)
-    if orientation_of(data) >= SIDEWAYS:
+    if (stated_orientation(data) or 1) >= SIDEWAYS:
         _swap(block, *[next((entry for entry in entries if entry.tag == tag), None) for tag in RESOLUTION])
     for entry in entries:
         if entry.tag == ORIENTATION:

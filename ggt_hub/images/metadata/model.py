@@ -66,9 +66,32 @@ class Metadata:
     chunks: tuple[tuple[bytes, bytes], ...] = ()
     lossless: bool = False
 
+    def of_colour(self, cicp: bytes) -> "Metadata":
+        """These blocks for pixels that were converted to another colour space: nothing tells of the old one."""
+        chunks = tuple(chunk for chunk in self.chunks if chunk[0] not in _OF_HDR)
+        return replace(self, cicp=cicp, icc=None, gamma=None, chromaticities=None, intent=None, chunks=chunks)
+
     def without(self, field: str) -> "Metadata":
         """These blocks but one."""
         return replace(self, **{field: getattr(Metadata, field)})
+
+
+_OF_HDR = (b"mDCV", b"mDCv", b"cLLI", b"cLLi")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a file carries beside its pixels.
+
+    Attributes:
+        metadata: ready for another file.
+        left_behind: in words, what cannot go with the picture.
+        orientation: how EXIF says that the stored pixels are to be turned, 1 to 8.
+    """
+
+    metadata: Metadata = Metadata()
+    left_behind: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 WORDS = {

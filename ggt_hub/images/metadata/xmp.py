@@ -224,3 +224,9 @@ def _of_panorama(packet: bytes) -> dict[bytes, bytes]:
 
 def _number(text: bytes) -> int:
     return int(text) if re.fullmatch(rb"\s*\d{1,9}\s*", text) else 0
+
+
+def stated_orientation(packet: bytes) -> int | None:
+    """The `tiff:Orientation` of a packet, 1 to 8; None where it has none."""
+    found = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])\b", packet)
+    return int(found[1]) if found else None
