@@ -335,6 +335,27 @@ def test_xmp_that_is_no_xml_is_left_behind_with_a_word(packet):
     assert any("XMP" in word for word in picture.left_behind)
 
 
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"<a>" + b"<b/>" * 3_000_000 + b"</a>",
+        b"<a>" * 4_000_000,
+        b"<a " + b" b='1'" * 2_000_000 + b"/>",
+        b"<a" + b" " * 15_000_000 + b"=/>",
+        b"<a b='" + b"<" * 15_000_000,
+        b" " * 100_000_000,
+    ],
+    ids=["tags", "depth", "attributes", "spaces", "quote", "size"],
+)
+def test_xmp_bombs_are_left_behind_at_once(packet):
+    """Each is a chunk of a few KB. Bytes that are looked at twice for each byte would take hours, not a second."""
+    text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet)
+    picture = read_image(odd.png_of(odd.RGB, odd.chunk(b"tEXt", b"A\0b") + odd.chunk(b"iTXt", text)))
+    assert picture.metadata.xmp is None
+    assert any("damaged" in word for word in picture.left_behind)
+    assert picture.metadata.texts == ((b"tEXt", b"A\0b"),)
+
+
 def test_avif_carries_exif_xmp_and_profile():
     block = odd.exif()[6:]
     data = odd.encode(odd.PHOTO, "AVIF", exif=b"Exif\0\0" + block, xmp=xmp(), icc_profile=odd.SRGB)

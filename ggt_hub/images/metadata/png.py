@@ -60,6 +60,7 @@ def _sort(kind: bytes, payload: bytes, found: dict[str, Any]) -> bool:
         found.setdefault(_SINGLE[kind], payload)
     elif kind == b"iCCP":
         if "icc" not in found:
+            found["icc"] = None  # so that a bomb goes off once
             found["icc"] = unpacked(payload.partition(b"\0")[2][1:])
     elif kind == b"pHYs":
         x, y, unit = struct.unpack(">IIB", payload)

@@ -27,17 +27,18 @@ _GONE_NAMES = re.compile(rb"MotionPhoto|MicroVideo|Thumbnails$")
 GAIN_MAP = re.compile(rb"hdr-gain-map|HDRGainMap|Semantic=[\"']GainMap|hdrgainmap")
 FILM = re.compile(rb"MotionPhoto(?!Version)|MicroVideo(?!Version)")
 _PIXELS = re.compile(rb"(FullPano|CroppedArea)\w+Pixels$")
+_SIZES = re.compile(rb"ImageWidth|ImageLength|Pixel[XY]Dimension|ImageHeightPixels|Pano")
 PLACES = re.compile(rb"gps|latitude|longitude|altitude", re.IGNORECASE)
 _ELSEWHERE = re.compile(rb"\s*self#jumbf")  # content credentials, whose signature a changed picture breaks
 
-_MOST_BYTES, _MOST_TOKENS = 2**24, 100_000  # larger packets exist only to cost time
+_MOST_BYTES, _MOST_TOKENS = 2**24, 50_000  # larger packets exist only to cost time
 _MOST_NESTED = 200
 _TOKEN = re.compile(
     rb"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[.*?\]\]>"
-    rb"|<(?P<close>/?)(?P<name>[^\s/>!?\"'=<]+)(?P<attributes>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)>",
+    rb"|<(?P<close>/?)(?P<name>[^\s/>!?\"'=<]+)(?P<attributes>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*+)>",
     re.DOTALL,
 )
-_ATTRIBUTE = re.compile(rb"\s+([^\s=\"'<>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_ATTRIBUTE = re.compile(rb"\s++([^\s=\"'<>/]++)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 
 
 class Property(NamedTuple):
@@ -81,7 +82,8 @@ def properties(packet: bytes) -> Iterator[Property]:
             yield Property(_qualified(name, spaces), start, token.end(), inside, token.start())
         else:
             spaces = open_elements[-1][3] if open_elements else {}
-            attributes = list(_ATTRIBUTE.finditer(packet, token.start("attributes"), token.end("attributes")))
+            attributes = list(_attributes(packet, *token.span("attributes")))
+            tokens += len(attributes)
             if declared := {
                 found[1][6:]: found[2] or found[3] for found in attributes if found[1][:6] == b"xmlns:"
             }:
@@ -98,6 +100,17 @@ def properties(packet: bytes) -> Iterator[Property]:
         position = token.end()
     if open_elements:
         raise ValueError(f"<{open_elements[-1][0].decode()}> is not closed")
+
+
+def _attributes(packet: bytes, position: int, end: int) -> Iterator[re.Match[bytes]]:
+    for _ in range(_MOST_TOKENS):
+        found = _ATTRIBUTE.match(packet, position, end)
+        if found is None:
+            break
+        yield found
+        position = found.end()
+    if packet[position:end].strip() not in (b"", b"/"):
+        raise ValueError(f"no attribute at byte {position}")
 
 
 def _qualified(name: bytes, spaces: dict[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -143,6 +156,8 @@ def portable(packet: bytes) -> bytes:
 
 def with_size(packet: bytes, size: tuple[int, int]) -> bytes:
     """The packet with the (width, height) that the picture has now, wherever it states one."""
+    if not _SIZES.search(packet):
+        return packet
     said = _of_panorama(packet)
     before = _number(said.get(b"CroppedAreaImageWidthPixels", b""))
 
@@ -185,6 +200,8 @@ def guid(extended: bytes) -> bytes:
 
 def is_full_panorama(packet: bytes) -> bool:
     """Whether GPano says that the right edge goes on at the left: equirectangular, 360 degrees wide."""
+    if _PANORAMA not in packet:
+        return False
     try:
         said = _of_panorama(packet)
     except ValueError:
