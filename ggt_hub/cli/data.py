@@ -8,6 +8,8 @@ import typer
 
 app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
 
+_SHOWN = 5
+
 Source = Annotated[
     str,
     typer.Argument(help="A name (see `list`), a dataset repository such as org/name, or a folder."),
@@ -156,8 +158,13 @@ def _show_verification(split: str, result: Any) -> None:
         typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
     for problem in result.problems:
         typer.secho(f"  {problem}", fg="red")
-    for ids in result.duplicates:
-        typer.secho(f"  the same picture or id: {', '.join(ids)}", fg="yellow")
+    for ids in result.duplicates[:_SHOWN]:
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        typer.secho(f"  the same picture or id: {', '.join(ids[:_SHOWN])}{more}", fg="yellow")
+    if len(result.duplicates) > _SHOWN:
+        typer.secho(
+            f"  and {len(result.duplicates) - _SHOWN} more groups of equal pictures or ids", fg="yellow"
+        )
 
 
 @app.command()

@@ -16,6 +16,7 @@ from isal import isal_zlib
 from ggt_hub.data.ranges import SourceFile, open_source
 from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError
+from ggt_hub.files.folders import is_junk
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MANIFEST_SUFFIXES = {".json", ".jsonl", ".csv", ".txt"}
@@ -24,6 +25,16 @@ MAX_MEMBER = 1 << 30
 MAX_EXPANSION = 1000
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
+_OTHER_METHODS = {
+    1: "Shrink",
+    6: "Implode",
+    9: "Deflate64",
+    12: "bzip2",
+    14: "LZMA",
+    93: "Zstandard",
+    95: "xz",
+}
+_OTHER_METHODS |= {96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 # A member's local header repeats its name and may carry other extra fields than the directory tells of.
@@ -154,18 +165,18 @@ def list_members(archive: File, token: str | bool | None = None) -> tuple[list[M
 
 
 def _is_litter(name: str) -> bool:
-    """What operating systems leave in archives."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or parts[-1:] in ((".DS_Store",), ("Thumbs.db",), ("desktop.ini",))
+    """What operating systems and storage boxes leave in archives."""
+    return any(is_junk(part, hidden_too=False) for part in PurePosixPath(name).parts)
 
 
 def _what_is_wrong(entry: zipfile.ZipInfo, name: str, archive_size: int) -> str | None:
     if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
         return "the name points outside the archive"
     if entry.flag_bits & _ENCRYPTED:
-        return "the member is encrypted"
+        return f"the member is encrypted: {_UNPACK}"
     if entry.compress_type not in METHODS:
-        return f"compression method {entry.compress_type} is not supported; only stored and deflated are"
+        kind = _OTHER_METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        return f"the member is compressed by {kind}, which cannot be read in place: {_UNPACK}"
     if entry.header_offset + entry.compress_size > archive_size:
         return f"the data would end behind the archive's {archive_size} bytes"
     if entry.file_size > MAX_MEMBER or entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):

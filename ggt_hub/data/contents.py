@@ -56,7 +56,7 @@ def look_into(tree: Tree, token: str | bool | None = None) -> Contents:
     Raises:
         HubError: if the Hub does not answer.
     """
-    contents = Contents(tree)
+    contents = Contents(tree, problems=[Problem(*problem) for problem in tree.problems])
     archives = []
     for file in tree.files:
         if WEIGHTS_FOLDER in PurePosixPath(file.path).parts or file.suffix in WEIGHT_SUFFIXES:

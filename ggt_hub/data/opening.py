@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from datasets import config as config_datasets
 
 from ggt_hub import hub
 from ggt_hub.data.cards import write_card
@@ -152,8 +153,17 @@ def open_splits(
     """
     folder = _folder_of_tables(source, revision)
     if folder is not None:
-        files = parquet_files(folder).items()
-        return {split: Dataset.from_parquet([str(path) for path in paths]) for split, paths in files}
+        # A cache folder of the data set's own: by its name rows from the Hub are known for what they are.
+        cache = (
+            None
+            if Path(source).is_dir()
+            else f"{config_datasets.HF_DATASETS_CACHE}/{source.replace('/', '___')}"
+        )
+        files = parquet_files(folder, config).items()
+        return {
+            split: Dataset.from_parquet([str(path) for path in paths], cache_dir=cache)
+            for split, paths in files
+        }
     builder = _builder(source, revision, data_dir, config, told)
     builder.download_and_prepare()
     return dict(builder.as_dataset())
@@ -174,7 +184,7 @@ def open_parts(
     """
     folder = _folder_of_tables(source, revision)
     if folder is not None:
-        return parquet_parts(folder), folder
+        return parquet_parts(folder, config, reads_disk=Path(source).is_dir()), folder
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     return {split: dataset_parts(rows, SHARD_BYTES) for split, rows in splits.items()}, None
 
