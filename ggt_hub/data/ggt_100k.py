@@ -8,7 +8,6 @@ import logging
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import datasets
 
@@ -16,7 +15,7 @@ from ggt_hub import hub
 from ggt_hub.data.contents import WEIGHTS_FOLDER
 from ggt_hub.data.index import fault_of, read_summary
 from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
-from ggt_hub.data.notes import NOTES, forbid_upload
+from ggt_hub.data.notes import NOTES
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.data.trees import Tree
 from ggt_hub.errors import DatasetError, HubError
@@ -58,16 +57,6 @@ class GGT100K(IndexedPairs):
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         _show_licence()
         return super()._split_generators(dl_manager)
-
-    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The prepared rows; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_dataset(*args, **kwargs)
-
-    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The rows as a stream; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_streaming_dataset(*args, **kwargs)
 
     def choose_part(self, tree: Tree) -> Tree:
         """The asked-for folder; of a copy without it, everything but what is not GGT-100K."""

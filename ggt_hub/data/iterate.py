@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from ggt_hub.data.archives import Place
 from ggt_hub.data.fetch import THREADS, Fetched, Fetcher, Wanted
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.images import read_image
@@ -72,6 +73,7 @@ def iter_pairs(
         DatasetError: while iterating, if a picture is damaged or missing; the message names the row.
         HubError: while iterating, if the Hub does not answer.
     """
+    guard_uploads()
     kind = _for_data_loaders() if "torch" in sys.modules else Pairs
     return kind(Stream(dataset, seed, epoch, window, threads, token), workers, skip_bad)
 

@@ -10,6 +10,7 @@ import datasets
 
 from ggt_hub.data.folder import PairFolder, is_pair_folder
 from ggt_hub.data.ggt_100k import GGT100K
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.realir_bench import RealIRBench
 from ggt_hub.errors import DatasetError
 
@@ -86,6 +87,7 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
         DatasetError: if the data cannot be read as pairs, or has not been released.
         HubError: if exactly the revision asked for cannot be had.
     """
+    guard_uploads()
     call = _bind(datasets.load_dataset, path, args, kwargs)
     if path not in SOURCES and Path(path).is_dir() and call.get("revision") is not None:
         raise DatasetError(f"the folder {path} has no revisions: leave out revision=, or name a repository")
@@ -110,6 +112,7 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
 
 def load_dataset_builder(path: str, *args: Any, **kwargs: Any) -> Any:
     """Make the builder of a data set without loading it; see `load_dataset`."""
+    guard_uploads()
     call = _bind(datasets.load_dataset_builder, path, args, kwargs)
     found = find_builder(path, call.get("data_dir"), call.get("data_files"))
     if found is None:

@@ -12,6 +12,7 @@ from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
 from ggt_hub.data.folder import PairFolder
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
 from ggt_hub.data.loading import SOURCES, load_dataset_builder
@@ -108,13 +109,23 @@ def _builder(
     config: str | None = None,
     told: Told | None = None,
 ) -> Any:
+    guard_uploads()
     further = asdict(told) if told else {}
+    source = _by_repository().get(source, source)
     if source in SOURCES or Path(source).is_dir():
         if told and source not in SOURCES:
             source, data_dir = "pairs", source
         return load_dataset_builder(source, config, revision=revision, data_dir=data_dir, **further)
     name = source.rpartition("/")[2]
     return PairFolder(repository=source, revision=revision, dataset_name=name, **further)
+
+
+def _by_repository() -> dict[str, str]:
+    """The names of the data sets that load by name, by their repositories: terms and layouts come with them."""
+    configs = {name: entry.builder.BUILDER_CONFIGS[0] for name, entry in SOURCES.items()}
+    return {
+        config.repository: name for name, config in configs.items() if getattr(config, "repository", None)
+    }
 
 
 def check_apart(output: Path, *sources: str | None) -> None:

@@ -19,7 +19,7 @@ from ggt_hub import hub
 from ggt_hub.data.archives import IMAGE_SUFFIXES
 from ggt_hub.data.batches import batched
 from ggt_hub.data.columns import Columns, recognise
-from ggt_hub.data.notes import NOTES, forbid_upload
+from ggt_hub.data.notes import NOTES
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.data.trees import File, local_tree
 from ggt_hub.data.versions import with_version
@@ -56,16 +56,6 @@ class RealIRBench(datasets.ArrowBasedBuilder):
             homepage=NOTES[NAME].url,
             license=NOTES[NAME].licence,
         )
-
-    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The prepared rows; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_dataset(*args, **kwargs)
-
-    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The rows as a stream; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_streaming_dataset(*args, **kwargs)
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         folder = self.config.data_dir or self._download()

@@ -10,6 +10,7 @@ import datasets.inspect
 import datasets.load
 from datasets.load import DatasetModule
 
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.loading import find_builder
 from ggt_hub.data.versions import code_hash
 
@@ -44,6 +45,7 @@ def register_datasets() -> bool:
             datasets.__version__,
         )
         return False
+    guard_uploads()
     for module in _MODULES:
         setattr(module, _RESOLVER, _with_our_names(stock))
     return True

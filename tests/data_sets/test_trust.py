@@ -17,6 +17,7 @@ from ggt_hub import hub as hub_module
 from ggt_hub import iter_pairs, load_dataset
 from ggt_hub.data.export import export
 from ggt_hub.data.ggt_100k import GGT100K, INDEX_REPOSITORY, REPOSITORY
+from ggt_hub.data.guard import check_shareable
 from ggt_hub.data.opening import make_index, open_parts, open_splits
 from ggt_hub.data.preview import preview
 from ggt_hub.data.verify import verify
@@ -204,3 +205,44 @@ def test_an_interrupted_pass_goes_on_where_it_stopped_not_at_the_beginning(tmp_p
     found = iter_pairs(rows)
     begun = [next(found)["id"], next(found)["id"]]
     assert begun + [row["id"] for row in found] == rows["id"][:]
+
+
+def forbidden(tmp_path):
+    """Ways in which pictures of GGT-100K come back to `push_to_hub` under another name."""
+    rows = load_dataset("ggt-100k", "rain", split="train")
+    make_index("ggt-100k", tmp_path / "index")
+    export({"train": rows}, tmp_path / "out")
+    rows.save_to_disk(str(tmp_path / "saved"))
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    LAYOUTS["one archive per category"](tmp_path / "mine")
+    other = datasets.Dataset.from_list(
+        [{"lq": {"bytes": picture(1), "path": None}}], datasets.Features(lq=datasets.Image())
+    )
+    return {
+        "an index in a folder": load_dataset(str(tmp_path / "index"), "rain", split="train"),
+        "an exported folder": load_dataset(str(tmp_path / "out"), split="train"),
+        "a stream of it": load_dataset(str(tmp_path / "out"), split="train", streaming=True),
+        "what was saved to disk": datasets.load_from_disk(str(tmp_path / "saved")),
+        "a table of the rows": datasets.Dataset.from_parquet(str(tmp_path / "rows.parquet")),
+        "a copy of one's own": load_dataset("pairs", data_dir=str(tmp_path / "mine"), split="train"),
+        "a renamed column": rows.select_columns(["lq"]).rename_column("lq", "image"),
+        "joined to others": datasets.concatenate_datasets([other, rows.select_columns(["lq"])]),
+    }
+
+
+def test_pictures_that_may_not_be_shared_are_known_by_their_rows(hub, tmp_path):
+    LAYOUTS["one archive per category"](tmp_path / "repository")
+    hub.add("dataset", REPOSITORY, tmp_path / "repository")
+    for way, rows in forbidden(tmp_path).items():
+        with pytest.raises(DatasetError, match=r"cc-by-nc-nd-4\.0: its pictures may not be uploaded again"):
+            rows.push_to_hub("me/copy")
+            pytest.fail(way)
+
+
+def test_an_export_by_the_authors_id_has_their_terms(hub, tmp_path):
+    LAYOUTS["one archive per category"](tmp_path / "repository")
+    hub.add("dataset", REPOSITORY, tmp_path / "repository")
+    export(open_splits(REPOSITORY), tmp_path / "out")
+    assert "license: cc-by-nc-nd-4.0" in (tmp_path / "out/README.md").read_text()
+    with pytest.raises(DatasetError, match="forbids to share"):
+        check_shareable(tmp_path / "out")
