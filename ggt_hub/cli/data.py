@@ -79,6 +79,9 @@ def describe(
     if "why_not_paired" in found:
         typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
         return
+    if "tables" in found:
+        _show_tables(found)
+        return
     if not found["pictures"]:
         typer.echo("no pictures that can be read in place")
         return
@@ -87,6 +90,14 @@ def describe(
         typer.echo(f"  lq {example['lq']}, gt {example['gt']}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")
+
+
+def _show_tables(found: dict[str, Any]) -> None:
+    if "columns" not in found:
+        typer.echo(f"{found['tables']} tables; `ggt-hub data verify` or `export` downloads and reads them")
+        return
+    typer.echo(f"{found['rows']} rows in {found['tables']} tables")
+    typer.echo("  " + ", ".join(f"{part}: column {name}" for part, name in found["columns"].items() if name))
 
 
 @app.command()

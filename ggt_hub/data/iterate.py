@@ -298,7 +298,7 @@ def _wanted(row: Row, side: str, path: str) -> Wanted:
     if archive is None:
         return Wanted(path)
     place = Place(*(row[f"{side}_{name}"] for name in Place._fields))
-    return Wanted(archive, path.removeprefix("zip://").removesuffix(f"::{archive}"), place)
+    return Wanted(archive, path.partition("://")[2].removesuffix(f"::{archive}"), place)
 
 
 def fetch_rows(

@@ -8,10 +8,11 @@ from typing import Any
 
 import datasets
 
-from ggt_hub.data.folder import PairFolder, is_pair_folder
+from ggt_hub.data.folder import PairFolder, holds_tables, is_pair_folder
 from ggt_hub.data.ggt_100k import GGT100K
 from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.realir_bench import RealIRBench
+from ggt_hub.data.tables import PairTables
 from ggt_hub.errors import DatasetError
 
 
@@ -70,7 +71,10 @@ def find_builder(
         raise DatasetError(
             f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir={here}"
         )
-    return entry.builder, {"dataset_name": path, "data_dir": data_dir}
+    builder = entry.builder
+    if builder is PairFolder and data_dir is not None and holds_tables(data_dir):
+        builder = PairTables
+    return builder, {"dataset_name": path, "data_dir": data_dir}
 
 
 def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:

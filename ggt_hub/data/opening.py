@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets import config as config_datasets
 
@@ -15,11 +16,12 @@ from ggt_hub.data.folder import PairFolder
 from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
-from ggt_hub.data.loading import SOURCES, load_dataset_builder
+from ggt_hub.data.loading import SOURCES, find_builder, load_dataset_builder
 from ggt_hub.data.pairing import Pair, pair_up
 from ggt_hub.data.parts import Part, dataset_parts, parquet_files, parquet_parts
+from ggt_hub.data.tables import TABLES, PairTables, columns_of
 from ggt_hub.data.told import Told
-from ggt_hub.data.trees import Tree, find_tree
+from ggt_hub.data.trees import File, Tree, find_tree
 from ggt_hub.errors import DatasetError
 
 _EXAMPLES = 3
@@ -39,6 +41,8 @@ def describe_source(source: str, revision: str | None = None, told: Told | None 
     """
     contents = look_into(_tree(source, revision))
     found = describe(contents)
+    if not contents.pictures and (tables := [f for f in contents.tree.files if f.suffix in TABLES]):
+        return found | _describe_tables(source, tables, revision, told)
     try:
         pairing = pair_up(contents.pictures, contents.entries, told=told)
     except DatasetError as error:
@@ -56,6 +60,17 @@ def describe_source(source: str, revision: str | None = None, told: Told | None 
         ],
         "unpaired": [member.path for member in pairing.unpaired],
     }
+
+
+def _describe_tables(
+    source: str, tables: list[File], revision: str | None, told: Told | None
+) -> dict[str, Any]:
+    """What the columns of tables are; at the Hub they are not looked into, for that would download them."""
+    if tables[0].uri.startswith("hf://"):
+        return {"tables": len(tables)}
+    columns, rows = columns_of(tables, lq=told.lq if told else None, gt=told.gt if told else None)
+    sides = {side: getattr(columns, side) for side in ("lq", "gt", "task", "prompt", "id")}
+    return {"tables": len(tables), "rows": rows, "columns": sides}
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:
@@ -112,12 +127,29 @@ def _builder(
     guard_uploads()
     further = asdict(told) if told else {}
     source = _by_repository().get(source, source)
-    if source in SOURCES or Path(source).is_dir():
-        if told and source not in SOURCES:
-            source, data_dir = "pairs", source
-        return load_dataset_builder(source, config, revision=revision, data_dir=data_dir, **further)
-    name = source.rpartition("/")[2]
-    return PairFolder(repository=source, revision=revision, dataset_name=name, **further)
+    if source not in SOURCES and Path(source).is_dir():
+        source, data_dir = "pairs", source
+    if source in SOURCES:
+        return load_dataset_builder(
+            source, config, revision=revision, data_dir=data_dir, **_of(further, source, data_dir)
+        )
+    kind = PairTables if _holds_tables_at_hub(source, revision) else PairFolder
+    arguments = _of(further, source, None, kind)
+    return kind(repository=source, revision=revision, dataset_name=source.rpartition("/")[2], **arguments)
+
+
+def _of(further: dict[str, Any], source: str, data_dir: str | None, kind: Any = None) -> dict[str, Any]:
+    """What was told, as far as the builder knows it: of tables, only the names of columns can be told."""
+    kind = kind or (find_builder(source, data_dir) or (PairFolder,))[0]
+    if not issubclass(kind, PairTables):
+        return further
+    if told := [name for name, value in further.items() if value and name not in ("lq", "gt")]:
+        raise DatasetError(f"{source} holds tables: of those, {told[0]} cannot be told, only lq and gt")
+    return {name: value for name, value in further.items() if name in ("lq", "gt")}
+
+
+def _holds_tables_at_hub(source: str, revision: str | None) -> bool:
+    return any(file.suffix in TABLES for file in find_tree(source, revision=revision).files)
 
 
 def _by_repository() -> dict[str, str]:
@@ -205,7 +237,7 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
     if source in SOURCES:
         return None
     if Path(source).is_dir():
-        return Path(source) if any(Path(source).rglob("*.parquet")) else None
+        return Path(source) if _are_pairs(sorted(Path(source).rglob("*.parquet"))) else None
     tree = find_tree(source, revision=revision)
     if not any(file.suffix == ".parquet" for file in tree.files):
         return None
@@ -213,4 +245,10 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
         source, repo_type="dataset", revision=revision, allow_patterns=["*.parquet", "SHA256SUMS"]
     )
     hub.check_hashes(folder)
-    return folder
+    return folder if _are_pairs(sorted(folder.rglob("*.parquet"))) else None
+
+
+def _are_pairs(tables: list[Path]) -> bool:
+    """Whether there are tables, of the pair schema; others are read by what their columns say."""
+    names = {"id", "lq", "gt", "source"}
+    return bool(tables) and all(names <= set(pq.read_schema(path).names) for path in tables)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_hub.commit import check_results, committed_result, to_json
+from ggt_hub.data.archives import NO_CRC
 from ggt_hub.data.iterate import Undecoded, decode
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.parts import Part, rows_of
@@ -94,7 +95,8 @@ def _sha256(data: object) -> str | None:
 
 
 def _is_unhashed(item: Undecoded, side: str) -> bool:
-    has_hash = item.row.get(f"{side}_sha256") or item.row.get(f"{side}_archive")
+    has_crc = item.row.get(f"{side}_archive") and item.row.get(f"{side}_crc32") != NO_CRC
+    has_hash = item.row.get(f"{side}_sha256") or has_crc
     return item.files[side] is not None and not has_hash
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ggt_hub.data.archives import Problem, list_members, summarise, why_nested, why_refused
 from ggt_hub.data.fetch import read_member
-from ggt_hub.data.trees import local_tree
+from ggt_hub.data.trees import File, local_tree
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import picture, write_zip
 
@@ -145,7 +145,7 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
     ],
 )
 def test_containers_that_cannot_be_read_in_place_come_with_a_way_out(name, hint):
-    reason = why_refused(name)
+    reason = why_refused(File(name, 1, f"hf://datasets/a/b@c/{name}"))
     assert (hint in reason) if hint else reason is None
 
 

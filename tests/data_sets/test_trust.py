@@ -215,9 +215,8 @@ def forbidden(tmp_path):
     rows.save_to_disk(str(tmp_path / "saved"))
     rows.to_parquet(str(tmp_path / "rows.parquet"))
     LAYOUTS["one archive per category"](tmp_path / "mine")
-    other = datasets.Dataset.from_list(
-        [{"lq": {"bytes": picture(1), "path": None}}], datasets.Features(lq=datasets.Image())
-    )
+    features = datasets.Features(lq=datasets.Image())
+    other = datasets.Dataset.from_list([{"lq": {"bytes": picture(1), "path": None}}], features)
     return {
         "an index in a folder": load_dataset(str(tmp_path / "index"), "rain", split="train"),
         "an exported folder": load_dataset(str(tmp_path / "out"), split="train"),
