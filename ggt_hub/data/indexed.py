@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.builder import Key
-from filelock import FileLock
 
 from ggt_hub import hub
+from ggt_hub.commit import locked
 from ggt_hub.data.contents import look_into
 from ggt_hub.data.index import build_index, explain_refused, fault_of, lost_tasks, read_summary
 from ggt_hub.data.pairs import POINTER_FEATURES
@@ -147,8 +147,7 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
             f"{config.folder} {config.by_order} {config.told} {self.hash}".encode()
         ).hexdigest()[:16]
         folder = Path(self._cache_dir_root) / "ggt_hub_indexes" / f"{self.name}-{config.revision[:16]}-{key}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):  # the workers of a loader come here all at once
+        with locked(folder.with_suffix(".lock"), waits=True):  # the workers of a loader come here all at once
             if folder.is_dir() and not self.is_refreshed:
                 fault = fault_of(folder)
                 if fault is None:
