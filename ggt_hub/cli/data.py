@@ -144,19 +144,23 @@ def verify(
     from ggt_hub.data.export import check_sums
     from ggt_hub.data.opening import open_parts
     from ggt_hub.data.told import Told
+    from ggt_hub.data.verify import overlaps
     from ggt_hub.data.verify import verify as verify_parts
 
     told = Told(lq, gt, include, exclude, template)
     splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
+    shared = overlaps({split: output / split for split in splits}) if len(splits) > 1 else []
     changed = check_sums(folder) if folder else []
     is_good = not changed and all(result.is_good for result in found.values())
     if json:
-        report = {split: result.to_json() for split, result in found.items()} | {"changed_files": changed}
+        report: dict[str, Any] = {split: result.to_json() for split, result in found.items()}
+        report |= {"changed_files": changed, "overlaps": shared}
         typer.echo(json_module.dumps(report, indent=1, ensure_ascii=False))
     else:
         for split, result in found.items():
             _show_verification(split, result)
+        _show("overlap of splits", shared)
         for line in changed:
             typer.secho(f"  {line}", fg="red")
         typer.echo("all is well" if is_good else f"something is wrong; {output} keeps the details")
@@ -169,13 +173,21 @@ def _show_verification(split: str, result: Any) -> None:
         typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
     for problem in result.problems:
         typer.secho(f"  {problem}", fg="red")
-    for ids in result.duplicates[:_SHOWN]:
-        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-        typer.secho(f"  the same picture or id: {', '.join(ids[:_SHOWN])}{more}", fg="yellow")
-    if len(result.duplicates) > _SHOWN:
-        typer.secho(
-            f"  and {len(result.duplicates) - _SHOWN} more groups of equal pictures or ids", fg="yellow"
-        )
+    _show("the same picture or id", [", ".join(_first(ids)) for ids in result.duplicates])
+    _show("gt has the pixels of lq", result.equal)
+    _show("alike", [" and ".join(ids) for ids in result.alike])
+
+
+def _first(ids: list[str]) -> list[str]:
+    return ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], f"{len(ids) - _SHOWN} more"]
+
+
+def _show(title: str, lines: list[str]) -> None:
+    """The first few lines, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        typer.secho(f"  {title}: {line}", fg="yellow")
+    if len(lines) > _SHOWN:
+        typer.secho(f"  {title}: {len(lines) - _SHOWN} more", fg="yellow")
 
 
 @app.command()
