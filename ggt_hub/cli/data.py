@@ -79,6 +79,9 @@ def describe(
     if "why_not_paired" in found:
         typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
         return
+    if "lmdb" in found:
+        typer.echo(f"LMDB: {', '.join(found['lmdb'])}")
+        return
     if "tables" in found:
         _show_tables(found)
         return
@@ -198,6 +201,7 @@ def export(
     revision: Revision = None,
     data_dir: DataDir = None,
     workers: Workers = 1,
+    layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
     lq: Lq = None,
     gt: Gt = None,
@@ -205,7 +209,7 @@ def export(
     exclude: Exclude = None,
     template: Template = None,
 ) -> None:
-    """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
+    """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
     from ggt_hub.data.export import export as write_parquet
     from ggt_hub.data.opening import check_apart, open_splits
     from ggt_hub.data.told import Told
@@ -213,6 +217,12 @@ def export(
     check_apart(output, source, data_dir)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
+    if layout != "parquet":
+        from ggt_hub.data.layouts import write_layout
+
+        count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
+        typer.echo(f"{output}: {count} pairs as {layout}")
+        return
     reports = write_parquet(
         splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
     )

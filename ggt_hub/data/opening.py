@@ -9,6 +9,7 @@ from datasets import Dataset
 from datasets import config as config_datasets
 
 from ggt_hub import hub
+from ggt_hub.data import lmdbs
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
@@ -16,6 +17,7 @@ from ggt_hub.data.folder import PairFolder
 from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
+from ggt_hub.data.lmdbs import PairLmdb, holds_lmdb
 from ggt_hub.data.loading import SOURCES, find_builder, load_dataset_builder
 from ggt_hub.data.pairing import Pair, pair_up
 from ggt_hub.data.parts import Part, dataset_parts, parquet_files, parquet_parts
@@ -43,6 +45,8 @@ def describe_source(source: str, revision: str | None = None, told: Told | None 
     found = describe(contents)
     if not contents.pictures and (tables := [f for f in contents.tree.files if f.suffix in TABLES]):
         return found | _describe_tables(source, tables, revision, told)
+    if Path(source).is_dir() and holds_lmdb(source):
+        return found | {"lmdb": [str(path.relative_to(source)) for path in lmdbs.find(source)]}
     try:
         pairing = pair_up(contents.pictures, contents.entries, told=told)
     except DatasetError as error:
@@ -141,6 +145,8 @@ def _builder(
 def _of(further: dict[str, Any], source: str, data_dir: str | None, kind: Any = None) -> dict[str, Any]:
     """What was told, as far as the builder knows it: of tables, only the names of columns can be told."""
     kind = kind or (find_builder(source, data_dir) or (PairFolder,))[0]
+    if issubclass(kind, PairLmdb):
+        return {}
     if not issubclass(kind, PairTables):
         return further
     if told := [name for name, value in further.items() if value and name not in ("lq", "gt")]:
