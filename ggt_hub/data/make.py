@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ggt_hub.data.export import file_ending, table_names, write_rows, write_tabl
 from ggt_hub.data.pairs import pair_row
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.files import Job
-from ggt_hub.images import encode_image, read_image
+from ggt_hub.images import Metadata, encode_image, read_image
 from ggt_hub.shards import Shard
 
 PICTURES_IN_A_SHARD = 100
@@ -103,7 +103,9 @@ def _row(job: Job, making: Making) -> dict[str, Any]:
     )
     suffix = f".{making.format.lstrip('.')}"
     record["steps"] += degradations.encoding(suffix)
-    lq = encode_image(damaged.strip("all"), suffix)  # noqa: B005 - of metadata.data
+    carried = damaged.metadata  # only what the pixels need: the ground truth keeps the rest
+    carried = Metadata(icc=carried.icc, cicp=carried.cicp, lossless=carried.lossless)
+    lq = encode_image(replace(damaged, metadata=carried), suffix).data
     stem = job.relative.with_suffix("").as_posix()
     return pair_row(
         job.relative.as_posix(),
