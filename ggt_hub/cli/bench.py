@@ -162,9 +162,10 @@ def compare(
         mean, low, high = entry.difference
         mark = f"* {entry.better} better" if entry.better else ""
         interval = f"[{low:+.4f}, {high:+.4f}]" if low == low else "[no interval]"
-        typer.echo(
-            f"{entry.metric:<20} {entry.task:<20} {mean:+.4f} {interval}  n={entry.pictures}  p={entry.p:.2g} {mark}".rstrip()
+        row = (
+            f"{entry.metric:<20} {entry.task:<20} {mean:+.4f} {interval}  n={entry.pictures}  p={entry.p:.2g}"
         )
+        typer.echo(f"{row} {mark}".rstrip())
     for note in found.notes:
         typer.secho(f"note: {note}", fg="yellow", err=True)
 

@@ -48,8 +48,8 @@ def chromaticity_drift(restored: Pictures, gt: Pictures) -> Scores:
         gt: what they are compared with, of the same sizes.
 
     Returns:
-        One score for each pair, 0..1.42, float64; 0 for equal pictures and grey ones. NaN where no pixel is bright in
-        both, such as white turned black.
+        One score for each pair, 0..1.42, float64; 0 for equal pictures and grey ones. NaN where no pixel is bright
+        in both, such as white turned black.
 
     Raises:
         MetricError: if the pictures do not match.
@@ -68,8 +68,8 @@ def registration_error(restored: Pictures, gt: Pictures) -> Scores:
         gt: what they are compared with, of the same sizes.
 
     Returns:
-        One length for each pair, float64; 0 for equal pictures. NaN where nothing can be registered: a flat picture,
-        another scene, a side under 64 pixels.
+        One length for each pair, float64; 0 for equal pictures. NaN where nothing can be registered: a flat
+        picture, another scene, a side under 64 pixels.
 
     Raises:
         MetricError: if the pictures do not match.
@@ -138,8 +138,8 @@ def _whole_shift(x: Array, y: Array) -> tuple[float, int, int]:
         down, right = _correlated(x, y, 1, normalization)
         if abs(down) * 2 < x.shape[0] and abs(right) * 2 < x.shape[1]:
             candidates.add((round(down), round(right)))
-    smooth = [cv2.GaussianBlur(plane, (0, 0), 1.5) for plane in (x, y)]  # noise is no part of a scene
-    return max((_likeness(*_overlap(*smooth, *shift)), *shift) for shift in candidates)
+    x, y = (cv2.GaussianBlur(plane, (0, 0), 1.5) for plane in (x, y))  # noise is no part of a scene
+    return max((_likeness(*_overlap(x, y, *shift)), *shift) for shift in candidates)
 
 
 def _rest_of_shift(x: Array, y: Array) -> Array:

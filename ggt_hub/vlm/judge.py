@@ -1,6 +1,7 @@
 """Rating how strongly a degradation shows in pictures, by RealIR-Bench's protocol."""
 
 import io
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -95,18 +96,28 @@ class Judge:
         Raises:
             JudgeError: if the model fails for good or the budget is spent; what was answered stays stored.
         """
+        stopped = threading.Event()
+
+        def rate_one(picture: Any, degradation: str) -> Rating:
+            if stopped.is_set():
+                return Rating(None, ())
+            try:
+                return self._rate(picture, degradation, repeat)
+            except BaseException:
+                stopped.set()  # before another thread takes the next question
+                raise
+
         with ThreadPoolExecutor(self.workers) as pool:
             waiting = [
-                pool.submit(self._rate, picture, degradation, repeat)
+                pool.submit(rate_one, picture, degradation)
                 for picture, degradation in zip(pictures, degradations, strict=True)
             ]
             try:
                 shown = tqdm(as_completed(waiting), "rating", len(waiting), unit="picture", leave=False)
                 for done in shown:
                     done.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+            finally:
+                stopped.set()  # also where a person interrupts it
         return [rating.result() for rating in waiting]
 
     def _rate(self, picture: Any, degradation: str, repeat: int) -> Rating:
