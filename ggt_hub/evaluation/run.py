@@ -23,7 +23,7 @@ from ggt_hub.evaluation import results
 from ggt_hub.evaluation.effort import count_parameters, measured
 from ggt_hub.evaluation.rating import DIRECTIONS, degradations, rate, rating_protocols
 from ggt_hub.evaluation.rows import OTHER_SIZE, Row, fail, new_row, put, without_paths
-from ggt_hub.evaluation.scoring import Scoring
+from ggt_hub.evaluation.scoring import Scoring, said
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
 from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import encode_image, read_image
@@ -111,7 +111,7 @@ def run_suite(
         "left_out": {name: without_paths(reason) for name, reason in left_out.items()},
         "judge": scoring.judge.identity if scoring.judge else None,
         "judge_noise": noise,
-        "cost": _cost(rows, pipe, state.device),
+        "cost": _cost(items, output, pipe, state.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": _device_name(state.device),
         "versions": {"python": platform.python_version()}
@@ -186,8 +186,7 @@ def _restore(
         target.parent.mkdir(parents=True, exist_ok=True)
         commit_bytes(target, data)
     except Exception as error:  # noqa: BLE001  a restorer may be anybody's code; it fails for this picture alone
-        reason = str(error) if isinstance(error, GGTHubError) else f"{type(error).__name__}: {error}"
-        commit_json(record, known | {"made_from": None, "error": reason})
+        commit_json(record, known | {"made_from": None, "error": said(error)})
 
 
 def _read_record(record: Path) -> dict[str, Any]:
@@ -213,7 +212,6 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
             raise EvaluationError(record.get("error") or "it was not restored")
         lq, truth = item.lq, item.gt
         row |= {"lq_sha256": content_hash(lq), "gt_sha256": None if truth is None else content_hash(truth)}
-        row |= {name: record.get(name) for name in ("seconds", "peak_memory")}
         after, before = as_rgb(target), as_rgb(lq)
         gt = None if truth is None else as_rgb(truth)
     except (GGTHubError, OSError) as error:
@@ -228,15 +226,20 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
     return row
 
 
-def _cost(rows: Sequence[Row], pipe: Any, device: torch.device) -> dict[str, Any]:
-    """What a picture cost: mean seconds, the most memory in bytes and whose it is, the network's parameters."""
-    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
-    peaks = [row["peak_memory"] for row in rows if row.get("peak_memory") is not None]
+def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) -> dict[str, Any]:
+    """What a picture cost: seconds, the most memory in bytes and whose it is, the network's parameters.
+
+    It stands beside the scores, not in their table, which is the same whenever the run is repeated.
+    """
+    records = {item.id: _read_record(output / RECORDS / f"{item.id}.json") for item in items}
+    known = {name: record for name, record in records.items() if record.get("seconds") is not None}
+    seconds = {name: record["seconds"] for name, record in known.items()}
     return {
-        "seconds": sum(seconds) / len(seconds) if seconds else None,
-        "peak_memory": max(peaks, default=None),
+        "seconds": sum(seconds.values()) / len(seconds) if seconds else None,
+        "peak_memory": max((record["peak_memory"] for record in known.values()), default=None),
         "memory_of": "device" if device.type == "cuda" else "process",
         "parameters": count_parameters(pipe),
+        "seconds_per_picture": seconds,
     }
 
 

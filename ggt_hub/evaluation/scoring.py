@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ggt_hub.errors import EvaluationError
+from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation.rows import NO_REFERENCE, Row, put
 from ggt_hub.metrics import compute, get_metric
 from ggt_hub.vlm import Judge
@@ -26,6 +26,13 @@ def metric_names(text: str) -> tuple[str, ...]:
     if not names:
         raise EvaluationError("--metrics names none: write some with commas between, such as psnr,ssim")
     return names
+
+
+def said(error: Exception) -> str:
+    """What an error says, of those that are not ours with their kind."""
+    if isinstance(error, GGTHubError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Scoring:
                     compute([name], [picture], None if gt is None else [gt], weights=self.weights)[name][0]
                 )
             except Exception as error:  # noqa: BLE001  a metric may be anybody's code; it fails for this picture alone
-                put(row, name + end, None, f"failed: {error or type(error).__name__}")
+                put(row, name + end, None, f"failed: {said(error)}")
                 continue
             if math.isfinite(value):
                 put(row, name + end, value)

@@ -92,8 +92,8 @@ class Suite:
     revision: str | None = None
     repository: str | None = None
     published: str | None = None
-    told: Told | None = None
     _settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    told: Told | None = None
 
     def items(self) -> Iterator[Item]:
         """The pictures, in a fixed order.

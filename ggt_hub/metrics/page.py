@@ -51,7 +51,7 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
 
 
 def _picture(label: str, *, visible: bool = True) -> Any:
-    """A field for a file, which is read as everywhere here: with all its bits, upright. At most `MAX_UPLOAD`."""
+    """A field for a file, which is read as everywhere here: with all its bits, upright."""
     import gradio as gr
 
     return gr.File(

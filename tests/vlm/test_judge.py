@@ -116,9 +116,8 @@ def test_what_was_spent_survives_the_end_of_a_run(tmp_path):
 
 
 def test_each_try_is_a_call(tmp_path):
-    with ChatServer(503) as server:
-        with pytest.raises(JudgeError, match="budget of 1 calls is spent"):
-            judge_at(server, tmp_path, budget=Budget(max_calls=1)).rate(PICTURES[:1], ["noise"])
+    with ChatServer(503) as server, pytest.raises(JudgeError, match="budget of 1 calls is spent"):
+        judge_at(server, tmp_path, budget=Budget(max_calls=1)).rate(PICTURES[:1], ["noise"])
     assert len(server.requests) == 1
 
 
@@ -235,7 +234,7 @@ def test_a_probe_that_is_always_refused_ends_the_run(tmp_path):
 def test_what_another_process_left_in_flight_is_possibly_billed_and_what_lives_is_waited_for(tmp_path):
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path)
-    code = "import sys; from ggt_hub.vlm import Ledger; Ledger(sys.argv[1]).claim('k'); print('claimed', flush=True)"
+    code = "import sys; from ggt_hub.vlm import Ledger; Ledger(sys.argv[1]).claim('k')"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
     assert ledger.claim("k").state == "possibly billed"
     assert ledger.claim("k", again=True) is None  # now it is ours, and we live
@@ -289,9 +288,12 @@ def test_a_reply_that_echoes_the_key_is_kept_without_it(tmp_path):
 
 
 def test_a_redirect_is_not_followed(tmp_path):
-    with ChatServer("退化分数：4") as other, ChatServer(("redirect", other.url)) as server:
-        with pytest.raises(JudgeError, match="judge-1 could not be asked"):
-            judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
+    with (
+        ChatServer("退化分数：4") as other,
+        ChatServer(("redirect", other.url)) as server,
+        pytest.raises(JudgeError, match="judge-1 could not be asked"),
+    ):
+        judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
     assert not other.requests
 
 
