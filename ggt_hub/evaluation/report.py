@@ -45,7 +45,7 @@ def write_run_report(
 
 def _summary(results: dict[str, Any]) -> str:
     scored = results["overall"]["scored"]
-    text = f"{scored} of {results['pictures']} pictures have all scores, seed {results['seed']}."
+    text = f"{scored} of {results['pictures']} pictures have all scores that could be had, seed {results['seed']}."
     if not results["complete"]:
         text += " Incomplete: what is missing is listed; each mean is over the pictures that have that score."
     if results["limit"] is not None:
@@ -84,12 +84,11 @@ def _score_cell(means: dict[str, Any], name: str) -> str | None:
     mean = means.get(name)
     if mean is None:
         return None
-    before = means.get("rating_before" if name == "rating_after" else f"{name}_before", {}).get("mean")
-    shown = (
-        format_cell(mean["mean"])
-        if before is None
-        else f"{format_cell(before)} → {format_cell(mean['mean'])}"
-    )
+    before = means.get("rating_before" if name == "rating_after" else f"{name}_before", {})
+    shown = format_cell(mean["mean"])
+    if before.get("mean") is not None:
+        lacks = "" if before["count"] == mean["count"] else f" (n={before['count']})"
+        shown = f"{format_cell(before['mean'])}{lacks} → {shown}"
     count = f"n={mean['count']}" if mean["count"] == mean["of"] else f"n={mean['count']} of {mean['of']}"
     if mean["low"] is None:
         return f"{shown}\n{count}"
