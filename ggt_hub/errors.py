@@ -9,6 +9,10 @@ class WriteError(GGTHubError, OSError):
     """A file or folder could not be written: which one, and why."""
 
 
+class BusyError(GGTHubError, RuntimeError):
+    """Another process is at the same work: which, and what to do."""
+
+
 class ImageError(GGTHubError, ValueError):
     """A picture could not be read or written: which one, and why."""
 

@@ -1,8 +1,9 @@
 """What commands share: load a restorer, work through the files, show progress, report, set the exit code."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,11 +23,33 @@ def load_quietly(model: str, revision: str | None = None) -> Any:
     return pipe
 
 
-def pixel_limit(max_pixels: int | None) -> int:
-    """How many pixels a picture may have, as `--max-pixels` says."""
-    from ggt_hub.images.read import MAX_PIXELS
+class Strip(StrEnum):
+    """What is taken out of the results because it tells about people."""
 
-    return MAX_PIXELS if max_pixels is None else max_pixels
+    gps = "gps"
+    all = "all"
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse pictures of more pixels.", min=1)]
+StripOption = Annotated[
+    Strip | None,
+    typer.Option("--strip", help="Leave positions (gps) or all but the colours' description behind."),
+]
+
+
+Page = Annotated[int | None, typer.Option(help="Which page or frame of files that hold several.", min=1)]
+Salvage = Annotated[bool, typer.Option("--salvage", help="Take what is there of half-written pictures.")]
+
+
+def further_options(
+    max_pixels: int | None, page: int | None, salvage: bool, strip: Strip | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that all batches share: as arguments of `Batch`, and as settings that its results depend on."""
+    read: dict[str, Any] = ({"page": page} if page else {}) | ({"salvage": True} if salvage else {})
+    what = None if strip is None else strip.value
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return {"reading": read | limit, "strip": what}, read | ({"strip": what} if what else {})
 
 
 def find_inputs(

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ggt_hub.cli.batch import find_inputs, pixel_limit, run_batch
+from ggt_hub.cli.batch import (
+    MaxPixels,
+    Overwrite,
+    Page,
+    Salvage,
+    StripOption,
+    find_inputs,
+    further_options,
+    run_batch,
+)
 from ggt_hub.errors import DegradationError
 
 
@@ -27,10 +36,11 @@ def degrade(
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; lossless png if not given.")
     ] = "png",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")
-    ] = False,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger pictures.")] = None,
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = None,
+    page: Page = None,
+    salvage: Salvage = False,
+    strip: StripOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
     """Damage clean photographs, and write beside each the recipe that gives the same bytes again.
@@ -47,6 +57,7 @@ def degrade(
         raise DegradationError(f"--strength {strength}: it must lie in 0..1")
     name = degradations.load_preset(preset or task or "").name
     inputs = find_inputs(paths, output, format, json, recipes=True)
+    options, further = further_options(max_pixels, page, salvage, strip)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
         damaged, recipe = degradations.degrade(picture, name, strength=strength, seed=job.seed(seed))
@@ -55,7 +66,7 @@ def degrade(
 
     def settings(job: Job) -> dict[str, Any]:
         encoded = {"encoded": True} if degradations.encoding(job.result.suffix) else {}
-        return {"preset": name, "strength": strength, "seed": seed, **encoded}
+        return {"preset": name, "strength": strength, "seed": seed, **encoded, **further}
 
-    batch = Batch(output, settings, overwrite, beside="recipe", max_pixels=pixel_limit(max_pixels))
+    batch = Batch(output, settings, overwrite, beside="recipe", **options)
     run_batch(inputs, work, batch, json)

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 import yaml
 
-from ggt_hub.cli.batch import find_inputs, load_quietly, pixel_limit, run_batch
+from ggt_hub.cli.batch import (
+    MaxPixels,
+    Overwrite,
+    Page,
+    Salvage,
+    StripOption,
+    find_inputs,
+    further_options,
+    load_quietly,
+    run_batch,
+)
 from ggt_hub.errors import RestorerError
 
 _OURS = ("image", "generator", "output_type", "return_dict")
@@ -46,10 +56,11 @@ def restore(
     set: Annotated[
         list[str] | None, typer.Option(help="Any argument of the model's call: NAME=VALUE.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace the results of other pictures.")
-    ] = False,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger pictures.")] = None,
+    overwrite: Overwrite = False,
+    max_pixels: MaxPixels = None,
+    page: Page = None,
+    salvage: Salvage = False,
+    strip: StripOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
     """Restore photographs.
@@ -67,7 +78,8 @@ def restore(
     pipe = load_quietly(model, revision)
     arguments = call_arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device, memory, arguments)
-    settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments}
+    options, further = further_options(max_pixels, page, salvage, strip)
+    settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments, **further}
 
     factor = upscale or pipe.description.upscales[0]
 
@@ -78,7 +90,8 @@ def restore(
         details = {"found": result.findings[0]} if result.findings else {}
         return picture.with_rgb(result.images[0]), details
 
-    batch = Batch(output, lambda job: settings, overwrite=overwrite, max_pixels=pixel_limit(max_pixels))
+    scale = arguments.get("upscale") or pipe.description.upscales[0]
+    batch = Batch(output, lambda job: settings, overwrite=overwrite, scale=scale, **options)
     run_batch(inputs, work, batch, json)
 
 

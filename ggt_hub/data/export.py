@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
-from ggt_hub.commit import commit_text, file_sha256
+from ggt_hub.commit import RECORDS, commit_text, file_sha256, locked
 from ggt_hub.data.card_file import CARD
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.index import SUMMARY
@@ -61,9 +61,22 @@ def export(
     Raises:
         DatasetError: if a picture is missing or damaged, or is not the one that its row's SHA-256 names; and if the
             folder holds other Parquet files of this config than an earlier call wrote.
+        BusyError: if another process exports into the folder.
         HubError: if the Hub does not give a picture.
     """
     _refuse_others(folder, config)
+    with locked(folder / RECORDS / "lock", waits=False):
+        return _export(splits, folder, config, workers, shard_bytes, card)
+
+
+def _export(
+    splits: Mapping[str, Dataset],
+    folder: Path,
+    config: str,
+    workers: int,
+    shard_bytes: int,
+    card: Path | None,
+) -> list[dict[str, Any]]:
     shards = []
     for split, dataset in splits.items():
         parts = dataset_parts(dataset, shard_bytes)

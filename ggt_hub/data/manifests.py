@@ -61,6 +61,20 @@ def read_manifest(name: str, content: bytes) -> list[Entry]:
     return [entry for entry in entries if entry is not None]
 
 
+def read_sample(lq: str, content: bytes, name: str) -> list[Entry]:
+    """What a JSON object says of the picture at `lq`; an empty list if it is none."""
+    try:
+        row = json.loads(_text_of(content))
+    except (ValueError, UnicodeDecodeError):
+        return []
+    entry = (
+        _entry({str(key).lower(): value for key, value in row.items()} | {"lq": lq}, "")
+        if isinstance(row, dict)
+        else None
+    )
+    return [entry._replace(manifest=name, gt=None)] if entry else []
+
+
 def _text_of(content: bytes) -> str:
     """The text of a file, in UTF-8 or in the UTF-16 or 32 that spreadsheets write, by its first bytes."""
     return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ggt_hub.commit import RECORDS, commit_bytes, commit_json, committed_file, file_sha256, to_json
 from ggt_hub.errors import GGTHubError, ImageError
@@ -22,8 +22,9 @@ from ggt_hub.files.receipts import (
     read_receipt,
     write_receipt,
 )
-from ggt_hub.images import ImageWarning, Picture, read_image
-from ggt_hub.images.read import MAX_BYTES, MAX_PIXELS
+from ggt_hub.images import ImageWarning, Picture, check_format, read_image
+from ggt_hub.images.faults import OtherPicturesWarning
+from ggt_hub.images.read import MAX_BYTES
 from ggt_hub.images.write import encoded
 
 Work = Callable[[Picture, Job], tuple[Picture, dict[str, Any]]]
@@ -70,14 +71,18 @@ class Batch:
             skipped only if its receipt has these settings and the hash of the same input, and the file is intact.
         overwrite: also replace what is the result of another picture.
         beside: the detail that is written as JSON to the files beside each output.
-        max_pixels: larger pictures are refused.
+        reading: further arguments of `read_image`.
+        strip: what tells about people and is taken out of the results, see `Picture.strip`.
+        scale: how many times as wide and high as its picture a result is.
     """
 
     output: Path
     settings: Callable[[Job], dict[str, Any]]
     overwrite: bool = False
     beside: str = ""
-    max_pixels: int = MAX_PIXELS
+    reading: dict[str, Any] = field(default_factory=dict)
+    strip: Literal["gps", "all"] | None = None
+    scale: int = 1
 
 
 def process(jobs: Iterable[Job], work: Work, batch: Batch) -> Iterator[Outcome]:
@@ -99,7 +104,10 @@ def process(jobs: Iterable[Job], work: Work, batch: Batch) -> Iterator[Outcome]:
 
 
 def _failed(job: Job, error: BaseException) -> Outcome:
-    reason = " ".join((str(error) or type(error).__name__).split())
+    told = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, GGTHubError):
+        told = f"{error.filename}: {error.strerror}. Check the file, the folder and the free space."
+    reason = " ".join(told.split())
     name = str(job.source)
     return Outcome(name, "failed", error=reason if name in reason else f"{name}: {reason}")
 
@@ -115,9 +123,11 @@ def _one(job: Job, work: Work, batch: Batch) -> Outcome:
     names = (job.result, job.beside, job.source, digest)
     replaces = check_ours(batch.output, *names, overwrite=batch.overwrite)
     with _noted_warnings() as noted:
-        picture = read_image(data or job.source, name=str(job.source), max_pixels=batch.max_pixels)
+        picture = _picture(data or job.source, str(job.source), batch.reading)
+        width, height = picture.size
+        check_format((width * batch.scale, height * batch.scale), target.suffix)
         result, details = work(picture, job)
-        made = encoded(result, target)
+        made = encoded(result.strip(batch.strip) if batch.strip else result, target)
     side = {path: to_json(details[batch.beside]).encode() for path in job.beside}
     receipt = Receipt(
         source=os.path.realpath(job.source),
@@ -133,6 +143,21 @@ def _one(job: Job, work: Work, batch: Batch) -> Outcome:
     )
     _write(job, made.data, side, receipt, batch.output)
     return _outcome(job, "done", receipt, batch.output)
+
+
+def _picture(source: Any, name: str, reading: dict[str, Any]) -> Picture:
+    """Read a picture; of a file that holds several, one must be chosen, or the others would be lost."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        picture = read_image(source, name=name, **reading)
+    for one in caught:
+        if issubclass(one.category, OtherPicturesWarning):
+            told = str(one.message).replace(
+                "only the first is used: choose with page=", "choose one with --page "
+            )
+            raise ImageError(told)
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return picture
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """From what users name to jobs: which pictures are read, which are not and why, how results are called."""
 
+import contextlib
 import hashlib
 import os
 import unicodedata
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ggt_hub.commit import RECORDS, fitting_name
+from ggt_hub.commit import RECORDS, fitting_name, temporary_name
 from ggt_hub.errors import ImageError
 from ggt_hub.files.folders import PICTURE_SUFFIXES, UNREAD_SUFFIXES, find_matches, is_junk, is_picture, walk
 from ggt_hub.files.names import Name, give_names, output_name
@@ -80,15 +81,27 @@ def check_output(output: Path, format: str | None = None) -> None:
     if format is not None and f".{format.lower().lstrip('.')}" not in FORMATS:
         known = ", ".join(suffix[1:] for suffix in FORMATS)
         raise ImageError(f"--format {format}: there are {known}")
-    if os.path.lexists(output) and not output.is_dir():
+    is_folder = os.path.isdir(output)  # noqa: PTH112 - never raises
+    if os.path.lexists(output) and not is_folder:
         raise ImageError(f"--output {output} is a file: give a folder, which is made if it is missing")
-    if not output.is_dir() and output.suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES.keys():
+    if not is_folder and output.suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES.keys():
         raise ImageError(
             f"--output {output} is the name of a picture: give a folder; results keep their names"
         )
-    there = next(path for path in (output.absolute(), *output.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ImageError(f"--output {output}: {there} cannot be written to; choose another folder")
+    missing = [path for path in (output, *output.parents) if not os.path.lexists(path)]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = temporary_name(output / "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ImageError(
+            f"--output {output} cannot be written to ({error.strerror}): choose another folder"
+        ) from error
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def find_jobs(

@@ -128,6 +128,9 @@ def check_place(output: Path, name: Path, beside: Iterable[Path] = ()) -> None:
                 f"{output / folder} is a link, and links in the output folder are never written through: "
                 "remove the link, or choose another --output"
             )
+    for folder in name.parents:
+        if os.path.lexists(output / folder) and not (output / folder).is_dir():
+            raise ImageError(f"{output / folder} is a file where a folder is needed: choose another --output")
     for place in (name, *beside):
         path = output / place
         if path.is_symlink():

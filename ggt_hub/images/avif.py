@@ -20,6 +20,7 @@ from ggt_hub.images.convert import (
     in_sixteen_bits,
     warn_of_others,
 )
+from ggt_hub.images.metadata import orientation_of
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.request import Request
 
@@ -63,7 +64,10 @@ def _read(data: bytes, item: _Item, request: Request) -> Picture:
         array = in_sixteen_bits(imagecodecs.avif_decode(data, index, numthreads=1), item.bits)
     array = _clean_aperture(array, item.clap, name)
     return finished(
-        from_array(array, name, request.max_pixels), image.info.get("icc_profile"), exif_of(image, name), name
+        from_array(array, name, request.max_pixels),
+        image.info.get("icc_profile"),
+        orientation_of(exif_of(image, name)),
+        name,
     )
 
 

@@ -118,8 +118,8 @@ def _is_animated(image: Image.Image) -> bool:
         return True
 
 
-def from_open_file(image: Image.Image, name: str, max_pixels: int) -> Picture:
-    """A PIL image of any mode, with the EXIF orientation that it may still carry applied.
+def from_open_file(image: Image.Image, name: str, max_pixels: int, orientation: int | None = None) -> Picture:
+    """A PIL image of any mode, turned by `orientation`, or by what its EXIF says where that is None.
 
     CMYK goes to sRGB through the embedded profile (perceptual intent), or by Pillow's plain formula where there
     is none; Lab, YCbCr and HSV become sRGB too; a palette becomes RGB, or grey if all its colours are.
@@ -134,7 +134,8 @@ def from_open_file(image: Image.Image, name: str, max_pixels: int) -> Picture:
         array = _with_colour_key(np.asarray(converted), converted)
     except DECODER_ERRORS as error:
         raise damage(name, error) from error
-    return finished(from_array(array, name, max_pixels), icc, exif_of(image, name), name)
+    turn = orientation_of(exif_of(image, name)) if orientation is None else orientation
+    return finished(from_array(array, name, max_pixels), icc, turn, name)
 
 
 def warn_of_others(request: Request, count: int, kind: str) -> None:
@@ -156,9 +157,8 @@ def in_sixteen_bits(array: np.ndarray, bits: int) -> np.ndarray:
     return table.astype(depth)[array]
 
 
-def finished(picture: Picture, icc: bytes | None, exif: Image.Exif, name: str) -> Picture:
-    """The picture turned upright by `exif`, with its profile; what else it carries, `decode` adds."""
-    turn = orientation_of(exif)
+def finished(picture: Picture, icc: bytes | None, turn: int, name: str) -> Picture:
+    """The picture turned upright, with its profile; what else it carries, `decode` adds."""
     fault = fault_of(icc, picture.pixels.shape[2]) if icc else None
     if fault:
         warnings.warn(f"{name!r}: its ICC profile {fault}; it was left behind.", ImageWarning, stacklevel=2)

@@ -58,19 +58,19 @@ def decode(data: bytes, request: Request) -> Picture:
         ImageError: If it is empty, unknown, too large, incomplete or damaged.
     """
     read = _reader_of(data, request.name)
+    carried = extract(data)
     try:
-        picture = read(data, request)
+        picture = read(data, replace(request, icc=carried.metadata.icc, orientation=carried.orientation))
     except DECODER_ERRORS as error:
         raise damage(request.name, error) from error
     hdr.refuse_profile(picture.icc, request.name)
-    metadata, left_behind = extract(data)
-    colour = picture.metadata  # what the reader converted the colours to, if it did
+    metadata, colour = carried.metadata, picture.metadata  # the latter: what the reader made of the colours
     if colour.cicp:
         metadata = metadata.of_colour(colour.cicp)
     return replace(
         picture,
         metadata=replace(metadata, icc=colour.icc),
-        left_behind=picture.left_behind + left_behind,
+        left_behind=picture.left_behind + carried.left_behind,
     )
 
 

@@ -11,7 +11,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images import ifd
-from ggt_hub.images.convert import check_size, exif_of, finished, from_array, from_open_file, in_sixteen_bits
+from ggt_hub.images.convert import check_size, finished, from_array, from_open_file, in_sixteen_bits
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.request import Request
 
@@ -70,11 +70,11 @@ def read_jpeg2000(data: bytes, request: Request) -> Picture:
     check_size(*image.size, request.max_pixels, name)
     bits, is_signed = _jpeg2000_depth(data)
     if bits <= 8 or is_signed or image.mode == "P":
-        return from_open_file(image, name, request.max_pixels)
+        return from_open_file(image, name, request.max_pixels, request.orientation)
     image.load()  # the judge of damage: the other decoder fills what is lacking with grey
     array = in_sixteen_bits(imagecodecs.jpeg2k_decode(data, numthreads=1), bits)
     picture = from_array(array, name, request.max_pixels)
-    return finished(picture, image.info.get("icc_profile"), exif_of(image, name), name)
+    return finished(picture, image.info.get("icc_profile"), request.orientation, name)
 
 
 def _jpeg2000_depth(data: bytes) -> tuple[int, bool]:

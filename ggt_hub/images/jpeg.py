@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ggt_hub.errors import ImageError
 from ggt_hub.images import ifd
-from ggt_hub.images.convert import check_size, exif_of, finished, from_array, from_open_file, in_sixteen_bits
+from ggt_hub.images.convert import check_size, finished, from_array, from_open_file, in_sixteen_bits
 from ggt_hub.images.faults import warn
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.request import Request
@@ -67,7 +67,8 @@ def read_jpeg(data: bytes, request: Request) -> Picture:
     if outline.frame in (_LOSSLESS, _JPEG_LS) or outline.precision > 8:
         decode = imagecodecs.jpegls_decode if outline.frame == _JPEG_LS else imagecodecs.jpeg8_decode
         array = in_sixteen_bits(decode(data), outline.precision)
-        return from_array(array, name, request.max_pixels)
+        picture = from_array(array, name, request.max_pixels)
+        return finished(picture, request.icc, request.orientation, name)
     if not outline.has_end:
         data = data[: outline.end].rstrip(b"\0")
         outline.end = len(data)
@@ -82,9 +83,9 @@ def read_jpeg(data: bytes, request: Request) -> Picture:
         warn(name, f"{fault}; what is there was taken")
     image = JpegImageFile(io.BytesIO(_with_sound_exif(data, outline, name)))
     if colours == "CMYK":
-        return from_open_file(image, name, request.max_pixels)
+        return from_open_file(image, name, request.max_pixels, request.orientation)
     picture = from_array(array, name, request.max_pixels)
-    return finished(picture, image.info.get("icc_profile"), exif_of(image, name), name)
+    return finished(picture, image.info.get("icc_profile"), request.orientation, name)
 
 
 _GET_A_COPY = "The file is incomplete or damaged; get a fresh copy."

@@ -13,7 +13,6 @@ from ggt_hub.errors import ImageError
 from ggt_hub.images import hdr
 from ggt_hub.images.convert import (
     check_size,
-    exif_of,
     finished,
     from_array,
     from_open_file,
@@ -92,7 +91,7 @@ def _read_whole(data: bytes, request: Request) -> Picture:
         if depth in (2, 4) and "transparency" in image.info and image.mode == "L":
             image.info["transparency"] *= 255 // (2**depth - 1)  # Pillow scales the pixels, not this
         seek(image, index, request)
-        picture = from_open_file(image, name, request.max_pixels)
+        picture = from_open_file(image, name, request.max_pixels, request.orientation)
     else:
         picture = _read_samples(data, image, request)
     warn_of_others(request, getattr(image, "n_frames", 1), "frame")
@@ -106,9 +105,7 @@ def _read_samples(data: bytes, image: PngImageFile, request: Request) -> Picture
     if colour_key is not None and (array.ndim == 2 or array.shape[2] == 3):
         array = with_colour_key(array, colour_key)
     picture = from_array(array, request.name, request.max_pixels)
-    blocks = (data[at + 8 : end - 4] for kind, at, end in _chunks(data) if kind == b"eXIf")
-    image.info["exif"] = next(blocks, b"")  # so that Pillow need not decode the pixels to look behind them
-    return finished(picture, image.info.get("icc_profile"), exif_of(image, request.name), request.name)
+    return finished(picture, image.info.get("icc_profile"), request.orientation, request.name)
 
 
 def seek(image: Image.Image, index: int, request: Request) -> None:

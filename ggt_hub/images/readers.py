@@ -30,7 +30,7 @@ def read_gif(data: bytes, request: Request) -> Picture:
 def _frame(image: GifImageFile | WebPImageFile, frames: int, request: Request) -> Picture:
     check_size(*image.size, request.max_pixels, request.name)
     seek(image, request.index_among(frames, "frame"), request)
-    picture = from_open_file(image, request.name, request.max_pixels)
+    picture = from_open_file(image, request.name, request.max_pixels, request.orientation)
     warn_of_others(request, frames, "frame")
     return picture
 

@@ -1,11 +1,9 @@
 """TIFF and BigTIFF: which page, which of its channels, and what their numbers mean."""
 
 import io
-import struct
 
 import imagecodecs
 import numpy as np
-from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ggt_hub.errors import ImageError
@@ -128,9 +126,9 @@ def _read_samples(
     elif meaning in (_LAB, _ICC_LAB):
         colours, icc = colour.lab_to_srgb(colours, meaning == _ICC_LAB, name), None
     whole = colours if alpha is None else np.dstack([colours, alpha])
-    exif = _exif(data)
-    exif[_ORIENTATION] = page.number(_ORIENTATION, 1)
-    return finished(from_array(whole, name, request.max_pixels), icc, exif, name)
+    turn = page.number(_ORIENTATION, 1)
+    turn = turn if turn in range(1, 9) else 1
+    return finished(from_array(whole, name, request.max_pixels), icc, turn, name)
 
 
 def _check_bytes(page: ifd.Directory, bits: int, samples: int, name: str) -> None:
@@ -208,12 +206,3 @@ def _through_map(indices: np.ndarray, page: ifd.Directory) -> np.ndarray:
     colours = entries.astype(np.uint8)
     is_grey = (colours[:, :1] == colours[:, 1:]).all()
     return (colours[:, :1] if is_grey else colours)[indices.astype(np.intp)]
-
-
-def _exif(data: bytes) -> Image.Exif:
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-    except (*DECODER_ERRORS, struct.error):  # BigTIFF, which Pillow reads as a picture but not as EXIF
-        return Image.Exif()
-    return exif

@@ -163,7 +163,8 @@ class Judge:
         if entry.state == "answered":
             return entry.content or ""
         hint = "" if self.ask_again else "; --ask-again asks it again"
-        raise QuestionRefusedError(f"{entry.state}: {entry.reason}{hint}", entry.content)
+        unknown = "possibly billed: " if entry.state == "possibly billed" else ""
+        raise QuestionRefusedError(f"{unknown}{entry.reason}{hint}", entry.content)
 
     def _asked(self, key: str, image: bytes, question: str, later: list[Turn]) -> Entry:
         """Ask, and keep what came of it before it is used."""

@@ -1,16 +1,23 @@
 """The command line as a user meets it, with a small random restorer saved to a folder."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from ggt_hub.cli import app
+from ggt_hub.data.archives import Member
+from ggt_hub.data.pairing import pair_up
+from ggt_hub.data.trees import File
 from ggt_hub.degradations import replay
-from ggt_hub.errors import DegradationError, RestorerError, TaskError
+from ggt_hub.errors import DegradationError, ImageError, RestorerError, TaskError
 from ggt_hub.images import read_image
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline
@@ -102,6 +109,17 @@ def test_a_bad_file_is_listed_and_the_exit_code_says_so(model: Path, photos: Pat
         (["--upscale", "7"], RestorerError, "cannot upscale by 7"),
         (["--set", "steps=4"], RestorerError, "has no argument 'steps': it has task, prompt, strength"),
         (["--set", "strength"], RestorerError, "write NAME=VALUE"),
+        (["--set", "strength=abc"], RestorerError, "strength takes a number"),
+        (["--set", "strength=true"], RestorerError, "strength takes a number"),
+        (["--set", "strength=[1"], RestorerError, "strength takes a number"),
+        (["--set", "strength=.nan"], RestorerError, "give a finite number"),
+        (["--set", "strength=1.5"], RestorerError, "it must be a number in 0..1"),
+        (["--set", "upscale=2.0"], RestorerError, "upscale takes a whole number"),
+        (["--set", "tile=-1"], RestorerError, "tile is -1"),
+        (["--set", "image=x"], RestorerError, "has no argument 'image'"),
+        (["--device", "banana"], RestorerError, "--device banana cannot be used here"),
+        (["--device", "meta"], RestorerError, "--device meta cannot be used here"),
+        (["--format", "gif"], ImageError, "--format gif: there are png, jpg"),
         (["--model", "compcat"], RestorerError, "no restorer at 'compcat'"),
     ],
 )
@@ -112,6 +130,210 @@ def test_wrong_options_stop_before_any_picture(
     with pytest.raises(error, match=match):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_is_one_line(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RestorerError, match=r"--device cuda cannot be used here .*: try ") as caught:
+        arguments = ["restore", str(photos), "-o", str(tmp_path / "out"), "--device", "cuda"]
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_as_people_write_them(model: Path, photos: Path, tmp_path: Path) -> None:
+    ggt_hub("restore", photos / "a.png", "-o", tmp_path / "out", "--model", model, "--set", "strength=1e-3")
+    assert json.loads((tmp_path / "out/.ggt-hub/a.png.json").read_text())["settings"]["strength"] == 0.001
+
+
+def test_nothing_to_read_is_not_done_and_costs_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    arguments = (
+        "restore",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        tmp_path / "no model is loaded",
+    )
+    assert "there is no picture to read" in ggt_hub(*arguments, code=1).stderr
+    (tmp_path / "in/a.HEIC").write_bytes(b"x")
+    assert "a HEIC photograph: convert it" in ggt_hub(*arguments, code=1).stderr
+    assert json.loads(ggt_hub(*arguments, "--json", code=1).stdout)[0]["status"] == "failed"
+    (tmp_path / "in/a.HEIC").unlink()
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(photograph(32)).save(tmp_path / folder / "a.png")
+    assert "was not made by ggt-hub" in ggt_hub(*arguments, code=1).stderr
+
+
+def test_max_pixels_refuses_larger_pictures(photos: Path, tmp_path: Path) -> None:
+    arguments = ("degrade", photos, "-o", tmp_path / "out", "--task", "noise", "--max-pixels", 1700)
+    assert "48x48" in ggt_hub(*arguments, code=1).stderr
+    assert {"a.png", "deep.png"} <= contents(tmp_path / "out").keys()
+
+
+def test_what_a_format_cannot_hold_is_refused_before_the_work(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((1, 9000, 3), np.uint8)).save(tmp_path / "wide.png")
+    arguments = ("restore", tmp_path / "wide.png", "-o", tmp_path / "out", "--model", model)
+    result = ggt_hub(*arguments, "--upscale", 2, "--format", "webp", "--set", "tile=0", code=1)
+    assert "18000x2 pixels do not fit into WebP" in result.stderr
+
+
+def test_a_file_of_several_pictures_needs_a_choice(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((32, 32, 3), level, np.uint8)) for level in (40, 200)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    arguments = ("degrade", tmp_path / "scan.tif", "-o", tmp_path / "out", "--task", "noise", "--strength", 0)
+    assert "holds 2 pages; choose one with --page 1..2" in ggt_hub(*arguments, code=1).stderr
+    assert not (tmp_path / "out").exists()
+    for page, level in ((1, 40), (2, 200)):
+        ggt_hub(*arguments, "--page", page)
+        assert abs(read_image(tmp_path / "out/scan.tif.png").pixels.mean() - level) < 5
+
+
+def test_salvage_takes_what_is_there(tmp_path: Path) -> None:
+    Image.fromarray(photograph(256)).save(tmp_path / "a.jpg", quality=95)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    arguments = ("degrade", tmp_path / "a.jpg", "-o", tmp_path / "out", "--task", "noise")
+    assert "--salvage" in ggt_hub(*arguments, code=1).stderr
+    ggt_hub(*arguments, "--salvage")
+    assert Image.open(tmp_path / "out/a.jpg.png").size == (256, 256)
+
+
+def test_strip_takes_positions_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    Image.fromarray(photograph(32)).save(tmp_path / "a.jpg", exif=exif)
+    for what, found in ((None, ("Maker", True)), ("gps", ("Maker", False)), ("all", (None, False))):
+        options = ("--strip", what) if what else ()
+        ggt_hub(
+            "degrade",
+            tmp_path / "a.jpg",
+            "-o",
+            tmp_path / "out",
+            "--task",
+            "noise",
+            "--format",
+            "jpg",
+            *options,
+        )
+        there = Image.open(tmp_path / "out/a.jpg").getexif()
+        assert (there.get(0x010F), bool(there.get_ifd(0x8825))) == found
+
+
+def test_an_interrupted_run_says_what_is_done(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ggt_hub import degradations
+
+    damage, calls = degradations.degrade, []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return damage(*arguments, **options)
+
+    monkeypatch.setattr(degradations, "degrade", interrupted)
+    result = ggt_hub("degrade", photos, "-o", tmp_path / "out", "--task", "noise", "--json", code=130)
+    assert [outcome["status"] for outcome in json.loads(result.stdout)] == ["done"]
+    assert "1 done, 0 finished before, 0 failed, of 3" in result.stderr
+
+
+def test_what_is_lost_stands_in_the_json(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([photograph(32), photograph(32)[..., 0]])).save(tmp_path / "a.png")
+    arguments = (
+        "restore",
+        tmp_path / "a.png",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        model,
+        "--format",
+        "jpg",
+        "--json",
+    )
+    for status in ("done", "skipped"):
+        (outcome,) = json.loads(ggt_hub(*arguments).stdout)
+        assert outcome["status"] == status
+        assert any("transparency" in line for line in outcome["warnings"] + outcome["left_behind"])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reader"), [("utf-8", "head -c 1"), ("cp1252", "cat"), ("utf-8", "cat")]
+)
+def test_the_work_goes_on_whatever_becomes_of_the_words(tmp_path: Path, encoding: str, reader: str) -> None:
+    """A reader that leaves (`| head`), a terminal that lacks a character, a name that is no UTF-8."""
+    names = [f"{n}写真.png".encode() for n in range(3)] + [b"caf\xe9.png"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        Image.fromarray(photograph(32)).save(tmp_path / "x.png")
+        (tmp_path / "x.png").rename(tmp_path / "in" / os.fsdecode(name))
+    command = f"{sys.executable} -m ggt_hub degrade in -o out --task noise --json 2>err | {reader}"
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True)
+    made = sorted(os.fsencode(path.name) for path in (tmp_path / "out").glob("*.png"))
+    assert made == sorted(names)
+    assert "Traceback" not in (tmp_path / "err").read_text(errors="replace")
+    assert "4 done" in (tmp_path / "err").read_text(errors="replace")
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp", "tif", "bmp"])
+def test_the_recipe_gives_the_pixels_of_the_file(photos: Path, tmp_path: Path, format: str) -> None:
+    """The encoding belongs to it: JPEG and WebP change pixels by levels, BMP rounds 16 bits."""
+    ggt_hub("degrade", photos, "-o", tmp_path / "out", "--preset", "mixture", "--seed", 4, "--format", format)
+    for path in (tmp_path / "out").glob(f"*.{format}"):
+        source = photos / path.name.removesuffix(f".{format}")
+        recipe = json.loads(path.with_name(f"{path.name}.json").read_text())
+        again = replay(source if source.exists() else photos / path.name, recipe)
+        assert np.array_equal(np.asarray(again), np.asarray(read_image(path)))
+
+
+def test_what_lies_beside_a_result_is_written_again_or_is_the_users(photos: Path, tmp_path: Path) -> None:
+    arguments = ("degrade", photos / "a.png", "-o", tmp_path / "out", "--task", "noise")
+    recipe = tmp_path / "out/a.png.json"
+    ggt_hub(*arguments)
+    written = recipe.read_bytes()
+    recipe.unlink()
+    ggt_hub(*arguments)
+    assert recipe.read_bytes() == written
+    recipe.write_text("mine")
+    ggt_hub(*arguments)  # finished: nothing is written
+    assert "was changed since" in ggt_hub(*arguments, "--seed", 1, code=1).stderr
+    assert recipe.read_text() == "mine"
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a.png.json").write_text("of another program")
+    arguments = ("degrade", photos / "a.png", "-o", tmp_path / "new", "--task", "noise")
+    assert "a.png.json was not made by ggt-hub" in ggt_hub(*arguments, code=1).stderr
+    assert not (tmp_path / "new/a.png").exists()
+
+
+def test_degraded_and_clean_pictures_are_scored_and_paired_by_name(photos: Path, tmp_path: Path) -> None:
+    for name in ("b.jpg", "b.jpg.png"):  # results that would meet
+        Image.fromarray(photograph(48)).save(photos / name)
+    photos.rename(tmp_path / "gt")
+    ggt_hub("degrade", tmp_path / "gt", "-o", tmp_path / "lq", "--task", "noise")
+    assert "5 of 5 pictures" in ggt_hub("score", tmp_path / "lq", tmp_path / "gt").stdout
+    members = [
+        Member(path, path, File(path, 0, path))
+        for path in (
+            f"{f.relative_to(tmp_path)}"
+            for side in ("lq", "gt")
+            for f in (tmp_path / side).rglob("*.[pj][np]g")
+        )
+        if ".ggt-hub" not in path
+    ]
+    pairs = {pair.lq.path: pair.gt.path for pair in pair_up(members).pairs if pair.gt}
+    assert pairs == {
+        "lq/a.png": "gt/a.png",
+        "lq/deep.png": "gt/deep.png",
+        "lq/b.jpg.png": "gt/b.jpg",
+        "lq/b.jpg.png.png": "gt/b.jpg.png",
+        "lq/trip/a.jpg.png": "gt/trip/a.jpg",
+    }
 
 
 def test_degrade_writes_the_recipe_that_gives_the_bytes(photos: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
@@ -155,7 +156,7 @@ def test_directories_that_point_at_themselves_are_read_once():
     assert len(read_image(jpeg((0xE1, b"Exif\0\0" + bytes(block)))).exif) <= len(block)
 
 
-def test_values_of_a_tiff_that_share_bytes_are_copied_once():
+def test_a_tiff_whose_values_share_bytes_is_refused():
     """700 tags of 9000 bytes each that all lie in the same 9000 bytes, each a byte further than the one before."""
     size, count = 9_000, 700
     shape = [(256, 16), (257, 12), (258, 8), (259, 1), (262, 1), (277, 1), (278, 12), (279, 192)]
@@ -167,8 +168,8 @@ def test_values_of_a_tiff_that_share_bytes_are_copied_once():
         + struct.pack("<IH", 8, len(rows))
         + b"".join(struct.pack("<HHII", *row) for row in sorted(rows))
     )
-    picture = read_image(data + bytes(4) + bytes(size + count))
-    assert len(picture.exif) < len(data) + size + count
+    with pytest.raises(ImageError, match="its tags point at the same bytes again and again"):
+        read_image(data + bytes(4) + bytes(size + count))
 
 
 # --- XMP, IPTC, comments, texts, resolution -----------------------------------------------------------------
@@ -332,6 +333,27 @@ def test_xmp_that_is_no_xml_is_left_behind_with_a_word(packet):
     picture = read_image(jpeg((0xE1, carriers.XMP_HEAD + packet)))
     assert picture.metadata.xmp is None
     assert any("XMP" in word for word in picture.left_behind)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"<a>" + b"<b/>" * 3_000_000 + b"</a>",
+        b"<a>" * 4_000_000,
+        b"<a " + b" b='1'" * 2_000_000 + b"/>",
+        b"<a" + b" " * 15_000_000 + b"=/>",
+        b"<a b='" + b"<" * 15_000_000,
+        b" " * 100_000_000,
+    ],
+    ids=["tags", "depth", "attributes", "spaces", "quote", "size"],
+)
+def test_xmp_bombs_are_left_behind_at_once(packet):
+    """Each is a chunk of a few KB. Bytes that are looked at twice for each byte would take hours, not a second."""
+    text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet)
+    picture = read_image(odd.png_of(odd.RGB, odd.chunk(b"tEXt", b"A\0b") + odd.chunk(b"iTXt", text)))
+    assert picture.metadata.xmp is None
+    assert any("damaged" in word for word in picture.left_behind)
+    assert picture.metadata.texts == ((b"tEXt", b"A\0b"),)
 
 
 def test_avif_carries_exif_xmp_and_profile():
@@ -559,10 +581,36 @@ def test_profile_made_of_srgb_numbers_leaves_srgb_pixels_alone():
 
 
 def test_cicp_that_no_profile_can_say_is_named():
-    source = odd.png_of(odd.RGB16, odd.chunk(b"cICP", bytes([9, 16, 0, 1])))
-    picture = read_image(source)
-    if picture.metadata.cicp:
-        assert any("CICP" in word for word in encode_image(picture, ".tif").left_behind)
+    picture = read_image(odd.png_of(odd.RGB16, odd.chunk(b"cICP", bytes([22, 13, 0, 1]))))
+    assert picture.metadata.cicp == bytes([22, 13, 0, 1])
+    assert any("CICP" in word for word in encode_image(picture, ".tif").left_behind)
+
+
+def test_what_was_converted_from_hdr_is_written_as_srgb():
+    picture = read_image(odd.png_of(odd.RGB16, odd.chunk(b"cICP", bytes([9, 16, 0, 1]))))
+    assert picture.metadata.cicp == bytes([1, 13, 0, 1])
+    again = read_image(encode_image(picture, ".png").data)
+    assert again.metadata.cicp == bytes([1, 13, 0, 1])
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+
+
+@pytest.mark.parametrize("frame", ["12 bits", "lossless", "JPEG-LS"])
+def test_rare_kinds_of_jpeg_are_turned_and_keep_their_profile(frame):
+    encode = {
+        "12 bits": lambda a: imagecodecs.jpeg8_encode(a, bitspersample=12),
+        "lossless": lambda a: imagecodecs.jpeg8_encode(a, bitspersample=8, lossless=True),
+        "JPEG-LS": imagecodecs.jpegls_encode,
+    }[frame]
+    array = (odd.RGB16 >> 4 if frame == "12 bits" else odd.RGB).astype(
+        np.uint16 if frame == "12 bits" else np.uint8
+    )
+    plain = encode(array)
+    block = carriers.exif(thumbnail=False)
+    segment = b"Exif\0\0" + block
+    turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + plain[2:]
+    upright, stored = read_image(turned), read_image(plain)
+    np.testing.assert_array_equal(upright.pixels, np.rot90(stored.pixels, -1))
+    assert upright.exif is not None
 
 
 def test_lossless_webp_stays_lossless():

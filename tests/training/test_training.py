@@ -1,5 +1,6 @@
 """Training: samples that do not depend on order, and a run that resumes exactly."""
 
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ggt_hub.commit import previous
 from ggt_hub.errors import TrainingError
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS
-from ggt_hub.training import Recipe, load_recipe, train
+from ggt_hub.training import Recipe, load_recipe, samples, train
 from ggt_hub.training.loop import _computes_in_bfloat16
 from ggt_hub.training.samples import DamagedCrops
 from tests.photographs import photograph
@@ -121,9 +123,6 @@ def test_max_minutes_ends_a_run(recipe: Recipe, tmp_path: Path) -> None:
 def test_recipes_that_cannot_be_used(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no recipe at compcat: give a YAML file, or one of compact"):
         load_recipe("compcat")
-    (tmp_path / "r.yaml").write_text("imags: x\ngroups: {}\n")
-    with pytest.raises(TrainingError, match=r"unknown fields \['imags'\]"):
-        load_recipe(tmp_path / "r.yaml")
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="no photographs under"):
         train(replace(recipe, images=tmp_path / "empty"), tmp_path / "run", cpu=True)
@@ -134,3 +133,59 @@ def test_recipes_that_cannot_be_used(recipe: Recipe, tmp_path: Path) -> None:
 def test_bfloat16_is_used_where_the_processor_has_it() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     assert _computes_in_bfloat16(cpu=True) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
+
+
+def test_photographs_are_seen_as_they_are_shown(recipe: Recipe, tmp_path: Path) -> None:
+    """16-bit grey is not white, hidden colour is not learned."""
+    ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (64, 1))
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    seen = samples._load(tmp_path / "grey.png")
+    assert np.array_equal(seen[0, :, 1], np.arange(256))
+    hidden = np.zeros((64, 64, 4), np.uint8)
+    hidden[..., :3] = (255, 0, 255)
+    hidden[16:48, 16:48] = (90, 120, 60, 255)
+    Image.fromarray(hidden).save(tmp_path / "alpha.png")
+    colours = set(map(tuple, samples._load(tmp_path / "alpha.png").reshape(-1, 3).tolist()))
+    assert colours == {(255, 255, 255), (90, 120, 60)}
+
+
+def test_what_cannot_be_learned_is_skipped_and_told(recipe: Recipe) -> None:
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", "notes.txt"):
+        (recipe.images / name).write_bytes(b"\0\5\x16\7")
+    (recipe.images / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(photograph(20)).save(recipe.images / "tiny.png")
+    crops = DamagedCrops(recipe, 60)
+    assert [path.name for path in crops.paths] == ["128.png", "96.png", "broken.png", "tiny.png"]
+    with pytest.warns(UserWarning, match="that is skipped") as told:
+        for index in range(60):
+            crops[index]
+    assert sorted(path.name for path in crops.skipped) == ["broken.png", "tiny.png"]
+    assert len(told) == 2
+    for path in crops.paths[:2]:
+        path.unlink()
+    with pytest.raises(TrainingError, match="none of the 2 photographs can be used"):
+        _ = DamagedCrops(recipe, 1)[0]
+
+
+def test_an_output_that_is_no_run_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/thesis.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="was there before any run"):
+        train(recipe, tmp_path / "run", cpu=True)
+    assert (tmp_path / "run/model/thesis.txt").read_text() == "mine"
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
+    whole = weights(train(recipe, tmp_path / "run", cpu=True))
+    train(replace(recipe, steps=4), tmp_path / "other", cpu=True)
+    (tmp_path / "other/state").rename(previous(tmp_path / "run/state").with_name("x"))
+    shutil.rmtree(previous(tmp_path / "run/state"), ignore_errors=True)
+    (tmp_path / "run/x").rename(previous(tmp_path / "run/state"))
+    (tmp_path / "run/state/ema.pt").write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="the one before is"):
+        again = weights(train(recipe, tmp_path / "run", cpu=True))
+    assert again.keys() == whole.keys()
+    (tmp_path / "run/state/ema.pt").write_bytes(b"cut")
+    (previous(tmp_path / "run/state") / "ema.pt").write_bytes(b"cut")
+    with pytest.warns(UserWarning), pytest.raises(TrainingError, match="no state can be resumed"):
+        train(recipe, tmp_path / "run", cpu=True)

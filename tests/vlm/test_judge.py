@@ -193,7 +193,7 @@ def test_a_reply_that_is_none_is_a_refusal_of_one_picture_and_is_kept(kind, tmp_
         first, second = judge.rate(PICTURES[:2], ["noise"] * 2)
         again = judge_at(server, tmp_path).rate(PICTURES[:2], ["noise"] * 2)
     assert (first.score, second.score) == (None, 4)
-    assert first.refused.startswith("refused: judge-1 sent a reply without text: ")
+    assert first.refused.startswith("judge-1 sent a reply without text: ")
     assert again == [first, second]
     assert len(server.requests) == 2
     kept = judge.ledger._connection.execute(

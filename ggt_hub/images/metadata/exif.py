@@ -5,6 +5,7 @@ unpacked: what a block claims costs no more than the bytes that it has.
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -113,14 +114,14 @@ class Block:
         return {0: main, EXIF: exif, GPS: self.below(main, GPS), INTEROP: self.below(exif, INTEROP)}
 
 
-def orientation_of(data: bytes) -> int:
-    """The Orientation of a block, 1 (upright) where it is missing, absurd or unreadable."""
+def stated_orientation(data: bytes) -> int | None:
+    """The Orientation of a block; None where it is missing, absurd or unreadable."""
     try:
         block = Block(data)
         values = [block.value(entry) for entry in block.entries(block.first) if entry.tag == ORIENTATION]
     except ValueError:
-        return 1
-    return values[0] if values and 1 <= values[0] <= 8 else 1
+        return None
+    return values[0] if values and 1 <= values[0] <= 8 else None
 
 
 def upright(data: bytes) -> bytes:
@@ -131,7 +132,7 @@ def upright(data: bytes) -> bytes:
     """
     block = Block(bytearray(data))
     entries = block.entries(block.first)
-    if orientation_of(data) >= SIDEWAYS:
+    if (stated_orientation(data) or 1) >= SIDEWAYS:
         _swap(block, *[next((entry for entry in entries if entry.tag == tag), None) for tag in RESOLUTION])
     for entry in entries:
         if entry.tag == ORIENTATION:
@@ -201,9 +202,11 @@ def _blank(block: Block, ranges: list[tuple[int, int]], used: dict[int, list[Ent
     for tag, entries in used.items():
         in_use += [(entry.value_at, entry.size) for entry in entries]
         in_use += [(entry.at, 12) for entry in entries if tag]
+    taken = merged(in_use)
     for at, length in merged(ranges):
         end = min(at + length, len(block.data))
-        if at < end and not any(start < end and at < start + size for start, size in in_use):
+        before = bisect_left(taken, (end, 0)) - 1  # the last that begins before this ends
+        if at < end and (before < 0 or sum(taken[before]) <= at):
             block.put(at, bytes(end - at))
 
 

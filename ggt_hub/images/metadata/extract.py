@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from ggt_hub.images import ifd
 from ggt_hub.images.faults import DECODER_ERRORS
 from ggt_hub.images.metadata import bmff, exif, gif, jpeg, png, tiff, webp, xmp
-from ggt_hub.images.metadata.model import Metadata
+from ggt_hub.images.metadata.model import Carried, Metadata
 
 _READERS: list[tuple[re.Pattern[bytes], Callable[[bytes], tuple[Metadata, list[str]]]]] = [
     (re.compile(rb"\xff\xd8\xff"), jpeg.read),
@@ -19,8 +20,10 @@ _READERS: list[tuple[re.Pattern[bytes], Callable[[bytes], tuple[Metadata, list[s
     (re.compile(rb".{4}ftyp", re.DOTALL), bmff.read),
 ]
 
+_MOST_WORDS = 20  # a file may have a million chunks of different names
 
-def extract(data: bytes) -> tuple[Metadata, tuple[str, ...]]:
+
+def extract(data: bytes) -> Carried:
     """What the file's picture carries, made ready for another file, and in words what is left behind.
 
     Damage costs the block that has it, and never the picture.
@@ -28,24 +31,32 @@ def extract(data: bytes) -> tuple[Metadata, tuple[str, ...]]:
     for signature, read in _READERS:
         if signature.match(data[:16]):
             try:
-                return portable(*read(data))
+                stored, left = read(data)
+                metadata, words = portable(stored, left)
+                return Carried(
+                    metadata, words, _orientation(stored if metadata.exif else replace(stored, exif=None))
+                )
             except DECODER_ERRORS as error:
-                return Metadata(), (f"its metadata, which is damaged ({error})",)
-    return Metadata(), ()
+                return Carried(left_behind=(f"its metadata, which is damaged ({error})",))
+    return Carried()
 
 
 def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, ...]]:
     """The blocks of an upright picture that stands alone."""
     changes: dict[str, bytes | None] = {}
     resolution = metadata.resolution
+    if resolution and not resolution.is_sane():
+        resolution, left = None, [*left, "resolution, which is absurd"]
     if metadata.exif is not None:
         try:
+            if ifd.repeats_itself(metadata.exif):
+                raise ValueError(f"it {ifd.REPEATS}")
             changes["exif"] = exif.upright(metadata.exif)
-            if resolution and exif.orientation_of(metadata.exif) >= exif.SIDEWAYS:
-                resolution = resolution._replace(x=resolution.y, y=resolution.x)
         except ValueError as error:
             changes["exif"] = None
             left = [*left, f"EXIF, which is damaged ({error})"]
+    if resolution and _orientation(metadata) >= exif.SIDEWAYS:
+        resolution = resolution._replace(x=resolution.y, y=resolution.x)
     if metadata.xmp is not None:
         try:
             whole = _whole(metadata)
@@ -57,10 +68,18 @@ def portable(metadata: Metadata, left: list[str]) -> tuple[Metadata, tuple[str, 
         except ValueError as error:
             changes["xmp"] = changes["extended_xmp"] = None
             left = [*left, f"XMP, which is damaged ({error})"]
+    if len(left) > _MOST_WORDS:
+        left = [*left[:_MOST_WORDS], f"{len(left) - _MOST_WORDS} more things"]
     return replace(metadata, resolution=resolution, **changes), tuple(left)  # type: ignore[arg-type]
+
+
+def _orientation(metadata: Metadata) -> int:
+    """How the stored pixels are to be turned: as EXIF says, else as XMP does."""
+    stated = exif.stated_orientation(metadata.exif) if metadata.exif else None
+    return stated or (xmp.stated_orientation(metadata.xmp) if metadata.xmp else None) or 1
 
 
 def _whole(metadata: Metadata) -> bytes | None:
     """The extended part if it is the one that the packet names."""
     extended = metadata.extended_xmp
-    return extended if extended and xmp.guid(extended) in (metadata.xmp or b"") else None
+    return extended if extended and xmp.guid(extended) in (metadata.xmp or b"").upper() else None

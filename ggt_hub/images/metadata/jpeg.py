@@ -55,7 +55,7 @@ def end_of_picture(data: bytes) -> int:
 def read(data: bytes) -> tuple[Metadata, list[str]]:
     """What is carried, and in words what is not."""
     exif = packet = resolution = None
-    resources, profile, extensions, comments = b"", {}, {}, []
+    resources, profile, extensions, comments = bytearray(), {}, {}, []
     left: list[str] = []
     for marker, payload in segments(data):
         if marker == _APP1 and payload.startswith(_EXIF):
@@ -76,7 +76,7 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
             resolution = _density(payload)
         elif _APP0 <= marker <= 0xEF and not payload.startswith((*_STORAGE, _MPF, _GAIN_MAP)):
             left.append(_name_of(marker, payload))
-    inside = photoshop.split(resources)
+    inside = photoshop.split(bytes(resources))
     packet = packet or inside.xmp
     metadata = Metadata(
         exif=exif or inside.exif,

@@ -16,7 +16,15 @@ class Resolution(NamedTuple):
         """The nearest whole numbers in another unit; `aspect` stays as it is."""
         metres = {"inch": Fraction(254, 10000), "cm": Fraction(1, 100), "metre": Fraction(1)}
         factor = Fraction(1) if self.unit == "aspect" else metres[unit] / metres[self.unit]
-        return round(self.x * factor), round(self.y * factor)
+        return max(1, round(self.x * factor)), max(1, round(self.y * factor))
+
+    def is_sane(self) -> bool:
+        """Whether a device could have it: at most ten million pixels a metre."""
+        return (
+            self.x > 0
+            and self.y > 0
+            and max(self.per("metre")) <= (65535 if self.unit == "aspect" else 10**7)
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,22 @@ class Metadata:
 
 
 _OF_HDR = (b"mDCV", b"mDCv", b"cLLI", b"cLLi")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a file carries beside its pixels.
+
+    Attributes:
+        metadata: ready for another file.
+        left_behind: in words, what cannot go with the picture.
+        orientation: how EXIF says that the stored pixels are to be turned, 1 to 8.
+    """
+
+    metadata: Metadata = Metadata()
+    left_behind: tuple[str, ...] = ()
+    orientation: int = 1
+
 
 WORDS = {
     "exif": "EXIF",

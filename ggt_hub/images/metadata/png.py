@@ -37,7 +37,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def read(data: bytes) -> tuple[Metadata, list[str]]:
     """What is carried, and in words what is not. A damaged chunk costs only itself."""
-    found: dict[str, Any] = {"texts": (), "chunks": ()}
+    found: dict[str, Any] = {"texts": [], "chunks": [], "profiles": set()}
     left: list[str] = []
     for kind, payload in chunks(data):
         try:
@@ -49,8 +49,9 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
             left.append("content credentials (C2PA), which hold for the original only")
         elif not carried:
             left.append(f"PNG chunk {kind.decode('latin-1')}")
-    found.pop("profiles", None)
-    return Metadata(**found), list(dict.fromkeys(left))
+    del found["profiles"]
+    texts, others = tuple(found.pop("texts")), tuple(found.pop("chunks"))
+    return Metadata(**found, texts=texts, chunks=others), list(dict.fromkeys(left))
 
 
 def _sort(kind: bytes, payload: bytes, found: dict[str, Any]) -> bool:
@@ -59,6 +60,7 @@ def _sort(kind: bytes, payload: bytes, found: dict[str, Any]) -> bool:
         found.setdefault(_SINGLE[kind], payload)
     elif kind == b"iCCP":
         if "icc" not in found:
+            found["icc"] = None  # so that a bomb goes off once
             found["icc"] = unpacked(payload.partition(b"\0")[2][1:])
     elif kind == b"pHYs":
         x, y, unit = struct.unpack(">IIB", payload)
@@ -67,7 +69,7 @@ def _sort(kind: bytes, payload: bytes, found: dict[str, Any]) -> bool:
     elif kind in _TEXTS:
         _sort_text(kind, payload, found)
     elif kind in _LIGHT or kind[3:].islower():  # "safe to copy", as the standard has every chunk say (5.4)
-        found["chunks"] += ((kind, payload),)
+        found["chunks"].append((kind, payload))
     else:
         return False
     return True
@@ -95,13 +97,13 @@ def _sort_text(kind: bytes, payload: bytes, found: dict[str, Any]) -> None:
             text = rest[2:].split(b"\0", 2)[2]
             found["xmp"] = unpacked(text) if rest[:1] == b"\1" else text
     elif profile and kind != b"iTXt":
-        if profile[1] not in found.setdefault("profiles", set()):  # so that a bomb goes off once
+        if profile[1] not in found["profiles"]:  # so that a bomb goes off once
             found["profiles"].add(profile[1])
             _sort_profile(
                 profile[1], _from_hexadecimal(unpacked(rest[1:]) if kind == b"zTXt" else rest), found
             )
     else:
-        found["texts"] += ((kind, payload),)
+        found["texts"].append((kind, payload))
 
 
 def _sort_profile(name: bytes, block: bytes, found: dict[str, Any]) -> None:

@@ -197,6 +197,7 @@ def begin(metadata: Metadata) -> tuple[bytes, list[tuple[int, bytes]], Literal["
         (entry.tag, bytes(block.data[entry.at : entry.at + 12]))
         for entry in block.entries(block.first)
         if entry.tag not in STORAGE
+        and entry.value_at + entry.size <= len(block.data)  # or pixels would pass for it
     ]
     head = bytes(block.data)
     return head + bytes(len(head) % 2), rows, block.order
@@ -218,7 +219,7 @@ def resolution_of(metadata: Metadata, order: str) -> list[tuple[int, int, bytes]
     x, y, unit = metadata.resolution
     per = {"metre": Fraction(1, 100)}.get(unit, Fraction(1))
     code = {"aspect": 1, "inch": 2, "cm": 3, "metre": 3}[unit]
-    rationals = [(number * per).limit_denominator(10**6).as_integer_ratio() for number in (x, y)]
+    rationals = [(number * per).limit_denominator(10**4).as_integer_ratio() for number in (x, y)]
     return [
         (_X, 5, struct.pack(order + "II", *rationals[0])),
         (_Y, 5, struct.pack(order + "II", *rationals[1])),

@@ -27,17 +27,18 @@ _GONE_NAMES = re.compile(rb"MotionPhoto|MicroVideo|Thumbnails$")
 GAIN_MAP = re.compile(rb"hdr-gain-map|HDRGainMap|Semantic=[\"']GainMap|hdrgainmap")
 FILM = re.compile(rb"MotionPhoto(?!Version)|MicroVideo(?!Version)")
 _PIXELS = re.compile(rb"(FullPano|CroppedArea)\w+Pixels$")
+_SIZES = re.compile(rb"ImageWidth|ImageLength|Pixel[XY]Dimension|ImageHeightPixels|Pano")
 PLACES = re.compile(rb"gps|latitude|longitude|altitude", re.IGNORECASE)
 _ELSEWHERE = re.compile(rb"\s*self#jumbf")  # content credentials, whose signature a changed picture breaks
 
-_MOST_BYTES = 2**24  # larger packets exist only to cost time
+_MOST_BYTES, _MOST_TOKENS = 2**24, 50_000  # larger packets exist only to cost time
 _MOST_NESTED = 200
 _TOKEN = re.compile(
     rb"<!--.*?-->|<\?.*?\?>|<!\[CDATA\[.*?\]\]>"
-    rb"|<(?P<close>/?)(?P<name>[^\s/>!?\"'=<]+)(?P<attributes>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)>",
+    rb"|<(?P<close>/?)(?P<name>[^\s/>!?\"'=<]+)(?P<attributes>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*+)>",
     re.DOTALL,
 )
-_ATTRIBUTE = re.compile(rb"\s+([^\s=\"'<>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_ATTRIBUTE = re.compile(rb"\s++([^\s=\"'<>/]++)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 
 
 class Property(NamedTuple):
@@ -64,11 +65,13 @@ def properties(packet: bytes) -> Iterator[Property]:
         raise ValueError(f"{len(packet) / 1e6:.0f} MB of it")
     packet.decode()
     open_elements: list[tuple[bytes, int, int, dict[bytes, bytes]]] = []
-    position = 0
+    position = tokens = 0
     while (position := packet.find(b"<", position)) >= 0:
         token = _TOKEN.match(packet, position)
         if token is None:
             raise ValueError(f"no XML at byte {position}")
+        if (tokens := tokens + 1) > _MOST_TOKENS:
+            raise ValueError("it has no end of tags")
         name = token["name"]
         if name is None:
             pass
@@ -79,7 +82,8 @@ def properties(packet: bytes) -> Iterator[Property]:
             yield Property(_qualified(name, spaces), start, token.end(), inside, token.start())
         else:
             spaces = open_elements[-1][3] if open_elements else {}
-            attributes = list(_ATTRIBUTE.finditer(packet, token.start("attributes"), token.end("attributes")))
+            attributes = list(_attributes(packet, *token.span("attributes")))
+            tokens += len(attributes)
             if declared := {
                 found[1][6:]: found[2] or found[3] for found in attributes if found[1][:6] == b"xmlns:"
             }:
@@ -96,6 +100,17 @@ def properties(packet: bytes) -> Iterator[Property]:
         position = token.end()
     if open_elements:
         raise ValueError(f"<{open_elements[-1][0].decode()}> is not closed")
+
+
+def _attributes(packet: bytes, position: int, end: int) -> Iterator[re.Match[bytes]]:
+    for _ in range(_MOST_TOKENS):
+        found = _ATTRIBUTE.match(packet, position, end)
+        if found is None:
+            break
+        yield found
+        position = found.end()
+    if packet[position:end].strip() not in (b"", b"/"):
+        raise ValueError(f"no attribute at byte {position}")
 
 
 def _qualified(name: bytes, spaces: dict[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -141,6 +156,8 @@ def portable(packet: bytes) -> bytes:
 
 def with_size(packet: bytes, size: tuple[int, int]) -> bytes:
     """The packet with the (width, height) that the picture has now, wherever it states one."""
+    if not _SIZES.search(packet):
+        return packet
     said = _of_panorama(packet)
     before = _number(said.get(b"CroppedAreaImageWidthPixels", b""))
 
@@ -165,6 +182,8 @@ def without_gps(packet: bytes) -> bytes:
 
 def with_extension(packet: bytes, extended: bytes | None) -> bytes:
     """The packet with the note that names its extended part by MD5, or without that note."""
+    if _NOTE not in packet:
+        return packet
 
     def edit(found: Property, value: bytes) -> bytes | None:
         if found.name != (_NOTE, b"HasExtendedXMP"):
@@ -181,6 +200,8 @@ def guid(extended: bytes) -> bytes:
 
 def is_full_panorama(packet: bytes) -> bool:
     """Whether GPano says that the right edge goes on at the left: equirectangular, 360 degrees wide."""
+    if _PANORAMA not in packet:
+        return False
     try:
         said = _of_panorama(packet)
     except ValueError:
@@ -203,3 +224,9 @@ def _of_panorama(packet: bytes) -> dict[bytes, bytes]:
 
 def _number(text: bytes) -> int:
     return int(text) if re.fullmatch(rb"\s*\d{1,9}\s*", text) else 0
+
+
+def stated_orientation(packet: bytes) -> int | None:
+    """The `tiff:Orientation` of a packet, 1 to 8; None where it has none."""
+    found = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])\b", packet)
+    return int(found[1]) if found else None
