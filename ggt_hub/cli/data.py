@@ -93,6 +93,15 @@ def describe(
         typer.echo(f"  lq {example['lq']}, gt {example['gt']}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")
+    sizes = found["sizes"]
+    for side in ("lq", "gt"):
+        if side in sizes:
+            shown = ", ".join(f"{what} {w}x{h}" for what, (w, h) in sizes[side].items())
+            typer.echo(f"  sizes of {sizes['looked_at']} {side}: {shown}")
+    if sizes["scales"]:
+        typer.echo(
+            f"  gt is so many times as wide as lq: {_counts({f'{k:g}': v for k, v in sizes['scales'].items()})}"
+        )
 
 
 def _show_tables(found: dict[str, Any]) -> None:
@@ -101,6 +110,12 @@ def _show_tables(found: dict[str, Any]) -> None:
         return
     typer.echo(f"{found['rows']} rows in {found['tables']} tables")
     typer.echo("  " + ", ".join(f"{part}: column {name}" for part, name in found["columns"].items() if name))
+    if "tasks" in found:
+        typer.echo(f"  tasks: {_counts(found['tasks'])}")
+    if "quality" in found:
+        quality = found["quality"]
+        shown = ", ".join(f"{value:.3f}" for value in quality["quartiles"])
+        typer.echo(f"  quality of {quality['known']} rows, least to greatest by quarters: {shown}")
 
 
 @app.command()
