@@ -100,7 +100,8 @@ def test_check_names_each_difference_and_changes_nothing(api, hub, tmp_path):
     hub.requests.clear()
     states = {parcel.entry.name: state for parcel, state in compare(pack(path), api)}
     assert (states["demo"].from_tag.missing, states["demo"].from_tag.changed) == (["new.py"], ["app.py"])
-    assert states["net"].from_tag.surplus == ["model_index.json"]
+    gone = ["model_index.json", "pipeline.py", "restorer/network.py"]  # no index, so no pipeline to run it
+    assert sorted(states["net"].from_tag.surplus) == gone
     assert not states["pairs"].from_tag
     assert {request.method for request in hub.requests} == {"GET"}
 
@@ -121,10 +122,12 @@ def test_packing_contacts_nothing(tmp_path, monkeypatch):
     path = whole(tmp_path)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     parcels = pack(path)
-    assert [len(parcel.items) for parcel in parcels] == [3, 4, 3, 2]
+    assert [len(parcel.items) for parcel in parcels] == [3, 6, 3, 2]
     assert {item.path for item in parcels[1].items} == {
         "README.md",
         "model_index.json",
+        "pipeline.py",
+        "restorer/network.py",
         "restorer/config.json",
         "restorer/diffusion_pytorch_model.safetensors",
     }
