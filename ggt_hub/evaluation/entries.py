@@ -29,22 +29,23 @@ def write_entries(results: dict[str, Any], suite: Suite, output: Path) -> None:
     Those of an earlier run that were written there and are true no more are removed.
     """
     name = f".eval_results/{suite.name}.yaml"
-    if not _is_whole(results, suite):
+    entries = _entries(results, suite) if _is_whole(results, suite) else []
+    if not entries:
         if (output / name).exists():
             check_results(output, [name])
             (output / name).unlink()
         return
     with committed_result(output, name) as path:
-        path.write_text(
-            yaml.safe_dump(eval_result_entries_to_yaml(_entries(results, suite))), encoding="utf-8"
-        )
+        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")
 
 
 def benchmark_yaml(suite: Suite) -> str:
     """The `eval.yaml` with which a data set's repository declares a suite a benchmark: a task for each metric."""
+    protocols = {name: get_metric(name).protocol for name in suite.metrics}
+    protocols |= dict.fromkeys(suite.rated, "from a judge's ratings before and after; see the entry's notes")
     tasks = [
-        {"id": name, "config": "default", "split": suite.split, "description": get_metric(name).protocol}
-        for name in suite.metrics
+        {"id": name, "config": "default", "split": suite.split, "description": protocol}
+        for name, protocol in protocols.items()
     ]
     content = {
         "name": suite.title,
@@ -78,6 +79,6 @@ def _entries(results: dict[str, Any], suite: Suite) -> list[EvalResultEntry]:
             source_name=f"ggt-hub {version}, bench run {suite.name}",
             notes=results["protocols"][name],
         )
-        for name in results["protocols"]
+        for name in (*suite.metrics, *suite.rated)  # the tasks of `benchmark_yaml`
         if results["overall"].get(name, {}).get("mean") is not None
     ]

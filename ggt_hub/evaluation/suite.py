@@ -115,6 +115,11 @@ class Suite:
         return "dataset" in self._settings and self.source == self._settings["dataset"]
 
     @property
+    def rated(self) -> tuple[str, ...]:
+        """What a judge adds to the suite's metrics, where its authors score it so."""
+        return tuple(self._settings.get("rated", ()))
+
+    @property
     def split(self) -> str:
         """The split of the data set on the Hub."""
         return str(self._settings.get("split", "test"))

@@ -188,4 +188,28 @@ def test_the_eval_yaml_of_a_suite_is_printed():
         "dists",
         "niqe",
     ]
+    assert [task["id"] for task in yaml.safe_load(invoke("eval-yaml", "realir-bench").output)["tasks"]] == [
+        "niqe", "RS", "FS", "lpips_to_input",
+    ]  # fmt: skip
     assert isinstance(invoke("eval-yaml", "foundir").exception, EvaluationError)
+
+
+def test_the_test_set_of_ggt_100k_is_read_from_its_archives_on_the_hub(hub, pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "repository" / "GGT-100K" / "test"
+    repository.mkdir(parents=True)
+    for side in ("LQ", "GT"):
+        with zipfile.ZipFile(repository / f"{side}.zip", "w") as archive:
+            for number in range(2):
+                archive.write(pairs / side.lower() / "one.png", f"{side}/rain/{number:04d}.png")
+    hub.add("dataset", "VCLab-PolyU/GGT-100K", tmp_path / "repository")
+    options = ["--metrics", "psnr,psnr-ycbcr", "--model", "identity", "--output", tmp_path / "out"]
+    outcome = invoke("run", "ggt-test", *options)
+    assert outcome.exit_code == 0, outcome.output
+    rows = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    expected = psnr(noisy(photograph(192), 25), photograph(192))[0]
+    assert [row["psnr"] for row in rows] == pytest.approx([expected] * 2)
+    (entry,) = yaml.safe_load((tmp_path / "out/.eval_results/ggt-test.yaml").read_text())
+    # Of other metrics than the suite's own, the data set's `eval.yaml` has no task.
+    assert (entry["dataset"]["id"], entry["dataset"]["task_id"]) == ("VCLab-PolyU/GGT-100K", "psnr-ycbcr")
+    assert len(entry["dataset"]["revision"]) == 40

@@ -169,7 +169,7 @@ def test_a_picture_that_fails_is_listed_and_makes_the_score_incomplete(compact, 
 class OnTheHub(Pictures):
     """A suite whose pictures are those of a data set on the Hub."""
 
-    is_from_hub, split = True, "test"
+    is_from_hub, split, rated = True, "test", ()
 
     def exact_revision(self):
         return self.revision
