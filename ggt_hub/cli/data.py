@@ -275,6 +275,27 @@ def preview(
     typer.echo(str(write_preview(splits[name], output, count)))
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="What `export`, `index` or `degrade --pairs` wrote.")],
+    repository: Annotated[str, typer.Argument(help="Where to: namespace/name.")],
+    private: Annotated[bool, typer.Option("--private", help="If the repository is new.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that the repository has with other content.")
+    ] = False,
+) -> None:
+    """Bring a data set to the Hub: card and licence are checked before, what comes back is compared after.
+
+    Nothing that the repository holds besides is touched.
+    """
+    from huggingface_hub import HfApi
+
+    from ggt_hub.publishing.data_push import push_data
+
+    commit, proven = push_data(folder, repository, HfApi(), private=private, overwrite=overwrite)
+    typer.echo(f"{repository} at {commit[:8]}: {proven}")
+
+
 def _size(size: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
