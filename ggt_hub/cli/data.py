@@ -79,6 +79,9 @@ def describe(
     if "why_not_paired" in found:
         typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
         return
+    if "lmdb" in found:
+        typer.echo(f"LMDB: {', '.join(found['lmdb'])}")
+        return
     if "tables" in found:
         _show_tables(found)
         return
@@ -90,6 +93,15 @@ def describe(
         typer.echo(f"  lq {example['lq']}, gt {example['gt']}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")
+    sizes = found["sizes"]
+    for side in ("lq", "gt"):
+        if side in sizes:
+            shown = ", ".join(f"{what} {w}x{h}" for what, (w, h) in sizes[side].items())
+            typer.echo(f"  sizes of {sizes['looked_at']} {side}: {shown}")
+    if sizes["scales"]:
+        typer.echo(
+            f"  gt is so many times as wide as lq: {_counts({f'{k:g}': v for k, v in sizes['scales'].items()})}"
+        )
 
 
 def _show_tables(found: dict[str, Any]) -> None:
@@ -98,6 +110,12 @@ def _show_tables(found: dict[str, Any]) -> None:
         return
     typer.echo(f"{found['rows']} rows in {found['tables']} tables")
     typer.echo("  " + ", ".join(f"{part}: column {name}" for part, name in found["columns"].items() if name))
+    if "tasks" in found:
+        typer.echo(f"  tasks: {_counts(found['tasks'])}")
+    if "quality" in found:
+        quality = found["quality"]
+        shown = ", ".join(f"{value:.3f}" for value in quality["quartiles"])
+        typer.echo(f"  quality of {quality['known']} rows, least to greatest by quarters: {shown}")
 
 
 @app.command()
@@ -198,6 +216,7 @@ def export(
     revision: Revision = None,
     data_dir: DataDir = None,
     workers: Workers = 1,
+    layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
     lq: Lq = None,
     gt: Gt = None,
@@ -205,7 +224,7 @@ def export(
     exclude: Exclude = None,
     template: Template = None,
 ) -> None:
-    """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
+    """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
     from ggt_hub.data.export import export as write_parquet
     from ggt_hub.data.opening import check_apart, open_splits
     from ggt_hub.data.told import Told
@@ -213,6 +232,12 @@ def export(
     check_apart(output, source, data_dir)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
+    if layout != "parquet":
+        from ggt_hub.data.layouts import write_layout
+
+        count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
+        typer.echo(f"{output}: {count} pairs as {layout}")
+        return
     reports = write_parquet(
         splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
     )

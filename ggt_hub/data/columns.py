@@ -56,13 +56,14 @@ class Columns:
     further: tuple[str, ...]
     labels: tuple[str, ...] = ()
 
+    def tasks(self, table: pa.Table) -> list[Task | None]:
+        """The task of each row of a table that has the column."""
+        return [self._named_task(value) for value in table[self.task or ""].to_pylist()]
+
     def ids(self, table: pa.Table) -> list[tuple[Task | None, str]]:
         """Task and name of each row of a table that has at least these columns."""
-        tasks = table[self.task].to_pylist() if self.task else [None] * len(table)
-        return [
-            (self._named_task(task), str(name))
-            for task, name in zip(tasks, table[self.id or ""].to_pylist(), strict=True)
-        ]
+        tasks = self.tasks(table) if self.task else [None] * len(table)
+        return [(task, str(name)) for task, name in zip(tasks, table[self.id or ""].to_pylist(), strict=True)]
 
     def rows(self, table: pa.Table, source: str, prefix: str, naming: str) -> Iterator[dict[str, Any]]:
         """Turn the rows of a table into records of the pair schema.

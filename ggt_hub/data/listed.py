@@ -131,9 +131,8 @@ def _common_root(
     for pieces in paths:
         for cut in range(len(pieces)):
             end = "/".join(pieces[cut:])
-            for member in ends.get(end, ())[:_CANDIDATES]:
-                if side_of(member.path) != not_this:
-                    counts[cut, _root(member, end)] += 1
+            found = [m for m in ends.get(end, ())[:_CANDIDATES] if side_of(m.path) != not_this]
+            counts.update({(cut, _root(member, end)) for member in found})
     if not counts:
         return None
     return max(counts, key=lambda place: (counts[place], -place[0], -len(place[1][1])))

@@ -11,6 +11,7 @@ import datasets
 from ggt_hub.data.folder import PairFolder, holds_tables, is_pair_folder
 from ggt_hub.data.ggt_100k import GGT100K
 from ggt_hub.data.guard import guard_uploads
+from ggt_hub.data.lmdbs import PairLmdb, holds_lmdb
 from ggt_hub.data.realir_bench import RealIRBench
 from ggt_hub.data.tables import PairTables
 from ggt_hub.errors import DatasetError
@@ -72,8 +73,8 @@ def find_builder(
             f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir={here}"
         )
     builder = entry.builder
-    if builder is PairFolder and data_dir is not None and holds_tables(data_dir):
-        builder = PairTables
+    if builder is PairFolder and data_dir is not None:
+        builder = PairTables if holds_tables(data_dir) else PairLmdb if holds_lmdb(data_dir) else builder
     return builder, {"dataset_name": path, "data_dir": data_dir}
 
 

@@ -1,5 +1,6 @@
 """From what a person names on the command line (a name, a repository, a folder) to its rows."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,29 @@ from datasets import Dataset
 from datasets import config as config_datasets
 
 from ggt_hub import hub
+from ggt_hub.data import lmdbs
+from ggt_hub.data.archives import Member
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.contents import describe, look_into
 from ggt_hub.data.export import SHARD_BYTES, write_sums
+from ggt_hub.data.fetch import read_member
 from ggt_hub.data.folder import PairFolder
 from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.index import copy_index, explain_refused, read_summary
 from ggt_hub.data.indexed import IndexedPairs
+from ggt_hub.data.lmdbs import PairLmdb, holds_lmdb
 from ggt_hub.data.loading import SOURCES, find_builder, load_dataset_builder
 from ggt_hub.data.pairing import Pair, pair_up
+from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.parts import Part, dataset_parts, parquet_files, parquet_parts
-from ggt_hub.data.tables import TABLES, PairTables, columns_of
+from ggt_hub.data.tables import TABLES, PairTables, columns_of, statistics
 from ggt_hub.data.told import Told
 from ggt_hub.data.trees import File, Tree, find_tree
-from ggt_hub.errors import DatasetError
+from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.images import read_image
 
 _EXAMPLES = 3
+_LOOKED_AT = 64
 
 
 def describe_source(source: str, revision: str | None = None, told: Told | None = None) -> dict[str, Any]:
@@ -43,6 +51,8 @@ def describe_source(source: str, revision: str | None = None, told: Told | None 
     found = describe(contents)
     if not contents.pictures and (tables := [f for f in contents.tree.files if f.suffix in TABLES]):
         return found | _describe_tables(source, tables, revision, told)
+    if Path(source).is_dir() and holds_lmdb(source):
+        return found | {"lmdb": [str(path.relative_to(source)) for path in lmdbs.find(source)]}
     try:
         pairing = pair_up(contents.pictures, contents.entries, told=told)
     except DatasetError as error:
@@ -59,6 +69,7 @@ def describe_source(source: str, revision: str | None = None, told: Told | None 
             {"lq": pair.lq.path, "gt": pair.gt and pair.gt.path} for pair in _spread(pairing.pairs, _EXAMPLES)
         ],
         "unpaired": [member.path for member in pairing.unpaired],
+        "sizes": _sizes(pairing.pairs),
     }
 
 
@@ -70,7 +81,33 @@ def _describe_tables(
         return {"tables": len(tables)}
     columns, rows = columns_of(tables, lq=told.lq if told else None, gt=told.gt if told else None)
     sides = {side: getattr(columns, side) for side in ("lq", "gt", "task", "prompt", "id")}
-    return {"tables": len(tables), "rows": rows, "columns": sides}
+    return {"tables": len(tables), "rows": rows, "columns": sides} | statistics(tables, columns)
+
+
+def _sizes(pairs: list[Pair]) -> dict[str, Any]:
+    """Sizes of some pictures on disk, at equal distances; at the Hub nothing is downloaded for it."""
+    chosen = [pair for pair in _spread(pairs, _LOOKED_AT) if not pair.lq.file.uri.startswith("hf://")]
+    found = {side: [_size(member) for pair in chosen if (member := getattr(pair, side))] for side in PICTURES}
+    sizes = {side: [size for size in of_side if size] for side, of_side in found.items()}
+    return {
+        "looked_at": len(chosen),
+        **{
+            side: {"smallest": min(s), "median": sorted(s)[len(s) // 2], "largest": max(s)}
+            for side, s in sizes.items()
+            if s
+        },
+        "scales": dict(
+            Counter(gt[0] / lq[0] for lq, gt in zip(found["lq"], found["gt"], strict=False) if lq and gt)
+        ),
+    }
+
+
+def _size(member: Member) -> tuple[int, int] | None:
+    """Width and height; None for a picture that cannot be read."""
+    try:
+        return read_image(read_member(member), name=member.path).size
+    except (DatasetError, ImageError):
+        return None
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:
@@ -141,6 +178,8 @@ def _builder(
 def _of(further: dict[str, Any], source: str, data_dir: str | None, kind: Any = None) -> dict[str, Any]:
     """What was told, as far as the builder knows it: of tables, only the names of columns can be told."""
     kind = kind or (find_builder(source, data_dir) or (PairFolder,))[0]
+    if issubclass(kind, PairLmdb):
+        return {}
     if not issubclass(kind, PairTables):
         return further
     if told := [name for name, value in further.items() if value and name not in ("lq", "gt")]:

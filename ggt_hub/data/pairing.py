@@ -86,7 +86,7 @@ def pair_up(
     told = told or Told()
     members = [member for member in members if told.counts(member.path)]
     if not members:
-        raise DatasetError("no picture is left: check include= and exclude=")
+        raise DatasetError("there are no pictures, or include= and exclude= leave none")
 
     listed = look_up(entries, members, lambda path: told.side(path) or told_side(path))
     splits: dict[str, list[Member]] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.builder import Key
@@ -23,6 +24,7 @@ from ggt_hub.data.words import split_of, task_of
 from ggt_hub.errors import DatasetError
 
 TABLES = (".parquet", ".arrow")
+QUALITY = "quality"
 _ROWS_AT_ONCE = 16
 
 
@@ -140,6 +142,20 @@ def columns_of(files: list[File], *, lq: str | None = None, gt: str | None = Non
     """
     columns = recognise(next(_tables(files[0].uri)), files[0].path, lq=lq, gt=gt)
     return columns, sum(len(table) for file in files for table in _tables(file.uri))
+
+
+def statistics(files: list[File], columns: Columns) -> dict[str, Any]:
+    """How many rows there are of each task, and how the column `quality` (0..1) is spread, where there is one."""
+    found: dict[str, Any] = {}
+    if columns.task:
+        tasks = [task for file in files for task in columns.tasks(_plain_columns(file.uri, [columns.task]))]
+        found["tasks"] = dict(Counter(task or "unknown" for task in tasks))
+    if QUALITY in columns.further:
+        values = [v for file in files for v in _plain_columns(file.uri, [QUALITY])[QUALITY].to_pylist()]
+        known = [value for value in values if value is not None]
+        quarters = np.quantile(known, [0, 0.25, 0.5, 0.75, 1]).tolist() if known else []
+        found["quality"] = {"known": len(known), "unknown": len(values) - len(known), "quartiles": quarters}
+    return found
 
 
 def _picture_ids(files: list[File]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The contract of all restorers: `RestorerPipeline.from_pretrained(x)` and `pipe(image, ...)`."""
 
 import json
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,15 +11,18 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
+from huggingface_hub import metadata_load
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
+import ggt_hub.models  # diffusers finds component classes only in modules that are imported already
 from ggt_hub.errors import RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.tasks import check_task
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Restorers that are part of the package: one folder each, as `save_pretrained` writes it."""
@@ -78,6 +82,9 @@ class RestorerPipeline(DiffusionPipeline):
             return peer
         where = {key: kwargs.pop(key) for key in _WHERE if key in kwargs}
         folder = _locate(source, where)
+        if (original := _described_only(folder)) is not None:
+            logger.warning("%s is a card without weights: loading %s, which it describes", source, original)
+            folder = _locate(original, {key: value for key, value in where.items() if key != "revision"})
         target = pipeline_class(folder)
         if not issubclass(target, cls):
             raise RestorerError(
@@ -100,6 +107,25 @@ class RestorerPipeline(DiffusionPipeline):
             if isinstance(component, ModelMixin) and name not in kwargs:
                 _check_complete(component, folder / name)
         return pipe
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """The index of a saved pipeline, with our own classes where a published one names files of its repository.
+
+        Those files let stock diffusers load it without this package; here nothing of them is run.
+        """
+        loaded = super().load_config(*args, **kwargs)
+        index = loaded[0] if isinstance(loaded, tuple) else loaded
+        if isinstance(index.get("_class_name"), (list, tuple)):
+            index["_class_name"] = index["_class_name"][1]
+            for name, value in index.items():
+                if (
+                    isinstance(value, (list, tuple))
+                    and len(value) == 2
+                    and value[1] in ggt_hub.models.__all__
+                ):
+                    index[name] = [ggt_hub.models.__name__, value[1]]
+        return loaded
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
@@ -224,6 +250,16 @@ def _locate(source: str | Path, where: dict[str, Any]) -> Path:
     return snapshot(str(source), **where)
 
 
+def _described_only(folder: Path) -> str | None:
+    """The repository whose weights a card describes that stands alone (with pictures at most)."""
+    files = {path.suffix.lower() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    if not (folder / "README.md").is_file() or files - {".md", ".png", ".jpg", ".jpeg", ".webp"}:
+        return None
+    header = metadata_load(folder / "README.md") or {}
+    original = header.get("base_model")
+    return original if isinstance(original, str) else None
+
+
 def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
     if where.get("revision") is not None:
         raise RestorerError(f"{folder.name!r} is a local restorer: it has no revision {where['revision']!r}")
@@ -255,9 +291,10 @@ def pipeline_class(folder: Path) -> type[RestorerPipeline]:
     index = folder / "model_index.json"
     try:
         name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+        name = name[1] if isinstance(name, list) else name  # a file of the repository, and the class in it
     except FileNotFoundError as error:
         raise RestorerError(f"{folder} is not a restorer: it has no model_index.json") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise RestorerError(f"{index} is damaged: {error!r}") from error
     if name not in PIPELINES:
         raise RestorerError(

@@ -315,7 +315,7 @@ def test_what_is_told_decides(told, found):
     if "other" in str(told):
         paths += ["other/1.png"]
     if found is None:
-        with pytest.raises(DatasetError, match="no picture is left"):
+        with pytest.raises(DatasetError, match="include= and exclude= leave none"):
             pair_up(loose(*paths), told=Told(**told))
         return
     pairing = pair_up(loose(*paths), told=Told(**told))
@@ -429,3 +429,10 @@ def test_accents_pair_however_a_system_spells_them_and_capitals_are_named():
     ]
     with pytest.raises(DatasetError, match="Some differ in capitals alone, such as IMG_1: rename one side"):
         pair_up(loose("lq/IMG_1.png", "gt/img_1.png"))
+
+
+def test_a_column_source_is_no_side_unless_there_is_a_target():
+    (entry,) = read_manifest("m.csv", b"source,lq,gt\nset one,a.png,b.png\n")
+    assert (entry.lq, entry.gt, entry.further) == ("a.png", "b.png", {"source": "set one"})
+    (entry,) = read_manifest("m.csv", b"source,target\na.png,b.png\n")
+    assert (entry.lq, entry.gt) == ("a.png", "b.png")

@@ -168,3 +168,24 @@ def test_an_image_folder_with_metadata_of_pairs_works_everywhere(tmp_path):
     ]
     (tmp_path / "t/metadata.jsonl").write_text("\n".join(lines))
     assert [pair["task"] for pair in check(str(tmp_path / "t"), tmp_path)] == ["rain"] * 3
+
+
+def test_describe_counts_tasks_and_shows_how_quality_is_spread(tmp_path):
+    folder = table(tmp_path / "t", lq=LQ, gt=GT, task=["rain", "rain", "odd"], quality=[0.25, 0.75, 0.5])
+    found = describe_source(str(folder))
+    assert found["tasks"] == {"rain": 2, "unknown": 1}
+    assert found["quality"] == {"known": 3, "unknown": 0, "quartiles": [0.25, 0.375, 0.5, 0.625, 0.75]}
+    assert "tasks: rain 2, unknown 1" in run("describe", folder)
+
+
+def test_describe_shows_sizes_and_scales(tmp_path):
+    for n, (small, large) in enumerate([(16, 16), (16, 32), (8, 16)]):
+        for side, size in (("lq", small), ("gt", large)):
+            (tmp_path / "t" / side).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "t" / side / f"{n}.png").write_bytes(picture(n, size))
+    found = describe_source(str(tmp_path / "t"))["sizes"]
+    assert found["lq"] == {"smallest": (8, 8), "median": (16, 16), "largest": (16, 16)}
+    assert (found["looked_at"], found["scales"]) == (3, {1.0: 1, 2.0: 2})
+    text = run("describe", tmp_path / "t")
+    assert "sizes of 3 gt: smallest 16x16, median 16x16, largest 32x32" in text
+    assert "gt is so many times as wide as lq: 1 1, 2 2" in text
