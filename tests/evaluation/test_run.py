@@ -583,3 +583,10 @@ def test_the_fixed_damage_is_the_written_rule(tmp_path):
     np.testing.assert_array_equal(items["clean"].lq, photograph(64))
     assert (items["low light"].hint, items["noise 25"].hint) == ("low_light", None)
     assert items["low light"].lq.mean() < photograph(64).mean() / 2
+
+
+def test_the_fixed_damage_gives_the_bytes_that_published_tables_were_made_with(tmp_path):
+    Image.fromarray(photograph(64)).save(tmp_path / "x.png")
+    recorded = json.loads((Path(__file__).parent / "fixed_damage.json").read_text())
+    items = load_suite("compact-val", tmp_path).items()
+    assert {item.task: hashlib.sha256(item.lq.tobytes()).hexdigest() for item in items} == recorded
