@@ -53,7 +53,7 @@ def further_options(
 
 
 def find_inputs(
-    paths: list[str], output: Path, format: str | None, as_json: bool, *, recipes: bool = False
+    paths: list[str], output: Path, format: str | None, as_json: bool, *, records: bool = False
 ) -> Inputs:
     """What is to be read, found before any model is loaded; says what is not, and why.
 
@@ -62,7 +62,7 @@ def find_inputs(
         typer.Exit: with code 1, if there is nothing to do.
     """
     check_output(output, format)
-    inputs = find_jobs(paths, output, format, recipes=recipes)
+    inputs = find_jobs(paths, output, format, records=records)
     for note in inputs.notes:
         typer.echo(f"note: {note}", err=True)
     if not inputs.jobs:

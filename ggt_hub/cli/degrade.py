@@ -24,13 +24,14 @@ def degrade(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the damaged pictures.")],
     preset: Annotated[
-        str | None, typer.Option(help="A chain of damage, such as mixture, web or night.")
+        str | None, typer.Option(help="A chain of damage: mixture, web, night, or a YAML file of one's own.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="One family: blur, noise, compression, low_light, resize.")
     ] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="0 (mild) to 1 (severe); drawn if not given.")
+    severity: Annotated[
+        float | None,
+        typer.Option(help="0 (mildest; of one family: none) to 1 (worst); drawn if not given."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     format: Annotated[
@@ -48,7 +49,7 @@ def degrade(
     workers: Annotated[int, typer.Option(help="Processes, with --pairs.", min=1)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
-    """Damage clean photographs, and write beside each the recipe that gives the same bytes again.
+    """Damage clean photographs, and write beside each the record that gives the same bytes again.
 
     Only results of the same picture are ever replaced.
     """
@@ -58,34 +59,34 @@ def degrade(
 
     if (preset is None) == (task is None):
         raise DegradationError(f"give --preset or --task, one of {', '.join(degradations.list_presets())}")
-    if strength is not None and not 0 <= strength <= 1:
-        raise DegradationError(f"--strength {strength}: it must lie in 0..1")
-    name = degradations.load_preset(preset or task or "").name
-    inputs = find_inputs(paths, output, format, json, recipes=True)
+    degradations.check_severity(severity)
+    loaded = degradations.load_preset(preset or task or "")
+    inputs = find_inputs(paths, output, format, json, records=True)
     if pairs:
-        _make_pairs(inputs, output, name, strength, seed, format or "png", workers)
+        _make_pairs(inputs, output, loaded, severity, seed, format or "png", workers)
         return
     options, further = further_options(max_pixels, page, salvage, strip)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
-        damaged, recipe = degradations.degrade(picture, name, strength=strength, seed=job.seed(seed))
-        recipe["steps"] += degradations.encoding(job.result.suffix)
-        return damaged, {"recipe": recipe}
+        damaged, record = degradations.degrade(picture, loaded, severity=severity, seed=job.seed(seed))
+        record["steps"] += degradations.encoding(job.result.suffix)
+        return damaged, {"record": record}
 
     def settings(job: Job) -> dict[str, Any]:
         encoded = {"encoded": True} if degradations.encoding(job.result.suffix) else {}
-        return {"preset": name, "strength": strength, "seed": seed, **encoded, **further}
+        told = {"preset": loaded.name, "preset_sha256": loaded.sha256, "severity": severity, "seed": seed}
+        return told | encoded | further
 
-    batch = Batch(output, settings, overwrite, beside="recipe", **options)
+    batch = Batch(output, settings, overwrite, beside="record", **options)
     run_batch(inputs, work, batch, json)
 
 
 def _make_pairs(
-    inputs: Any, output: Path, preset: str, strength: float | None, seed: int, format: str, workers: int
+    inputs: Any, output: Path, preset: Any, severity: float | None, seed: int, format: str, workers: int
 ) -> None:
     from ggt_hub.data.make import Making, make_pairs
 
-    making = Making(preset, strength, seed, format, source=output.resolve().name)
+    making = Making(preset, severity, seed, format, source=output.resolve().name)
     failed = make_pairs(inputs.jobs, making, output, workers=workers)
     for name, reason in (inputs.refused | failed).items():
         typer.secho(f"left out: {name}: {reason}", fg="red", err=True)

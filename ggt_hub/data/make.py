@@ -1,7 +1,6 @@
 """Clean photographs into a data set of pairs, each with the record that replays its damage."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from ggt_hub import degradations
 from ggt_hub.data.export import file_ending, table_names, write_rows, write_tables
 from ggt_hub.data.pairs import pair_row
+from ggt_hub.degradations import Preset
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.files import Job
 from ggt_hub.images import Metadata, encode_image, read_image
@@ -23,15 +23,15 @@ class Making:
     """How pairs are made.
 
     Attributes:
-        preset: a family or a chain; see `degradations.degrade`.
-        strength: 0..1, or None to draw it.
+        preset: a family or a chain; see `degradations.load_preset`.
+        severity: 0..1, or None to draw it.
         seed: of the run; each picture has a seed of its own by its relative name.
         format: of the low-quality pictures: png, webp, jpg ...
         source: what the rows call the data set.
     """
 
-    preset: str
-    strength: float | None = None
+    preset: str | Path | Preset
+    severity: float | None = None
     seed: int = 0
     format: str = "png"
     source: str = "pairs"
@@ -41,7 +41,8 @@ def make_pairs(jobs: Sequence[Job], making: Making, folder: Path, *, workers: in
     """Write pairs as Parquet: `gt` is the picture's file as it is, `lq` what was made of it.
 
     The same pictures and settings give the same bytes, whatever the number of workers; interrupted, a call is
-    repeated. `meta` of a row holds `record`, which `degradations.replay(gt, record)` takes.
+    repeated. `meta` of a row holds `record`, which `degradations.replay(gt, record)` takes. Where the damage
+    touched `gt`, too, that is a PNG of its own, and `meta` names the file that the record is for by `clean_sha256`.
 
     Args:
         jobs: the clean pictures.
@@ -54,11 +55,14 @@ def make_pairs(jobs: Sequence[Job], making: Making, folder: Path, *, workers: in
 
     Raises:
         DatasetError: if there are no pictures, or none could be read.
-        DegradationError: for an unknown preset or a strength outside 0..1.
+        DegradationError: for an unknown preset a broken file of one, or a severity outside 0..1.
     """
     if not jobs:
         raise DatasetError("there are no pictures to make pairs of")
-    degradations.load_preset(making.preset)
+    degradations.check_severity(making.severity)
+    making = replace(
+        making, preset=degradations.load_preset(making.preset)
+    )  # once: a file may change meanwhile
     slices = [jobs[n : n + PICTURES_IN_A_SHARD] for n in range(0, len(jobs), PICTURES_IN_A_SHARD)]
     names = table_names("default", "train", len(slices))
     shards = [
@@ -97,12 +101,17 @@ def _rows(jobs: list[Job], making: Making, failed: dict[str, str]) -> Iterator[d
 
 def _row(job: Job, making: Making) -> dict[str, Any]:
     picture = read_image(job.source)
-    gt = job.source.read_bytes()
-    damaged, record = degradations.degrade(
-        picture, making.preset, strength=making.strength, seed=job.seed(making.seed)
+    file = job.source.read_bytes()
+    damaged, gt_picture, record = degradations.degrade_pair(
+        picture, making.preset, severity=making.severity, seed=job.seed(making.seed)
     )
     suffix = f".{making.format.lstrip('.')}"
     record["steps"] += degradations.encoding(suffix)
+    gt = file
+    meta: dict[str, Any] = {"record": record}
+    if gt_picture is not picture:
+        gt = encode_image(gt_picture, ".png").data
+        meta["clean_sha256"] = hashlib.sha256(file).hexdigest()
     carried = damaged.metadata  # only what the pixels need: the ground truth keeps the rest
     carried = Metadata(icc=carried.icc, cicp=carried.cicp, lossless=carried.lossless)
     lq = encode_image(replace(damaged, metadata=carried), suffix).data
@@ -113,5 +122,5 @@ def _row(job: Job, making: Making) -> dict[str, Any]:
         {"bytes": gt, "path": f"{Path(stem).name}.gt.{file_ending(gt)}"},
         source=making.source,
         task=record["task"],
-        meta={"record": json.loads(json.dumps(record))},
+        meta=meta,
     ) | {"lq_sha256": hashlib.sha256(lq).hexdigest(), "gt_sha256": hashlib.sha256(gt).hexdigest()}

@@ -1,13 +1,16 @@
-"""Clean pictures into damaged ones, with a recipe that gives the same bytes again."""
+"""Clean pictures into damaged ones, with a record that gives the same bytes again."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters
-from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset
+from ggt_hub.degradations.base import Degradation, Parameters, Sample
+from ggt_hub.degradations.chains import Drawn, apply_steps, severities
+from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset, parse_step
 from ggt_hub.errors import DegradationError
 from ggt_hub.images import Picture, fill_hidden, read_image
 from ggt_hub.images.write import encoded
@@ -16,15 +19,20 @@ __all__ = [
     "FAMILIES",
     "Degradation",
     "Preset",
+    "Sample",
+    "apply_steps",
+    "check_severity",
     "degrade",
+    "degrade_pair",
     "encoding",
     "list_presets",
     "load_preset",
     "replay",
+    "severities",
 ]
 
-Recipe = dict[str, Any]
-"""Plain JSON: `preset`, `task`, `seed`, `strength`, and `steps`, the parameters of each step in order.
+Record = dict[str, Any]
+"""Plain JSON: `preset`, `task`, `seed`, `severity`, and `steps`, what each family did, in order.
 
 A last step `encode` says that the picture was written in a format that does not keep every pixel, and how.
 """
@@ -34,65 +42,95 @@ _QUALITY = 95  # the default of `write_image`
 
 
 def degrade(
-    image: Any, preset_or_task: str, *, strength: float | None = None, seed: int = 0
-) -> tuple[Any, Recipe]:
+    image: Any, preset: str | Path | Preset, *, severity: float | None = None, seed: int = 0
+) -> tuple[Any, Record]:
     """Damage a picture.
 
     Args:
         image: anything `read_image` takes. Alpha and metadata are kept.
-        preset_or_task: a family (`blur`, `noise`, `compression`, `low_light`, `resize`) or a chain of them
-            (`mixture`, `web`, `night`); see `list_presets`.
-        strength: 0 (mildest) .. 1 (most severe); None draws the severity of each step.
-        seed: same picture, preset, strength and seed: same bytes.
+        preset: a family (`blur`, `noise`, `compression`, `low_light`, `resize`), a chain of them (`mixture`, `web`,
+            `night`), or the path of a preset's YAML file; see `load_preset`.
+        severity: 0 (mildest; of a family alone: none) .. 1 (worst); None draws that of each step.
+        seed: same picture, preset, severity and seed: same bytes.
 
     Returns:
-        The picture (PIL for PIL, an integer array for an array, otherwise a `Picture`), and its recipe.
+        The picture (PIL for PIL, an integer array for an array, otherwise a `Picture`), and its record.
 
     Raises:
-        DegradationError: for an unknown name, a strength outside 0..1, or a negative seed.
+        DegradationError: for an unknown name, a severity outside 0..1, or a negative seed.
         ImageError: if the picture cannot be read.
     """
-    if strength is not None and not 0.0 <= strength <= 1.0:
-        raise DegradationError(f"strength is {strength}: it must lie in 0..1, or be None to draw it")
+    lq, _, record = degrade_pair(read_image(image), preset, severity=severity, seed=seed)
+    return _as_given(lq, image), record
+
+
+def degrade_pair(
+    picture: Picture, preset: str | Path | Preset, *, severity: float | None = None, seed: int = 0
+) -> tuple[Picture, Picture, Record]:
+    """Damage a picture, and say what a restorer shall make of it; see `degrade`.
+
+    Returns:
+        The damaged picture, its ground truth (`picture` itself unless the damage touched it, too), and the record.
+    """
+    check_severity(severity)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise DegradationError(f"seed is {seed!r}: give a whole number from 0 on")
-    preset = load_preset(preset_or_task)
-    steps = list(preset.sample(np.random.default_rng(seed), strength))
-    recipe = {"preset": preset.name, "task": preset.task, "seed": seed, "strength": strength, "steps": steps}
-    return replay(image, recipe), recipe
+    preset = load_preset(preset)
+    steps = list(preset.draw(np.random.default_rng(seed), severity))
+    record = {"preset": preset.name, "task": preset.task, "seed": int(seed), "severity": severity}
+    lq, gt = _damaged(picture, steps)
+    return lq, gt, record | {"steps": [step.record() for step in steps]}
 
 
-def replay(image: Any, recipe: Recipe) -> Any:
-    """Apply a recipe to a picture: the bytes that `degrade` gave when it wrote the recipe.
+def check_severity(severity: float | None) -> None:
+    """Refuse what no severity is.
 
     Raises:
-        DegradationError: if the recipe names a family that does not exist.
+        DegradationError: for a number outside 0..1.
+    """
+    if severity is not None and not 0.0 <= severity <= 1.0:
+        raise DegradationError(f"severity is {severity}: it must lie in 0..1, or be left out to draw it")
+
+
+def replay(image: Any, record: Record) -> Any:
+    """Apply a record to a picture: the bytes that `degrade` gave when it wrote the record.
+
+    Raises:
+        DegradationError: if the record names a family or a setting that does not exist.
         ImageError: if the picture cannot be read.
     """
-    picture = fill_hidden(read_image(image))  # or blur would bring colours to light that nobody saw
-    steps = [step for step in recipe["steps"] if step["family"] != "encode"]
-    damaged = picture.with_rgb(apply_steps(picture.rgb(), steps))
-    for step in recipe["steps"][len(steps) :]:
+    picture = read_image(image)
+    steps = [step for step in record["steps"] if step["family"] != "encode"]
+    damaged, _ = _damaged(picture, map(parse_step, steps))
+    for step in record["steps"][len(steps) :]:
         made = encoded(damaged, Path(f"picture.{step['format']}"), step["quality"])
         damaged = read_image(made.data, name=picture.name)
     return _as_given(damaged, image)
 
 
+def _damaged(picture: Picture, steps: Iterable[Drawn]) -> tuple[Picture, Picture]:
+    """The damaged picture, and its ground truth."""
+    filled = fill_hidden(picture)  # or blur would bring colours to light that nobody saw
+    clean = filled.rgb()
+    sample = apply_steps(Sample(clean, clean), steps)
+    cut = _cut(filled, *sample.gt.shape[:2])
+    gt = picture if sample.gt is clean else cut.with_rgb(sample.gt)
+    return cut.with_rgb(sample.lq), gt
+
+
+def _cut(picture: Picture, height: int, width: int) -> Picture:
+    """Without what a family cut off at the right and at the bottom: alpha keeps its place under the colours."""
+    if picture.size == (width, height):
+        return picture
+    alpha = None if picture.alpha is None else picture.alpha[:height, :width]
+    return replace(picture, pixels=picture.pixels[:height, :width], alpha=alpha)
+
+
 def encoding(suffix: str) -> list[Parameters]:
-    """The last step of the recipe of a picture that `write_image` writes with that suffix; none if it keeps all."""
+    """The last step of the record of a picture that `write_image` writes with that suffix; none if it keeps all."""
     if suffix.lower() in _LOSSLESS:
         return []
     return [{"family": "encode", "format": suffix.lower().lstrip("."), "quality": _QUALITY}]
-
-
-def apply_steps(image: Array, steps: list[Parameters]) -> Array:
-    """Apply drawn parameters to a float picture (height x width x 3, 0..1), one step after the other."""
-    for parameters in steps:
-        family = parameters["family"]
-        if family not in FAMILIES:
-            raise DegradationError(f"the recipe names the family {family!r}: there are {', '.join(FAMILIES)}")
-        image = FAMILIES[family]().apply(image, parameters)
-    return image
 
 
 def _as_given(picture: Picture, given: Any) -> Any:

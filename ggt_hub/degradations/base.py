@@ -1,8 +1,8 @@
-"""What every degradation is: a few ranges, a draw from them, and a pure function of the drawn parameters."""
+"""What every degradation is: settings, a draw of parameters, and a pure function of a sample and both."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -14,31 +14,59 @@ Array = NDArray[np.float32]
 """A picture: float32, height x width x 3, RGB, sRGB-encoded, 0..1."""
 
 Parameters = dict[str, Any]
-"""What one application used; plain JSON values, so that a recipe can be stored and replayed."""
+"""What one application used; plain JSON values, so that a record can be stored and replayed."""
 
 Range = tuple[float, float]
 """(mildest, most severe) value of a parameter; the first may be the larger one, as for JPEG quality."""
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What damage works on.
+
+    Attributes:
+        lq: the picture that gets worse.
+        gt: what a restorer shall make of it; its sides are those of `lq` times one whole number.
+    """
+
+    lq: Array
+    gt: Array
+
+
+@dataclass(frozen=True)
 class Degradation(ABC):
     """One family of damage.
 
-    The fields of a subclass are the ranges it draws from. What a family needs besides the picture (textures, a
-    depth estimator, a second picture) is a field too, and `sample` records which of it was used, so that `apply`
-    remains a function of the picture and the parameters alone.
+    The fields of a subclass are its settings: ranges that `draw` draws from, and whatever `apply` depends on
+    besides the drawn parameters. Records hold both, so that a replay runs on a family that is set up alike.
     """
 
     name: ClassVar[str]
     task: ClassVar[Task]
 
+    @classmethod
     @abstractmethod
-    def sample(self, rng: Generator, severity: float) -> Parameters:
+    def alone(cls) -> Self:
+        """The family as its name alone stands for it: severity 0 leaves a picture as it is, 1 is the worst."""
+
+    @abstractmethod
+    def draw(self, rng: Generator, severity: float) -> Parameters:
         """Draw parameters: the severity (0..1) places the main one in its range, `rng` draws the others."""
 
     @abstractmethod
-    def apply(self, image: Array, parameters: Parameters) -> Array:
-        """Return the damaged picture (same layout and range; new memory). Same input, same bytes."""
+    def apply(self, sample: Sample, parameters: Parameters) -> Sample:
+        """Damage a sample; what is given is not written into. Same sample, settings and parameters: same bytes.
+
+        Most families touch `lq` alone. One that makes it smaller cuts `gt`, at the right and at the bottom, so that
+        it fits.
+        """
+
+    @abstractmethod
+    def severity(self, parameters: Parameters) -> dict[str, float]:
+        """What was done, as the compact restorer's estimator says it: name to severity, about 1 for severe damage.
+
+        Names that the estimator does not know (`models.compact_restorer.ESTIMATES`) leave all its targets open.
+        """
 
 
 def between(limits: Range, severity: float) -> float:

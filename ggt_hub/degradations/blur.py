@@ -1,15 +1,15 @@
 """Blur: out of focus (disk), camera movement (line), and the Gaussian of cheap optics and smoothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, between
+from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between
 from ggt_hub.tasks import Task
 
 Kind = Literal["gaussian", "defocus", "motion"]
@@ -39,7 +39,11 @@ class Blur(Degradation):
     length: Range = (2.0, 20.0)
     kinds: tuple[Kind, ...] = ("gaussian", "defocus", "motion")
 
-    def sample(self, rng: Generator, severity: float) -> Parameters:
+    @classmethod
+    def alone(cls) -> Self:
+        return cls(sigma=(0.0, 4.0), radius=(0.0, 6.0), length=(0.0, 20.0))
+
+    def draw(self, rng: Generator, severity: float) -> Parameters:
         kind = str(rng.choice(self.kinds))
         angle = float(rng.uniform(0.0, 180.0))
         if kind == "defocus":
@@ -50,10 +54,20 @@ class Blur(Degradation):
         shorter = sigma * float(rng.uniform(self.elongation, 1.0))
         return {"kind": kind, "sigma": [sigma, shorter], "angle": angle}
 
-    def apply(self, image: Array, parameters: Parameters) -> Array:
-        blurred = cv2.filter2D(image, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)
+    def apply(self, sample: Sample, parameters: Parameters) -> Sample:
+        blurred = cv2.filter2D(sample.lq, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)
         # Large kernels go through a Fourier transform, which rounds below 0.
-        return np.clip(blurred, 0.0, 1.0)
+        return replace(sample, lq=np.clip(blurred, 0.0, 1.0))
+
+    def severity(self, parameters: Parameters) -> dict[str, float]:
+        """Mean standard deviation of the kernel along its axes; 1 is 3 pixels."""
+        if parameters["kind"] == "gaussian":
+            deviation = float(np.mean(parameters["sigma"]))
+        elif parameters["kind"] == "defocus":
+            deviation = parameters["radius"] / 2
+        else:
+            deviation = parameters["length"] / np.sqrt(12) / 2
+        return {"blur": deviation / 3}
 
 
 def kernel(parameters: Parameters) -> Array:
@@ -82,6 +96,7 @@ def _rotated(radius: int, angle: float) -> tuple[Offsets, Offsets]:
 
 
 def _gaussian(sigma: Sequence[float], angle: float) -> Offsets:
+    sigma = [max(deviation, 1e-3) for deviation in sigma]  # 0 is one pixel, and no division
     along, across = _rotated(int(np.ceil(3 * max(sigma))), angle)
     return np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
 

@@ -1,12 +1,12 @@
 """Low light: too few photons, so a dark picture in which the sensor's noise shows."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, between, draw_seed
+from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between, draw_seed
 from ggt_hub.tasks import Task
 
 DISPLAY_GAMMA = 2.2
@@ -25,6 +25,9 @@ class LowLight(Degradation):
             the draws have none.
         read_noise: standard deviation, as a share of white in linear light.
         shot_noise: standard deviation at white, likewise.
+        grows: whether contrast and noise grow with the severity, too; else they are drawn whatever it is.
+        lifted: whether the ground truth is as bright as it was; else it is as dark, without noise: so a restorer
+            learns to clean dark pictures without lifting them.
     """
 
     name: ClassVar[str] = "low_light"
@@ -34,20 +37,42 @@ class LowLight(Degradation):
     contrast: Range = (1.0, 1.6)
     read_noise: Range = (0.0, 0.02)
     shot_noise: Range = (0.0, 0.03)
+    grows: bool = False
+    lifted: bool = True
 
-    def sample(self, rng: Generator, severity: float) -> Parameters:
+    @classmethod
+    def alone(cls) -> Self:
+        return cls(exposure=(1.0, 0.05), grows=True)
+
+    def draw(self, rng: Generator, severity: float) -> Parameters:
+        def drawn(limits: Range) -> float:
+            return float(rng.uniform(limits[0], between(limits, severity) if self.grows else limits[1]))
+
         return {
             "exposure": between(self.exposure, severity),
-            "contrast": float(rng.uniform(*self.contrast)) if rng.random() < 0.5 else 1.0,
-            "read_noise": float(rng.uniform(*self.read_noise)),
-            "shot_noise": float(rng.uniform(*self.shot_noise)),
+            "contrast": drawn(self.contrast) if rng.random() < 0.5 else 1.0,
+            "read_noise": drawn(self.read_noise),
+            "shot_noise": drawn(self.shot_noise),
             "seed": draw_seed(rng),
         }
 
-    def apply(self, image: Array, parameters: Parameters) -> Array:
-        rng = default_rng(parameters["seed"])
-        light = parameters["exposure"] * image ** np.float32(DISPLAY_GAMMA * parameters["contrast"])
-        read = parameters["read_noise"] * rng.standard_normal(image.shape, dtype=np.float32)
-        shot = parameters["shot_noise"] * np.sqrt(light) * rng.standard_normal(image.shape, dtype=np.float32)
-        dark = np.clip(light + read + shot, 0.0, 1.0) ** (1.0 / DISPLAY_GAMMA)
-        return dark.astype(np.float32)
+    def apply(self, sample: Sample, parameters: Parameters) -> Sample:
+        rng, light = default_rng(parameters["seed"]), _light(sample.lq, parameters)
+        read = parameters["read_noise"] * rng.standard_normal(light.shape, dtype=np.float32)
+        shot = parameters["shot_noise"] * np.sqrt(light) * rng.standard_normal(light.shape, dtype=np.float32)
+        dark = replace(sample, lq=_displayed(light + read + shot))
+        return dark if self.lifted else replace(dark, gt=_displayed(_light(sample.gt, parameters)))
+
+    def severity(self, parameters: Parameters) -> dict[str, float]:
+        """The share of the light that is missing."""
+        return {"low_light": 1 - parameters["exposure"]}
+
+
+def _light(image: Array, parameters: Parameters) -> Array:
+    """What arrives, in linear light."""
+    light: Array = parameters["exposure"] * image ** np.float32(DISPLAY_GAMMA * parameters["contrast"])
+    return light
+
+
+def _displayed(light: Array) -> Array:
+    return (np.clip(light, 0.0, 1.0) ** (1.0 / DISPLAY_GAMMA)).astype(np.float32)

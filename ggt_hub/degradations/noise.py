@@ -1,13 +1,13 @@
 """Noise: independent, photon-limited, and the coarse grain that cameras' own processing leaves behind."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, between, draw_seed
+from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between, draw_seed
 from ggt_hub.tasks import Task
 
 Kind = Literal["gaussian", "poisson", "grain"]
@@ -34,7 +34,11 @@ class Noise(Degradation):
     grain_size: Range = (0.4, 1.2)
     kinds: tuple[Kind, ...] = ("gaussian", "poisson", "grain")
 
-    def sample(self, rng: Generator, severity: float) -> Parameters:
+    @classmethod
+    def alone(cls) -> Self:
+        return cls(sigma=(0.0, 60.0))
+
+    def draw(self, rng: Generator, severity: float) -> Parameters:
         kind = str(rng.choice(self.kinds))
         parameters: Parameters = {"kind": kind, "sigma": between(self.sigma, severity)}
         if kind == "grain":
@@ -42,8 +46,8 @@ class Noise(Degradation):
             parameters["chroma"] = float(rng.uniform(0.1, 0.7))
         return parameters | {"seed": draw_seed(rng)}
 
-    def apply(self, image: Array, parameters: Parameters) -> Array:
-        rng = default_rng(parameters["seed"])
+    def apply(self, sample: Sample, parameters: Parameters) -> Sample:
+        rng, image = default_rng(parameters["seed"]), sample.lq
         sigma = np.float32(parameters["sigma"] / 255.0)
         if parameters["kind"] == "grain":
             field = _grain(rng, image.shape, parameters["size"], parameters["chroma"])
@@ -51,7 +55,11 @@ class Noise(Degradation):
             field = rng.standard_normal(image.shape, dtype=np.float32)
         if parameters["kind"] == "poisson":
             field *= np.sqrt(image)
-        return np.clip(image + sigma * field, 0.0, 1.0)
+        return replace(sample, lq=np.clip(image + sigma * field, 0.0, 1.0))
+
+    def severity(self, parameters: Parameters) -> dict[str, float]:
+        """The deviation; 1 is 50 levels."""
+        return {"noise": parameters["sigma"] / 50}
 
 
 def _grain(rng: Generator, shape: tuple[int, ...], size: float, chroma: float) -> Array:

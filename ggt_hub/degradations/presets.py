@@ -1,16 +1,17 @@
-"""Chains of degradations under a name: each is a readable file in `presets/`, and the name is the file's."""
+"""Presets: chains of degradations under a name, each a readable file; those that ship lie in `presets/`."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Le
 from numpy.random import Generator
 
 from ggt_hub.degradations.base import Degradation, Parameters
 from ggt_hub.degradations.blur import Blur
+from ggt_hub.degradations.chains import GROUPS, Drawn, Link, Step
 from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.low_light import LowLight
 from ggt_hub.degradations.noise import Noise
@@ -27,52 +28,63 @@ _FOLDER = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True)
-class Step:
-    """A degradation and the chance (0..1) that it is applied."""
-
-    degradation: Degradation
-    probability: Annotated[float, Ge(0), Le(1)] = 1.0
-
-
-@dataclass(frozen=True)
 class Preset:
-    """A named chain of steps and the task that undoing it amounts to."""
+    """A named chain and the task that undoing it amounts to."""
 
     name: str
     task: Task
-    steps: tuple[Step, ...]
+    steps: tuple[Link, ...]
 
-    def sample(self, rng: Generator, strength: float | None = None) -> Iterator[Parameters]:
-        """Draw the parameters of each step that takes part; `strength` None draws each severity uniformly."""
-        for step in self.steps:
-            if rng.random() >= step.probability:
-                continue
-            severity = float(rng.random()) if strength is None else strength
-            yield {"family": step.degradation.name, **step.degradation.sample(rng, severity)}
+    def draw(self, rng: Generator, severity: float | None = None) -> Iterator[Drawn]:
+        """Draw what is applied, in order; a severity of None is drawn for each family, uniformly."""
+        for link in self.steps:
+            yield from link.draw(rng, severity)
+
+    @property
+    def sha256(self) -> str:
+        """Another one for whatever else could be drawn: a file that was changed keeps its name."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
 
 def list_presets() -> list[str]:
-    """Every name that `degrade` takes: the families, then the chains."""
+    """Every name that `degrade` takes: the families, then the chains that ship."""
     return [*FAMILIES, *sorted(path.stem for path in _FOLDER.glob("*.yaml"))]
 
 
-@cache
-def load_preset(name: str) -> Preset:
-    """The preset of that name; a family's name is the preset of that family alone, with its default ranges.
+def load_preset(preset: str | Path | Preset) -> Preset:
+    """A preset by its name or from a YAML file; a family's name is the preset of that family alone.
+
+    Args:
+        preset: one of `list_presets`, the path of a file that ends in `.yaml` or `.yml`, or a preset as it is.
 
     Raises:
-        DegradationError: if there is none; the message lists those there are.
+        DegradationError: if there is none of that name (the message lists those there are), the file cannot be
+            read, or something in it does not exist or has another type or range.
+        TaskError: for a task outside the vocabulary.
     """
+    if isinstance(preset, Preset):
+        return preset
+    if Path(preset).suffix in (".yaml", ".yml"):
+        return parse_preset(Path(preset).stem, read_yaml(Path(preset), DegradationError))
+    return _shipped(str(preset))
+
+
+@cache
+def _shipped(name: str) -> Preset:
     if name in FAMILIES:
-        family = FAMILIES[name]()
-        return Preset(name, family.task, (Step(family),))
+        return Preset(name, FAMILIES[name].task, (Step(degradation=FAMILIES[name].alone()),))
     if name not in list_presets():
-        raise DegradationError(f"no degradation named {name!r}: there are {', '.join(list_presets())}")
-    return parse_preset(name, read_yaml(_FOLDER / f"{name}.yaml", DegradationError))
+        raise DegradationError(
+            f"no degradation named {name!r}: there are {', '.join(list_presets())}, or give a YAML file"
+        )
+    return load_preset(_FOLDER / f"{name}.yaml")
 
 
 def parse_preset(name: str, content: dict[str, Any]) -> Preset:
-    """Build a preset from the content of its file: `task`, and `steps` with `family`, `probability` and ranges.
+    """Build a preset from the content of its file: `task`, and `steps`.
+
+    A step has `family`, its settings and `probability`; or it is a group of steps, `one_of`, `shuffle`, or `repeat`
+    with `times`.
 
     Raises:
         DegradationError: for a family or a field that does not exist, and for a value of another type or range.
@@ -82,20 +94,51 @@ def parse_preset(name: str, content: dict[str, Any]) -> Preset:
         raise DegradationError(f"preset {name!r}: it needs the fields `task` and `steps`")
     if unknown := sorted(str(key) for key in set(content) - {"task", "steps"}):
         raise DegradationError(f"preset {name!r}: there is no field {unknown[0]!r}, only task, steps")
-    if not isinstance(content["steps"], list):
-        raise DegradationError(f"preset {name!r}: steps must be a list, not {content['steps']!r}")
-    steps = tuple(_parse_step(name, step) for step in content["steps"])
-    return Preset(name, check_task(content["task"], who=f"the vocabulary (preset {name!r})"), steps)
+    task = check_task(content["task"], who=f"the vocabulary (preset {name!r})")
+    return Preset(name, task, _parse_links(f"preset {name!r}", "steps", content["steps"]))
 
 
-def _parse_step(preset: str, content: Any) -> Step:
+def parse_step(step: Parameters) -> Drawn:
+    """What a step of a record says was applied.
+
+    Raises:
+        DegradationError: if it names a family or a setting that does not exist.
+    """
+    family, settings = step["family"], step.get("settings", {})
+    if family not in FAMILIES:
+        raise DegradationError(f"the record names the family {family!r}: there are {', '.join(FAMILIES)}")
+    where = f"settings of {family} in the record"
+    degradation = FAMILIES[family](**checked(FAMILIES[family], settings, where, DegradationError))
+    parameters = {key: value for key, value in step.items() if key not in ("family", "settings")}
+    return Drawn(degradation, parameters)
+
+
+def _parse_links(where: str, field: str, content: Any) -> tuple[Link, ...]:
+    if not isinstance(content, list):
+        raise DegradationError(f"{where}: {field} must be a list, not {content!r}")
+    return tuple(_parse_link(where, link) for link in content)
+
+
+def _parse_link(where: str, content: Any) -> Link:
+    group = next((name for name in GROUPS if isinstance(content, dict) and name in content), None)
+    if group is None:
+        return _parse_step(where, content)
+    links = _parse_links(where, group, content[group])
+    if not links:
+        raise DegradationError(f"{where}: {group} must not be empty")
+    rest = {key: value for key, value in content.items() if key != group}
+    arguments = checked(GROUPS[group], rest, f"{where}, {group}", DegradationError, besides=("links",))
+    return GROUPS[group](links=links, **arguments)
+
+
+def _parse_step(where: str, content: Any) -> Step:
     family = content.get("family") if isinstance(content, dict) else content
-    if not isinstance(content, dict) or family not in FAMILIES:
-        raise DegradationError(
-            f"preset {preset!r} names the family {family!r}: there are {', '.join(FAMILIES)}"
-        )
-    where = f"preset {preset!r}, {family}"
-    ranges = {key: value for key, value in content.items() if key not in ("family", "probability")}
+    if not isinstance(content, dict) or not isinstance(family, str) or family not in FAMILIES:
+        raise DegradationError(f"{where} names the family {family!r}: there are {', '.join(FAMILIES)}")
+    where = f"{where}, {family}"
+    settings = {key: value for key, value in content.items() if key not in ("family", "probability")}
     chance = {key: value for key, value in content.items() if key == "probability"}
-    degradation = FAMILIES[family](**checked(FAMILIES[family], ranges, where, DegradationError))
-    return Step(degradation, **checked(Step, chance, where, DegradationError, besides=("degradation",)))
+    degradation = FAMILIES[family](**checked(FAMILIES[family], settings, where, DegradationError))
+    return Step(
+        degradation=degradation, **checked(Step, chance, where, DegradationError, besides=("degradation",))
+    )

@@ -26,7 +26,7 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
                 elem_id="degrade-photo",
             )
             damage = gr.Dropdown(_choices(), value="mixture", label="Damage", elem_id="degrade-damage")
-            strength = gr.Slider(0, 1, value=0.5, step=0.05, label="Strength")
+            severity = gr.Slider(0, 1, value=0.5, step=0.05, label="Severity")
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1)
             button = gr.Button("Degrade", variant="primary", size="lg", elem_id="degrade-button")
             gr.Markdown("Or start from one of these", elem_classes="examples-title")
@@ -42,28 +42,28 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
                 elem_id="degrade-result",
             )
             send = gr.Button("Send to Restore", interactive=False, elem_id="degrade-send")
-            with gr.Accordion("Recipe", open=False):
-                recipe = gr.Code(language="json", show_label=False, interactive=False, label="Recipe")
+            with gr.Accordion("Record", open=False):
+                record = gr.Code(language="json", show_label=False, interactive=False, label="Record")
 
-    def damaged(photo: Picture | None, damage: str, strength: float, seed: int) -> tuple[Path, str]:
+    def damaged(photo: Picture | None, damage: str, severity: float, seed: int) -> tuple[Path, str]:
         """Damage a clean photograph.
 
         Args:
             photo: the photograph.
             damage: a family of damage, or a chain of them.
-            strength: 0 (mildest) to 1 (most severe).
-            seed: same picture, damage, strength and seed: same picture again.
+            severity: 0 (mildest; of a family alone: none) to 1 (worst).
+            seed: same picture, damage, severity and seed: same picture again.
 
         Returns:
-            The damaged picture as a PNG, and the recipe (JSON) that gives the same picture again.
+            The damaged picture as a PNG, and the record (JSON) that gives the same picture again.
         """
-        picture, done = degrade(check_given(photo), damage, strength=strength, seed=int(seed))
+        picture, done = degrade(check_given(photo), damage, severity=severity, seed=int(seed))
         return write_result(picture, damage), json.dumps(done, indent=1)
 
     run = {
         "fn": in_page(damaged),
-        "inputs": [photo, damage, strength, seed],
-        "outputs": [result, recipe],
+        "inputs": [photo, damage, severity, seed],
+        "outputs": [result, record],
     }
     by_button = button.click(**run, api_name="degrade")
     by_example = samples.click(

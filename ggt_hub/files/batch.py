@@ -216,7 +216,7 @@ def _copy_date(source: Path, target: Path) -> None:
 def _side_files_of(source: Path) -> list[str]:
     """Files in which other programs keep what belongs to a picture; they are not carried over."""
     names = [f"{source.stem}.xmp", f"{source.name}.xmp", f"{source.stem}.aae"]
-    if not (source.parent / RECORDS).is_dir():  # there it would be a recipe of ours
+    if not (source.parent / RECORDS).is_dir():  # there it would be a record of ours
         names += [f"{source.name}.json", f"{source.name}.supplemental-metadata.json", f"{source.stem}.json"]
     there = (source.with_name(written) for name in names for written in (name, name.upper()))
     return [f"its side file {path.name}" for path in there if os.path.isfile(path)]  # noqa: PTH113 - never raises

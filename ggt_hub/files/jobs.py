@@ -105,7 +105,7 @@ def check_output(output: Path, format: str | None = None) -> None:
 
 
 def find_jobs(
-    paths: Iterable[str | Path], output: Path, suffix: str | None = None, *, recipes: bool = False
+    paths: Iterable[str | Path], output: Path, suffix: str | None = None, *, records: bool = False
 ) -> Inputs:
     """All pictures that the paths name: files, folders (searched to the bottom) and patterns.
 
@@ -116,7 +116,7 @@ def find_jobs(
         paths: what the user named.
         output: folder for the results.
         suffix: format of the results; None keeps each input's.
-        recipes: whether a recipe is written beside each result.
+        records: whether a record is written beside each result.
 
     Raises:
         ImageError: for a path where nothing is.
@@ -129,7 +129,7 @@ def find_jobs(
     known = _Known(pictures, output)
     names = give_names([(picture.relative, _longer(picture)) for picture in pictures], suffix, known)
     for picture, (relative, result) in zip(pictures, names, strict=True):
-        beside = (result.with_name(fitting_name(f"{result.name}.json")),) if recipes else ()
+        beside = (result.with_name(fitting_name(f"{result.name}.json")),) if records else ()
         try:
             check_not_input(output / result, picture.path)
             check_place(output, result, beside)
@@ -189,7 +189,7 @@ def _pictures(candidates: Iterable[_Candidate], inputs: Inputs) -> list[_Candida
     pictures, others = [], Counter[str]()
     for candidate in candidates:
         path, suffix = candidate.path, candidate.path.suffix.lower()
-        if is_junk(path.name, hidden_too=not candidate.is_named) or _is_recipe(candidate):
+        if is_junk(path.name, hidden_too=not candidate.is_named) or _is_record(candidate):
             continue
         if candidate.is_named or is_picture(path):
             pictures.append(candidate)
@@ -206,7 +206,7 @@ def _pictures(candidates: Iterable[_Candidate], inputs: Inputs) -> list[_Candida
     return pictures
 
 
-def _is_recipe(candidate: _Candidate) -> bool:
+def _is_record(candidate: _Candidate) -> bool:
     """Whether it is the file that `degrade` wrote beside a result."""
     return candidate.path.suffix == ".json" and made_in(candidate.path) is not None
 

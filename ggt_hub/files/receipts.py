@@ -58,10 +58,10 @@ class Receipt:
         """
         written = self.output_sha256 if path.name == output else self.side_files.get(path.name)
         known = {written, self.replaces.get(path.name)}
-        return file_sha256(path) in known or (path.name != output and self._is_recipe(path))
+        return file_sha256(path) in known or (path.name != output and self._is_record(path))
 
-    def _is_recipe(self, path: Path) -> bool:
-        """Whether it holds the recipe in the details: 0.1 did not note the hash of the file beside an output."""
+    def _is_record(self, path: Path) -> bool:
+        """Whether it holds the recipe (so 0.1 called records) in the details: it did not note the file's hash."""
         try:
             return json.loads(path.read_text(encoding="utf-8")) == self.details.get("recipe", path)
         except (OSError, ValueError):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ggt_hub.tasks import Task
 
 ESTIMATES = ("noise", "compression", "blur", "resize")
-"""What the estimator reports, each 0 (none) to about 1 (severe); see `ggt_hub.training.samples` for the units."""
+"""What the estimator reports, each 0 (none) to about 1 (severe); the families of `degradations` say the units."""
 
 TASKS: tuple[Task, ...] = ("blur", "compression", "noise", "low_light", "general")
 """The tasks that the network may be told; `general` is the learned null vector of a blind call."""

@@ -1,6 +1,6 @@
 """Photographs that ship with the package, damaged by its own presets, and two that are poor by nature.
 
-`samples.json` states the author, licence and source of each file, and the damage done to it.
+`samples.json` states the author, licence and source of each file, and the record of the damage done to it.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ggt_hub.degradations import degrade
+from ggt_hub.degradations import replay
 from ggt_hub.images import read_image
 
 
@@ -45,9 +45,7 @@ def _load(entry: dict[str, Any]) -> Sample:
     picture = read_image((files("ggt_hub.samples") / entry["file"]).read_bytes(), name=entry["file"]).to_pil()
     poor, task = picture, None
     if entry["damage"]:
-        damage = entry["damage"]
-        poor, recipe = degrade(picture, damage["preset"], strength=damage["strength"], seed=damage["seed"])
-        task = recipe["task"]
+        poor, task = replay(picture, entry["damage"]), entry["damage"]["task"]
     return Sample(
         name=entry["file"].partition(".")[0],
         title=entry["title"],

@@ -20,13 +20,10 @@ class Group:
     Attributes:
         share: how often it is drawn; shares need not sum to 1.
         preset: the damage.
-        dark: the target is as dark as the input, only without its noise; so a blind call learns to clean dark
-            pictures without lifting them.
     """
 
     share: Annotated[float, Gt(0)]
     preset: Preset
-    dark: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,9 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
 
 def _parse_group(where: str, content: Any) -> Group:
     if not isinstance(content, dict):
-        raise TrainingError(
-            f"{where}: here belong fields (share, dark, preset or task and steps), not {content!r}"
-        )
+        raise TrainingError(f"{where}: here belong fields (share, preset or task and steps), not {content!r}")
+    if "dark" in content:
+        content = _without_dark(where, content)
     chain = {name: content[name] for name in ("task", "steps") if name in content}
     named = content.get("preset")
     if (named is None) != bool(chain):
@@ -96,3 +93,19 @@ def _parse_group(where: str, content: Any) -> Group:
     rest = {name: value for name, value in content.items() if name not in ("preset", *chain)}
     arguments = checked(Group, rest, where, TrainingError, besides=("preset",))
     return Group(preset=load_preset(str(named)) if named else parse_preset(where, chain), **arguments)
+
+
+def _without_dark(where: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Recipes of 0.1 said `dark: true` of a group whose low light is to stay: `lifted: false` of that step."""
+    rest = {name: value for name, value in content.items() if name != "dark"}
+    if content["dark"] is False:
+        return rest
+    steps = rest.get("steps")
+    is_low_light = [isinstance(step, dict) and step.get("family") == "low_light" for step in steps or ()]
+    if content["dark"] is not True or not any(is_low_light):
+        raise TrainingError(f"{where}: in place of `dark` give a step low_light with `lifted: false`")
+    told = [
+        step | {"lifted": False} if low else step
+        for step, low in zip(rest["steps"], is_low_light, strict=True)
+    ]
+    return rest | {"steps": told}

@@ -3,7 +3,6 @@
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,13 +11,13 @@ from numpy.random import Generator, default_rng
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ggt_hub.degradations import apply_steps
-from ggt_hub.degradations.base import Array, Parameters
+from ggt_hub.degradations import Sample, apply_steps, severities
+from ggt_hub.degradations.base import Array
 from ggt_hub.errors import ImageError, TrainingError
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
-from ggt_hub.models.compact_restorer import TASKS
-from ggt_hub.training.recipe import Group, Recipe
+from ggt_hub.models.compact_restorer import ESTIMATES, TASKS
+from ggt_hub.training.recipe import Recipe
 
 MARGIN = 16
 """Pixels around a crop that are damaged and cut away: hides the borders of filters, moves the grid of JPEG."""
@@ -54,18 +53,23 @@ class DamagedCrops(Dataset[dict[str, Tensor]]):
         chosen = int(rng.choice(len(self.groups), p=self.chances))
         group = self.groups[chosen]
         clean = _crop(self._photograph(int(rng.integers(len(self.paths)))), self.recipe.crop + MARGIN, rng)
-        steps = list(group.preset.sample(rng))
-        lq, gt = apply_steps(clean, steps), apply_steps(clean, _without_noise(steps)) if group.dark else clean
+        steps = list(group.preset.draw(rng))
+        sample = apply_steps(Sample(clean, clean), steps)
+        if not sample.lq.shape == sample.gt.shape == clean.shape:
+            raise TrainingError(
+                f"group {list(self.recipe.groups)[chosen]}: its damage makes pictures smaller, and the network "
+                "keeps their size: take the step with `enlarge: false` out"
+            )
         lift = group.preset.task == "low_light"
         told = lift or rng.random() < self.recipe.hint
         task = group.preset.task if told else "general"
         strength = rng.uniform(0.3, 1.0) if rng.random() < 0.125 else 1.0
         window = _window(rng, self.recipe.crop)
         return {
-            "lq": _to_tensor(np.rint(lq[window] * 255) / 255),
-            "gt": _to_tensor(gt[window]),
+            "lq": _to_tensor(np.rint(sample.lq[window] * 255) / 255),
+            "gt": _to_tensor(sample.gt[window]),
             "task": torch.tensor(TASKS.index(task)),
-            "severity": torch.tensor(_severity(steps, group), dtype=torch.float32),
+            "severity": torch.tensor(_targets(severities(steps)), dtype=torch.float32),
             "lift": torch.tensor(lift),
             "strength": torch.tensor(strength, dtype=torch.float32),
             "group": torch.tensor(chosen),
@@ -114,32 +118,15 @@ def _window(rng: Generator, side: int) -> tuple[slice, slice]:
     return slice(top, top + side), slice(left, left + side)
 
 
-def _without_noise(steps: list[Parameters]) -> list[Parameters]:
-    return [step | {"read_noise": 0.0, "shot_noise": 0.0} for step in steps]
+def _targets(severity: dict[str, float]) -> list[float]:
+    """Targets of the estimator, in the order of its ESTIMATES: what is not there is 0.
 
-
-def _severity(steps: list[Parameters], group: Group) -> list[float]:
-    """Targets of the estimator, in the order of its ESTIMATES; about 1 for severe damage of each kind.
-
-    noise: deviation / 50 levels; compression: (100 - quality) / 100; blur: deviation of the kernel / 3 pixels;
-    resize: (1 / scale - 1) / 2.
+    All are open (NaN) where the families name damage that the estimator has no word for: how much of it looks like
+    noise or blur, nobody knows.
     """
-    if any(step["family"] == "low_light" for step in steps):
-        return [float("nan")] * 4
-    noise = np.sqrt(sum(step["sigma"] ** 2 for step in steps if step["family"] == "noise")) / 50
-    lost = [(100 - step["quality"]) / 100 for step in steps if step["family"] == "compression"]
-    spread = [_kernel_deviation(step) / 3 for step in steps if step["family"] == "blur"]
-    shrunk = [(1 / step["scale"] - 1) / 2 for step in steps if step["family"] == "resize"]
-    return [float(noise), max(lost, default=0.0), max(spread, default=0.0), max(shrunk, default=0.0)]
-
-
-def _kernel_deviation(parameters: dict[str, Any]) -> float:
-    """Mean standard deviation of a blur kernel along its axes, in pixels."""
-    if parameters["kind"] == "gaussian":
-        return float(np.mean(parameters["sigma"]))
-    if parameters["kind"] == "defocus":
-        return float(parameters["radius"]) / 2
-    return float(parameters["length"]) / np.sqrt(12) / 2
+    if set(severity) - set(ESTIMATES):
+        return [float("nan")] * len(ESTIMATES)
+    return [severity.get(name, 0.0) for name in ESTIMATES]
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

@@ -184,7 +184,7 @@ def test_what_a_format_cannot_hold_is_refused_before_the_work(model: Path, tmp_p
 def test_a_file_of_several_pictures_needs_a_choice(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((32, 32, 3), level, np.uint8)) for level in (40, 200)]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
-    arguments = ("degrade", tmp_path / "scan.tif", "-o", tmp_path / "out", "--task", "noise", "--strength", 0)
+    arguments = ("degrade", tmp_path / "scan.tif", "-o", tmp_path / "out", "--task", "noise", "--severity", 0)
     assert "holds 2 pages; choose one with --page 1..2" in ggt_hub(*arguments, code=1).stderr
     assert not (tmp_path / "out").exists()
     for page, level in ((1, 40), (2, 200)):
@@ -282,28 +282,28 @@ def test_the_work_goes_on_whatever_becomes_of_the_words(tmp_path: Path, encoding
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp", "tif", "bmp"])
-def test_the_recipe_gives_the_pixels_of_the_file(photos: Path, tmp_path: Path, format: str) -> None:
+def test_the_record_gives_the_pixels_of_the_file(photos: Path, tmp_path: Path, format: str) -> None:
     """The encoding belongs to it: JPEG and WebP change pixels by levels, BMP rounds 16 bits."""
     ggt_hub("degrade", photos, "-o", tmp_path / "out", "--preset", "mixture", "--seed", 4, "--format", format)
     for path in (tmp_path / "out").glob(f"*.{format}"):
         source = photos / path.name.removesuffix(f".{format}")
-        recipe = json.loads(path.with_name(f"{path.name}.json").read_text())
-        again = replay(source if source.exists() else photos / path.name, recipe)
+        record = json.loads(path.with_name(f"{path.name}.json").read_text())
+        again = replay(source if source.exists() else photos / path.name, record)
         assert np.array_equal(np.asarray(again), np.asarray(read_image(path)))
 
 
 def test_what_lies_beside_a_result_is_written_again_or_is_the_users(photos: Path, tmp_path: Path) -> None:
     arguments = ("degrade", photos / "a.png", "-o", tmp_path / "out", "--task", "noise")
-    recipe = tmp_path / "out/a.png.json"
+    record = tmp_path / "out/a.png.json"
     ggt_hub(*arguments)
-    written = recipe.read_bytes()
-    recipe.unlink()
+    written = record.read_bytes()
+    record.unlink()
     ggt_hub(*arguments)
-    assert recipe.read_bytes() == written
-    recipe.write_text("mine")
+    assert record.read_bytes() == written
+    record.write_text("mine")
     ggt_hub(*arguments)  # finished: nothing is written
     assert "was changed since" in ggt_hub(*arguments, "--seed", 1, code=1).stderr
-    assert recipe.read_text() == "mine"
+    assert record.read_text() == "mine"
     (tmp_path / "new").mkdir()
     (tmp_path / "new/a.png.json").write_text("of another program")
     arguments = ("degrade", photos / "a.png", "-o", tmp_path / "new", "--task", "noise")
@@ -336,12 +336,12 @@ def test_degraded_and_clean_pictures_are_scored_and_paired_by_name(photos: Path,
     }
 
 
-def test_degrade_writes_the_recipe_that_gives_the_bytes(photos: Path, tmp_path: Path) -> None:
+def test_degrade_writes_the_record_that_gives_the_bytes(photos: Path, tmp_path: Path) -> None:
     ggt_hub("degrade", photos, "-o", tmp_path / "out", "--preset", "mixture", "--seed", 4)
     names = {"a.png", "deep.png", "trip/a.jpg.png"}
     assert set(contents(tmp_path / "out")) == names | {f"{name}.json" for name in names}
-    recipe = json.loads((tmp_path / "out/a.png.json").read_text())
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), replay(photograph(40), recipe))
+    record = json.loads((tmp_path / "out/a.png.json").read_text())
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), replay(photograph(40), record))
     ggt_hub("degrade", photos / "a.png", "-o", tmp_path / "one", "--preset", "mixture", "--seed", 4)
     assert contents(tmp_path / "one")["a.png"] == contents(tmp_path / "out")["a.png"]
 

@@ -67,13 +67,13 @@ def test_restore_enlarges_and_shows_both_at_one_size(client: Client, noisy: Path
     assert Image.open(before).size == Image.open(after).size == Image.open(file).size == (320, 256)
 
 
-def test_degrade_gives_the_recipe_of_its_picture(client: Client, noisy: Path) -> None:
-    file, recipe = client.predict(
-        photo=handle_file(noisy), damage="noise", strength=0.4, seed=7, api_name="/degrade"
+def test_degrade_gives_the_record_of_its_picture(client: Client, noisy: Path) -> None:
+    file, record = client.predict(
+        photo=handle_file(noisy), damage="noise", severity=0.4, seed=7, api_name="/degrade"
     )
-    expected, expected_recipe = degrade(noisy, "noise", strength=0.4, seed=7)
+    expected, expected_record = degrade(noisy, "noise", severity=0.4, seed=7)
     assert np.array_equal(pixels(file), np.asarray(expected))
-    assert json.loads(recipe) == expected_recipe
+    assert json.loads(record) == expected_record
 
 
 def test_compare_scores_each_setting_against_the_clean_picture(

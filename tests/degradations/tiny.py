@@ -1,0 +1,26 @@
+"""Every family, small to set up: whoever adds one adds it here, and `test_contract.py` tries it."""
+
+from collections.abc import Callable
+
+from ggt_hub.degradations import Degradation
+from ggt_hub.degradations.blur import Blur
+from ggt_hub.degradations.compression import Compression
+from ggt_hub.degradations.low_light import LowLight
+from ggt_hub.degradations.noise import Noise
+from ggt_hub.degradations.resize import Resize
+
+ALONE: dict[str, Callable[[], Degradation]] = {
+    "blur": Blur.alone,
+    "noise": Noise.alone,
+    "compression": Compression.alone,
+    "low_light": LowLight.alone,
+    "resize": Resize.alone,
+}
+
+SET_UP: dict[str, Callable[[], Degradation]] = {
+    **{family.__name__: family for family in (Blur, Noise, Compression, LowLight, Resize)},
+    "only WebP": lambda: Compression(kinds=("webp",)),
+    "dark ground truth": lambda: LowLight(lifted=False),
+    "left small": lambda: Resize(enlarge=False),
+    "left small, widened filters": lambda: Resize(enlarge=False, down=("antialiased_lanczos",)),
+}
