@@ -346,6 +346,36 @@ def test_degrade_writes_the_record_that_gives_the_bytes(photos: Path, tmp_path: 
     assert contents(tmp_path / "one")["a.png"] == contents(tmp_path / "out")["a.png"]
 
 
+def test_a_preset_file_that_was_changed_is_not_finished_work(photos: Path, tmp_path: Path) -> None:
+    preset = tmp_path / "my.yaml"
+    arguments = ("degrade", photos / "a.png", "-o", tmp_path / "out", "--preset", preset, "--severity", 0.5)
+    for sigma, said in ((4, "1 done, 0 finished"), (4, "0 done, 1 finished"), (8, "1 done, 0 finished")):
+        preset.write_text(f"task: noise\nsteps: [{{family: noise, sigma: [0, {sigma}]}}]\n")
+        assert said in ggt_hub(*arguments).stderr
+        record = json.loads((tmp_path / "out/a.png.json").read_text())
+        assert (record["preset"], record["severity"]) == ("my", 0.5)
+        assert record["steps"][0]["sigma"] == sigma / 2
+
+
+def test_what_0_1_wrote_may_be_replaced_by_what_is_made_of_the_same_picture(
+    photos: Path, tmp_path: Path
+) -> None:
+    """Its receipts named a `strength` and held a `recipe`, without the hash of the file beside the picture."""
+    arguments = ("degrade", photos / "a.png", "-o", tmp_path / "out", "--preset", "mixture")
+    ggt_hub(*arguments)
+    receipt = tmp_path / "out/.ggt-hub/a.png.json"
+    content = json.loads(receipt.read_text())
+    old = content | {
+        "settings": {"preset": "mixture", "strength": None, "seed": 0},
+        "details": {"recipe": content["details"]["record"]},
+        "side_files": {},
+    }
+    receipt.write_text(json.dumps(old))
+    before = (tmp_path / "out/a.png").read_bytes()
+    assert "1 done" in ggt_hub(*arguments).stderr
+    assert (tmp_path / "out/a.png").read_bytes() == before
+
+
 def test_degrade_wants_one_known_name(photos: Path, tmp_path: Path) -> None:
     for options in ([], ["--task", "noise", "--preset", "web"], ["--preset", "fog"]):
         arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), *options]

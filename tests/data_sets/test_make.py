@@ -1,5 +1,6 @@
 """Pairs made of clean photographs: the same bytes whatever the workers, each row with what replays it."""
 
+import hashlib
 import io
 import json
 
@@ -87,9 +88,44 @@ def test_a_bad_picture_is_listed_and_the_others_are_made(clean, tmp_path):
     assert len(list(iter_pairs(open_splits(str(tmp_path / "out"))["train"]))) == 3
 
 
+def test_damage_that_touches_the_ground_truth_says_which_file_its_record_is_for(clean, tmp_path):
+    """lq is a third as wide and high, so gt is cut to a multiple; a preset of one's own."""
+    step = "{family: resize, enlarge: false, scale: [0.33, 0.33], down: [area]}"
+    (tmp_path / "small.yaml").write_text(f"task: general\nsteps: [{step}]\n")
+    making = Making(tmp_path / "small.yaml")
+    assert make_pairs(jobs(clean, tmp_path / "out"), making, tmp_path / "out") == {}
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in clean.rglob("*.*")}
+    for row in rows:
+        assert (row["lq"].size, row["gt"].size) == ((21, 21), (63, 63))
+        meta = json.loads(row["meta"])
+        source = files[meta["clean_sha256"]]
+        np.testing.assert_array_equal(
+            np.asarray(row["gt"])[..., :3], np.asarray(Image.open(source))[:63, :63, :3]
+        )
+        np.testing.assert_array_equal(
+            np.asarray(row["lq"])[..., :3], replay(source.read_bytes(), meta["record"]).pixels
+        )
+    parts, folder = open_parts(str(tmp_path / "out"))
+    assert verify(parts["train"], tmp_path / "v").problems == [] and check_sums(folder) == []
+
+
+def test_a_preset_file_that_was_changed_makes_the_pairs_anew(clean, tmp_path):
+    for sigma in (5, 5, 50):
+        (tmp_path / "my.yaml").write_text(
+            f"task: noise\nsteps: [{{family: noise, sigma: [{sigma}, {sigma}]}}]\n"
+        )
+        make_pairs(jobs(clean, tmp_path / "out"), Making(str(tmp_path / "my.yaml")), tmp_path / "out")
+        rows = iter_pairs(open_splits(str(tmp_path / "out"))["train"])
+        records = [json.loads(row["meta"])["record"] for row in rows]
+        assert [record["steps"][0]["sigma"] for record in records] == [sigma] * 3
+
+
 def test_nothing_to_make_is_said_before_anything_is_written(clean, tmp_path):
     with pytest.raises(DegradationError, match="no degradation named 'fogg'"):
         make_pairs(jobs(clean, tmp_path / "out"), Making("fogg"), tmp_path / "out")
+    with pytest.raises(DegradationError, match="severity is 2"):
+        make_pairs(jobs(clean, tmp_path / "out"), Making("noise", severity=2), tmp_path / "out")
     with pytest.raises(DatasetError, match="no pictures to make pairs of"):
         make_pairs([], Making("noise"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -56,6 +56,10 @@ SLIPS = {
         GOOD.replace("task: noise", "preset: noise, task: noise"),
         "either `preset`, or `task`",
     ),
+    "dark of no low light": (
+        GOOD.replace("share: 1", "share: 1, dark: true"),
+        "group noise: in place of `dark`",
+    ),
     "an empty file": ("", "is empty"),
     "a list": ("- 1\n", "does not consist of"),
     "no YAML": ("a: [1\n", "cannot be read: .*expected"),

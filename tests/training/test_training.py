@@ -14,10 +14,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ggt_hub.commit import previous
+from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.errors import TrainingError
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS
 from ggt_hub.training import Recipe, load_recipe, samples, train
 from ggt_hub.training.loop import _computes_in_bfloat16
+from ggt_hub.training.recipe import Group
 from ggt_hub.training.samples import DamagedCrops
 from tests.photographs import photograph
 
@@ -56,6 +58,38 @@ def test_the_samples_of_the_shipped_recipe_are_those_of_0_1(recipe: Recipe) -> N
     assert {int(sample["group"]) for sample in samples} == set(range(len(recipe.groups)))
     parts = [b"".join(sample[key].numpy().tobytes() for key in sorted(sample)) for sample in samples]
     assert [hashlib.sha256(part).hexdigest() for part in parts] == recorded
+
+
+def test_dark_in_recipes_of_0_1_means_what_it_meant(recipe: Recipe, tmp_path: Path) -> None:
+    step = "{family: low_light, exposure: [0.6, 0.05]"
+    groups = []
+    for group in (f"dark: true, steps: [{step}}}]", f"steps: [{step}, lifted: false}}]"):
+        content = f"model: {{}}\nimages: x\ngroups:\n  dark: {{share: 1, task: noise, {group}}}\n"
+        (tmp_path / "recipe.yaml").write_text(content)
+        groups.append(load_recipe(tmp_path / "recipe.yaml").groups["dark"])
+    (old_step,), (step_now,) = (group.preset.steps for group in groups)
+    assert old_step == step_now
+    assert not step_now.degradation.lifted
+
+
+@pytest.mark.parametrize(
+    ("severity", "targets"),
+    [
+        ({}, [0.0, 0.0, 0.0, 0.0]),
+        ({"resize": 0.5, "noise": 0.25}, [0.25, 0.0, 0.0, 0.5]),  # in the order of ESTIMATES
+        ({"noise": 0.25, "haze": 0.1}, [np.nan] * 4),
+    ],
+)
+def test_damage_that_the_estimator_has_no_word_for_is_not_clean(severity: dict, targets: list) -> None:
+    assert ESTIMATES == ("noise", "compression", "blur", "resize")
+    np.testing.assert_array_equal(samples._targets(severity), targets)
+
+
+def test_damage_that_makes_pictures_smaller_is_refused(recipe: Recipe) -> None:
+    small = {"family": "resize", "enlarge": False, "scale": [0.5, 0.5]}
+    group = Group(share=1.0, preset=parse_preset("x", {"task": "general", "steps": [small]}))
+    with pytest.raises(TrainingError, match="group tiny: its damage makes pictures smaller"):
+        _ = DamagedCrops(replace(recipe, groups={"tiny": group}), 1)[0]
 
 
 def test_samples_are_what_their_group_says(recipe: Recipe) -> None:
