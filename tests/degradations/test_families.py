@@ -214,6 +214,7 @@ def test_webp_gives_what_pillow_gives() -> None:
 
 
 def test_above_quality_100_nothing_is_encoded() -> None:
+    assert damage(Compression(), PHOTO, {"kind": "jpeg", "quality": 100, "full_colour": False}) is not PHOTO
     assert damage(Compression(), PHOTO, {"kind": "jpeg", "quality": 101, "full_colour": False}) is PHOTO
 
 

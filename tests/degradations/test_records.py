@@ -11,7 +11,7 @@ import PIL
 import pytest
 from PIL import features
 
-from ggt_hub.degradations import replay
+from ggt_hub.degradations import FAMILIES, load_preset, replay
 from tests.photographs import photograph
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_0_1.json").read_text())
@@ -33,3 +33,14 @@ VERSIONS = {
 def test_the_records_of_0_1_replay_to_the_same_bytes(row: dict[str, Any]) -> None:
     clean = photograph(64).astype(np.uint16) * 257 if row.get("bits") == 16 else photograph(64)
     assert hashlib.sha256(replay(clean, row["recipe"]).tobytes()).hexdigest() == row["sha256"]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [row["recipe"] for row in RECORDED["records"] if row["recipe"]["preset"] not in FAMILIES],
+    ids=lambda recipe: recipe["preset"],
+)
+def test_the_presets_that_ship_draw_what_they_drew_in_0_1(recipe: dict[str, Any]) -> None:
+    drawn = load_preset(recipe["preset"]).draw(np.random.default_rng(recipe["seed"]), recipe["strength"])
+    steps = [{"family": step.degradation.name, **step.parameters} for step in drawn]
+    assert steps == [step for step in recipe["steps"] if step["family"] != "encode"]
