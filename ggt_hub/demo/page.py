@@ -19,7 +19,7 @@ from ggt_hub.demo.settings import Settings
 from ggt_hub.demo.visitors import Gate, Page
 
 STYLE = Path(__file__).parent / "style.css"
-SCRIPT = Path(__file__).parent / "slider.html"
+SCRIPT = Path(__file__).parent / "page.html"
 
 HEADER = """# Photo restoration
 Noise, compression, blur, low light: drop a poor photograph, drag the slider.
@@ -117,5 +117,5 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
         "run_history": False,
         "enable_monitoring": False,
         "max_file_size": f"{settings.max_megabytes}mb",
-        "app_kwargs": {"middleware": [Middleware(Gate)]},
+        "app_kwargs": {"middleware": [Middleware(Gate, settings=settings)]},
     }
