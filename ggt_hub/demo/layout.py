@@ -1,6 +1,7 @@
 """What the tabs do alike in the page."""
 
 from collections.abc import Callable, Iterable, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -36,8 +37,8 @@ def first_of(listen: Callable[..., Any]) -> Any:
 def end_when(event: Any, runs: Sequence[Any]) -> None:
     """Let an event of the page alone end what is going on of `runs`, so that no late result appears.
 
-    With Gradio's own `cancels=` one must name runs that exist already, and so comes after them: it would end what the
-    same click has just begun.
+    With Gradio's own `cancels=` one must name runs that exist already, and so comes after them: it would end what
+    the same click has just begun.
 
     Args:
         event: what `first_of` gave, or a listener that calls no function of the server.
@@ -71,5 +72,11 @@ def empty_when(
 
 def credits_of(samples: Iterable[Sample]) -> None:
     """Say whose photographs the examples are, and under which licence."""
-    with gr.Accordion("Whose photographs these are", open=False, elem_classes="credits"):
-        gr.Markdown("\n".join(f"- {sample.title}: {sample.credit}" for sample in samples))
+    lines = (
+        f'<li><span data-sample="{sample.name}">{escape(sample.title)}</span>: {escape(sample.credit)}</li>'
+        for sample in samples
+    )
+    gr.HTML(
+        f"<details><summary>Whose photographs these are</summary><ul>{''.join(lines)}</ul></details>",
+        elem_classes="credits",
+    )

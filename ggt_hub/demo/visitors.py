@@ -46,7 +46,7 @@ class Gate:
     """ASGI middleware: who may ask, and for what.
 
     It refuses calls under a foreign name (a page elsewhere whose name was made to lead here, "DNS rebinding", could
-    read everything), closes the routes in `CLOSED` and files named by an address, and limits the files of a visitor.
+    read everything), closes the routes in `CLOSED` and files named by an address, and limits a visitor's files.
 
     Args:
         app: what is behind it.
