@@ -302,7 +302,5 @@ def test_a_visitor_sends_so_many_files_and_no_more(serve) -> None:
         answer = httpx.post(
             f"{address}gradio_api/upload", files=[("files", (f"{n}.png", b"0")) for n in range(9)]
         )
-        assert (answer.status_code, answer.text) == (
-            429,
-            "at most 3 files within 10 minutes: come back later",
-        )
+        assert answer.status_code == 429
+        assert "at most 3 files within 10 minutes: come back later" in answer.text
