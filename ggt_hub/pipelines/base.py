@@ -11,10 +11,10 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
-from ggt_hub.errors import RestorerError
+from ggt_hub.converters.checkpoint import Checkpoint, one_line
+from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
@@ -41,7 +41,7 @@ class RestorerPipelineOutput(BaseOutput):
     Attributes:
         images: one restored picture for each that was given, in order: PIL; or with `output_type="np"` float32
             arrays (height, width, 3), 0..1; or with `"pt"` float32 tensors (3, height, width), 0..1. Always a
-            list, since pictures may differ in size.
+            list, since pictures may differ in size. None where a callback ended the call before it was restored.
         findings: for restorers that judge the damage themselves, what was found in each picture; else None.
     """
 
@@ -94,11 +94,13 @@ class RestorerPipeline(DiffusionPipeline):
         """
         try:
             pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise RestorerError(f"the restorer in {folder} cannot be loaded: {error}") from error
+        except GGTHubError:
+            raise
+        except Exception as error:  # files of strangers break loaders in every way
+            raise RestorerError(f"the restorer in {folder} cannot be loaded: {one_line(error)}") from error
         for name, component in pipe.components.items():
             if isinstance(component, ModelMixin) and name not in kwargs:
-                _check_complete(component, folder / name)
+                _check_complete(component, folder / name, kwargs.get("variant"))
         return pipe
 
     @classmethod
@@ -196,7 +198,15 @@ class RestorerPipeline(DiffusionPipeline):
         """Turn a restored RGB picture (height, width, 3), 0..1, into what was asked for.
 
         PIL results keep the mode (grey, alpha) and the metadata of the picture that was given, and save them.
+
+        Raises:
+            RestorerError: if some of it is NaN or infinite: a picture made of that would be black there.
         """
+        if not np.isfinite(restored).all():
+            raise RestorerError(
+                f"{type(self).__name__} overflowed (NaN or infinite), so nothing is restored: load it in float32 "
+                "or bfloat16, and check its weights"
+            )
         picture, restored = unwrapped(picture, restored)
         if output_type == "np":
             return restored
@@ -230,12 +240,11 @@ def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
     return folder
 
 
-def _check_complete(network: ModelMixin, folder: Path) -> None:
+def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
     """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
     if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
         return
-    stored = {name for path in folder.glob("*.safetensors") for name in safe_open(path, "pt").keys()}  # noqa: SIM118
-    if missing := sorted(set(network.state_dict()) - stored):
+    if missing := sorted(set(network.state_dict()) - set(Checkpoint(folder, variant).shapes)):
         raise RestorerError(
             f"{folder} lacks {len(missing)} tensors of a {type(network).__name__}: {missing[0]} ..."
         )

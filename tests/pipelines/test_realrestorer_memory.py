@@ -19,7 +19,7 @@ from ggt_hub.pipelines.realrestorer.memory import (
     plan_memory,
 )
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
-from tests.golden import document, needs_realrestorer
+from tests.golden import document
 from tests.pipelines.live_bytes import fused_attention, peak_bytes
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
@@ -60,12 +60,10 @@ def published() -> dict[str, nn.Module]:
     return {name: net if name == "vae" else net.to(torch.bfloat16) for name, net in networks.items()}
 
 
-@needs_realrestorer
 def test_published_sizes_are_those_of_the_networks(published: dict[str, nn.Module]) -> None:
     assert {name: Part.of(network) for name, network in published.items()} == MemoryConfig().parts
 
 
-@needs_realrestorer
 @pytest.mark.parametrize(("side", "rows"), [(512, 2), (1024, 1), (1024, 2)])
 def test_denoising_takes_what_the_plan_says(published, monkeypatch, side: int, rows: int) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused_attention)
@@ -84,7 +82,6 @@ def test_denoising_takes_what_the_plan_says(published, monkeypatch, side: int, r
     assert found <= planned <= 1.1 * found
 
 
-@needs_realrestorer
 @pytest.mark.parametrize("side", [512, 1024])
 def test_the_autoencoder_takes_what_the_plan_says(published, monkeypatch, side: int) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused_attention)
@@ -95,7 +92,6 @@ def test_the_autoencoder_takes_what_the_plan_says(published, monkeypatch, side: 
     assert max(encoding, decoding) <= planned <= 1.05 * decoding
 
 
-@needs_realrestorer
 def test_the_connector_takes_what_the_plan_says(published, monkeypatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused_attention)
     connector = published["connector"]
@@ -149,7 +145,7 @@ def test_tiles_of_a_large_picture_cost_only_its_own_latents_more() -> None:
         noise, reference = torch.randn(2, 1, rows * rows, 64)
         pipe.set_schedule(1, 256)
         run = lambda n=noise, r=reference, s=rows: pipe.denoise(  # noqa: E731
-            n, r, embeds, Tiles.of(s, s, 16), Guidance(), lambda step, time, latents: latents
+            n, r, embeds, Tiles.of(s, s, 16), Guidance(), lambda step, time, *kept: kept
         )
         peaks.append(peak_bytes(run, pipe.transformer, pipe.connector))
     buffer = 64 * 64 * 64 * 4  # one set of latents of the whole picture
