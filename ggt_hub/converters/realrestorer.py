@@ -193,7 +193,7 @@ def build_autoencoder(shapes: Shapes, config: dict[str, Any]) -> dict[str, nn.Mo
     if len(mult) * blocks > len(shapes):
         raise RestorerError(f"vae/config.json describes more blocks than its weights hold: {AGAIN}")
     try:
-        with init_empty_weights():
+        with torch.device("meta"):
             vae = AutoencoderKL(
                 in_channels=setting("in_channels", 3),
                 out_channels=setting("out_ch", 3),
@@ -209,8 +209,8 @@ def build_autoencoder(shapes: Shapes, config: dict[str, Any]) -> dict[str, nn.Mo
                 use_quant_conv=f"{PREFIX}quant_conv.weight" in shapes,
                 use_post_quant_conv=f"{PREFIX}post_quant_conv.weight" in shapes,
             )
-    except ValueError as error:
-        raise RestorerError(f"vae/config.json describes no autoencoder ({error}): {AGAIN}") from error
+    except (ValueError, RuntimeError) as error:
+        raise RestorerError(f"vae/config.json describes no autoencoder ({one_line(error)}): {AGAIN}") from error
     return {"vae": vae}
 
 
@@ -293,7 +293,7 @@ def check_text_encoder_config(folder: Path, variant: str | None = None) -> Check
         layers = max(config.text_config.num_hidden_layers, config.vision_config.depth)
         if layers > len(stored.shapes):
             raise ValueError(f"{layers} layers, and {len(stored.shapes)} tensors are stored")
-        with init_empty_weights():
+        with torch.device("meta"):  # nothing is allocated, whatever the sizes
             network = Qwen2_5_VLModel(config)
     except Exception as error:
         raise RestorerError(f"{file} describes no text encoder: {one_line(error)}: {AGAIN}") from error

@@ -102,7 +102,7 @@ def test_denoising_without_a_picture_is_as_published(bundle: RealRestorerPipelin
 
 
 @pytest.mark.parametrize(
-    "slip", [{"guidance_scale": 3.01}, {"model_guidance": 3.501}, {"timesteps_truncate": 0.5}]
+    "slip", [{"guidance_scale": 3.01}, {"model_guidance": 3.501}, {"sigmas": [1, 0.751, 0.5, 0.25]}]
 )
 def test_the_tolerance_of_the_published_calls_shows_a_slip(bundle, slip: dict, monkeypatch) -> None:
     io = tensors("pipeline/edit_cfg.safetensors")

@@ -1,5 +1,7 @@
 """Sizes, packing, positions, schedule, guidance and tiles of RealRestorer, each on its own."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -230,7 +232,4 @@ def test_tiles_are_no_larger_than_they_need_to_be(rows, columns, side, count, si
         shared["across"] |= {across.start}
     for starts, tile in ((shared["down"], tiles.height), (shared["across"], tiles.width)):
         ordered = sorted(starts)
-        assert all(
-            later - earlier <= tile - tiles.overlap
-            for earlier, later in zip(ordered, ordered[1:], strict=False)
-        )
+        assert all(later - earlier <= tile - tiles.overlap for earlier, later in itertools.pairwise(ordered))
