@@ -210,7 +210,9 @@ def build_autoencoder(shapes: Shapes, config: dict[str, Any]) -> dict[str, nn.Mo
                 use_post_quant_conv=f"{PREFIX}post_quant_conv.weight" in shapes,
             )
     except (ValueError, RuntimeError) as error:
-        raise RestorerError(f"vae/config.json describes no autoencoder ({one_line(error)}): {AGAIN}") from error
+        raise RestorerError(
+            f"vae/config.json describes no autoencoder ({one_line(error)}): {AGAIN}"
+        ) from error
     return {"vae": vae}
 
 

@@ -18,6 +18,7 @@ from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.placement import MemoryPlan
 from ggt_hub.tasks import check_task
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -111,6 +112,16 @@ class RestorerPipeline(DiffusionPipeline):
         classes of their own need `trust_remote_code`; ours are imported with this module.
         """
         return snapshot(pretrained_model_name, **{key: kwargs[key] for key in _WHERE if key in kwargs})
+
+    def plan_memory(self, budget: int, **arguments: Any) -> MemoryPlan:
+        """How to run a call with these arguments within `budget` bytes of device memory.
+
+        A class that can run in several ways overrides this.
+
+        Raises:
+            RestorerError: if there is only one way to run, or none that fits.
+        """
+        raise RestorerError(f"{type(self).__name__} has no memory plan: leave out --memory")
 
     def check_inputs(
         self, *, task: str | None, prompt: str | None, upscale: int | None, output_type: str, tile: int | None

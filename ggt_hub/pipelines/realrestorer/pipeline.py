@@ -28,7 +28,8 @@ from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
-from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, plan_memory
+from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
+from ggt_hub.pipelines.realrestorer.offload import Offload
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, set_tile_size, tiled_autoencoder
 from ggt_hub.tasks import TASKS, Language
 
@@ -59,7 +60,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         tile=None,
         overlap=128,
         takes_prompt=True,
-        memory="computed for bfloat16: 45 GB, 28 GB with model offload, 5 GB with group offload; see plan_memory",
+        memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
     model_cpu_offload_seq = "text_encoder->connector->transformer->vae"
     _optional_components = ["text_encoder", "processor"]  # noqa: RUF012 (names and types are diffusers')
@@ -99,6 +100,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         self._joint_attention_kwargs: dict[str, Any] | None = None
         self._current_timestep: Tensor | None = None
         self._interrupt = False
+        self.offload: Offload | None = None
 
     @property
     def components(self) -> dict[str, Any]:
@@ -151,30 +153,54 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         budget: int,
         *,
         float8: bool = False,
+        compile: bool = False,
+        picture: tuple[int, int] | None = None,
+        pictures: int = 1,
         tile: int | None = None,
         size_level: int = NATIVE,
         num_inference_steps: int = 28,
+        sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = 3.0,
         num_images_per_prompt: int = 1,
         **_: Any,
     ) -> Plan:
-        """How to run a call with these arguments, on one picture, within `budget` bytes of device memory.
+        """How to run a call with these arguments within `budget` bytes of device memory.
 
         Other arguments of a call make no difference. `Plan.apply` then brings the pipeline to the device.
+
+        Args:
+            budget: bytes.
+            float8: keep the weights of transformer and text encoder in 8 bits, which is an approximation.
+            compile: compile the transformer's blocks; the plan says what that costs. Not while it is streamed.
+            picture: width and height of the largest picture; counts where it is restored at its own size, and
+                must be told where that is in one piece (`tile=0`). 4096 x 4096 in tiles, unless told.
+            pictures: how many of one size are restored together.
+            tile: as in a call, and so the rest.
+            size_level: as in a call.
+            num_inference_steps: as in a call.
+            sigmas: as in a call.
+            guidance_scale: as in a call.
+            num_images_per_prompt: as in a call.
 
         Raises:
             RestorerError: if it cannot fit; the message names the smallest budget that would.
         """
         config = MemoryConfig.of(
             self,
-            pixels=(tile or size_level) ** 2,
-            decoded=max(tile, NATIVE) ** 2 if tile else None,
-            results=num_images_per_prompt,
+            **pixels_of(tile, size_level, picture),
+            results=num_images_per_prompt * pictures,
             guided=Guidance(guidance_scale).on,
-            steps=num_inference_steps,
+            steps=num_inference_steps if sigmas is None else len(sigmas),
             float8=float8,
+            compile=compile,
         )
         return plan_memory(config, budget)
+
+    def maybe_free_model_hooks(self) -> None:
+        """Free the device of the network that ran last, where a plan brings them one at a time."""
+        super().maybe_free_model_hooks()
+        if self.offload is not None:
+            self.offload.leave()
 
     @property
     def guidance_scale(self) -> float | None:
