@@ -6,7 +6,7 @@ every tensor of the networks is filled once, so nothing is loaded before all of 
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Checkpoint:
     Args:
         place: a file; or a folder with a single file, or with shards and the index that lists them.
         variant: as in diffusers: take `model.VARIANT.safetensors` where there is one.
+        rename: from the names in the files to those that are used here.
 
     Attributes:
         shapes: shape of each tensor by name.
@@ -76,15 +77,16 @@ class Checkpoint:
             lists a file outside the folder.
     """
 
-    def __init__(self, place: Path, variant: str | None = None) -> None:
-        self.place = place
+    def __init__(self, place: Path, variant: str | None = None, rename: Callable[[str], str] = str) -> None:
+        self.place, self._rename = place, rename
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._kinds: dict[str, str] = {}
         self._files = [place] if place.is_file() else _shards(place, variant)
         for file in self._files:
-            for name, (shape, kind) in _header(file).items():
+            for stored, (shape, kind) in _header(file).items():
+                name = rename(stored)
                 if name in self.shapes:
-                    raise RestorerError(f"{place}: {name} is in two shards: {AGAIN}")
+                    raise RestorerError(f"{place}: {name} is in two shards, or twice: {AGAIN}")
                 self.shapes[name], self._kinds[name] = shape, kind
         self._scales = self._take_out_scales()
 
@@ -111,9 +113,10 @@ class Checkpoint:
         """
         for file in self._files:
             with safe_open(file, framework="pt") as shard:
-                for name in shard.keys():  # noqa: SIM118 (a shard is not a dict)
+                for stored in shard.keys():  # noqa: SIM118 (a shard is not a dict)
+                    name = self._rename(stored)
                     if name in self.shapes:
-                        yield name, self._exact(name, shard.get_tensor(name))
+                        yield name, self._exact(name, shard.get_tensor(stored))
 
     def _exact(self, name: str, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
@@ -150,9 +153,11 @@ class Checkpoint:
         scales = {}
         for file in self._files if places else ():
             with safe_open(file, framework="pt") as shard:
-                for name in places.keys() & set(shard.keys()):
-                    scales[places[name]] = shard.get_tensor(name)
-                    del self.shapes[name]
+                for stored in shard.keys():  # noqa: SIM118
+                    name = self._rename(stored)
+                    if name in places:
+                        scales[places[name]] = shard.get_tensor(stored)
+                        del self.shapes[name]
         return scales
 
 

@@ -77,8 +77,8 @@ class RestorerPipeline(DiffusionPipeline):
 
         if cls is RestorerPipeline and (peer := load_peer(source)) is not None:
             return peer
-        where = {key: kwargs.pop(key) for key in _WHERE if key in kwargs}
-        folder = _locate(source, where)
+        where = {key: kwargs.pop(key) for key in WHERE if key in kwargs}
+        folder = locate(source, where)
         target = pipeline_class(folder)
         if not issubclass(target, cls):
             raise RestorerError(
@@ -111,7 +111,7 @@ class RestorerPipeline(DiffusionPipeline):
         The stock method insists that component classes belong to diffusers, which is why other pipelines with
         classes of their own need `trust_remote_code`; ours are imported with this module.
         """
-        return snapshot(pretrained_model_name, **{key: kwargs[key] for key in _WHERE if key in kwargs})
+        return snapshot(pretrained_model_name, **{key: kwargs[key] for key in WHERE if key in kwargs})
 
     def plan_memory(self, budget: int, **arguments: Any) -> MemoryPlan:
         """How to run a call with these arguments within `budget` bytes of device memory.
@@ -226,10 +226,10 @@ class RestorerPipeline(DiffusionPipeline):
         return picture.with_rgb(restored).to_pil()
 
 
-_WHERE = ("revision", "token", "cache_dir", "local_files_only")
+WHERE = ("revision", "token", "cache_dir", "local_files_only")
 
 
-def _locate(source: str | Path, where: dict[str, Any]) -> Path:
+def locate(source: str | Path, where: dict[str, Any]) -> Path:
     """The folder that `source` stands for: the package's own, a local one, or a snapshot from the Hub."""
     if isinstance(source, str) and (BUNDLED / source / "model_index.json").is_file():
         return _without_revision(BUNDLED / source, where)

@@ -19,10 +19,11 @@ from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
 from ggt_hub.converters.realrestorer import is_published
+from ggt_hub.converters.realrestorer_file import load_single_file
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
+from ggt_hub.pipelines.base import WHERE, RestorerPipeline, RestorerPipelineOutput, locate
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
@@ -147,6 +148,34 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         if "text_encoder" not in kwargs:
             loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder", variant)
         return pipe
+
+    @classmethod
+    def from_single_file(
+        cls,
+        file: str | Path,
+        *,
+        config: str | Path,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load transformer and connector from one file, and all else from `config`.
+
+        Args:
+            file: safetensors, under the names of the published bundle or of diffusers, also in float8.
+            config: a folder, or an id on the Hub, of the published bundle or of our own layout.
+            dtype: of all networks but the autoencoder; None means as stored, which float8 cannot be.
+            **kwargs: as in `from_pretrained`.
+
+        Raises:
+            RestorerError: if the file does not hold RealRestorer's denoiser, or does not fit `config`.
+            HubError: if `config` cannot be had.
+        """
+        dtype = kwargs.pop("torch_dtype", dtype)
+        loading.check_dtype(dtype)
+        where = {key: kwargs.pop(key) for key in WHERE if key in kwargs}
+        base = locate(config, where)
+        loaded = load_single_file(Path(file).expanduser(), base, dtype)
+        return cls.from_pretrained(base, dtype=dtype, **{**loaded, **kwargs})
 
     def plan_memory(
         self,
