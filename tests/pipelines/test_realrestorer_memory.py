@@ -272,6 +272,17 @@ def test_networks_come_and_go_and_the_result_is_the_same(offload, float8: bool) 
         assert torch.equal(saved[name], value)
 
 
+def test_one_plan_takes_the_place_of_another() -> None:
+    pipe = tiny_pipeline()
+    wanted = restored(pipe)
+    for offload in ("group", "model", "group", "none"):
+        _plan(MemoryConfig.of(pipe), offload).apply(pipe, "cpu")
+        assert torch.equal(restored(pipe), wanted)
+        assert (pipe.offload is None) is (offload == "none")
+    assert not any(block._forward_hooks for block in pipe.transformer.single_transformer_blocks)
+    assert not hasattr(pipe.transformer, "_hf_hook")
+
+
 def test_a_failed_call_leaves_the_networks_able_to_run() -> None:
     pipe = tiny_pipeline()
     wanted = restored(pipe)

@@ -167,6 +167,9 @@ class Plan:
         While networks are pinned, main memory holds the one that is being copied twice.
         """
         device = torch.device(device)
+        if pipe.offload is not None:  # of another plan
+            pipe.offload.end()
+            pipe.offload = None
         if device.type == "cuda":  # segments that grow are not left in pieces
             torch.cuda.memory._set_allocator_settings("expandable_segments:True")
         if self.float8:

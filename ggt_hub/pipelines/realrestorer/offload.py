@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 CHUNK = 2**31
 """Bytes of the buffers that hold what waits; a power of two, as PyTorch would make of it anyway."""
@@ -37,8 +38,11 @@ class Offload:
     ) -> None:
         self.device = device
         self._running: _Network | None = None
-        for name, network in networks.items():
-            add_hook_to_module(network, _Arrival(self, _Network(network, device, room.get(name))))
+        self._networks = [
+            (network, _Network(network, device, room.get(name))) for name, network in networks.items()
+        ]
+        for network, weights in self._networks:
+            add_hook_to_module(network, _Arrival(self, weights))
 
     def enter(self, network: "_Network") -> None:
         """Let go of the network that ran before, and bring this one."""
@@ -52,6 +56,13 @@ class Offload:
         if self._running is not None:
             self._running.depart()
             self._running = None
+
+    def end(self) -> None:
+        """Leave all networks as they wait, in main memory, and bring none of them any more."""
+        self.leave()
+        for network, weights in self._networks:
+            remove_hook_from_module(network)
+            weights.stream.end()
 
 
 class _Arrival(ModelHook):
@@ -110,16 +121,18 @@ class _Stream:
     def __init__(self, blocks: list[tuple[nn.Module, _Weights]], device: torch.device) -> None:
         self.weights = [weights for _, weights in blocks]
         self.copying = torch.cuda.Stream(device) if blocks and device.type == "cuda" else None
+        self.device = device
         self.ready: dict[int, torch.cuda.Event | None] = {}
+        self.hooks: list[RemovableHandle] = []
         for number, (block, _) in enumerate(blocks):
-            block.register_forward_pre_hook(lambda *_, n=number: self._before(n))
-            block.register_forward_hook(lambda *_, n=number: self._after(n))
+            self.hooks.append(block.register_forward_pre_hook(lambda *_, n=number: self._before(n)))
+            self.hooks.append(block.register_forward_hook(lambda *_, n=number: self._after(n)))
 
     @torch.compiler.disable
     def _before(self, number: int) -> None:
         self._fetch(number)
         if (event := self.ready[number]) is not None:
-            torch.cuda.current_stream().wait_event(event)
+            torch.cuda.current_stream(self.device).wait_event(event)
         self._fetch((number + 1) % len(self.weights))
 
     @torch.compiler.disable
@@ -135,7 +148,7 @@ class _Stream:
             self.ready[number] = None
             return
         # What is freed by the computation may be overwritten by the copy only after the computation.
-        self.copying.wait_stream(torch.cuda.current_stream())
+        self.copying.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.copying):
             self.weights[number].arrive()
         self.ready[number] = self.copying.record_event()
@@ -143,12 +156,17 @@ class _Stream:
     def _drop(self, number: int) -> None:
         if self.ready.pop(number) is not None:
             for tensor, _ in self.weights[number].tensors:
-                tensor.data.record_stream(torch.cuda.current_stream())
+                tensor.data.record_stream(torch.cuda.current_stream(self.device))
         self.weights[number].depart()
 
     def depart(self) -> None:
         for number in list(self.ready):
             self._drop(number)
+
+    def end(self) -> None:
+        self.depart()
+        for hook in self.hooks:
+            hook.remove()
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
