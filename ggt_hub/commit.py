@@ -19,7 +19,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ggt_hub.errors import WriteError
+from filelock import FileLock, SoftFileLock, Timeout
+
+from ggt_hub.errors import BusyError, WriteError
 
 RECORDS = ".ggt-hub"
 """Folder in an output folder that says from what, and how, each output was made."""
@@ -84,6 +86,45 @@ def committed_result(folder: Path, name: str) -> Iterator[Path]:
         replaced = [file_sha256(path)] if path.exists() else []
         # First the record, with both hashes: a kill in between leaves nothing that looks like the user's.
         commit_json(folder / _RESULTS, _results(folder) | {name: [file_sha256(temporary), *replaced]})
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, waits: bool) -> Iterator[None]:
+    """Keep other processes out; where the file system has no locks, by a file that is there or not.
+
+    Args:
+        path: the lock, a file of ours.
+        waits: for whoever holds it, as long as it takes.
+
+    Raises:
+        BusyError: if another holds it, and `waits` is false.
+        WriteError: if the lock cannot be written.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(FileLock(path, timeout=-1 if waits else 0))
+        except NotImplementedError:
+            held.enter_context(_without_locks(path, waits))
+        except Timeout as error:
+            raise BusyError(
+                f"another process is writing into {path.parent.parent}: wait until it is done"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _without_locks(path: Path, waits: bool) -> Iterator[None]:
+    soft = path.with_name(f"{path.name}-soft")
+    try:
+        with SoftFileLock(soft, timeout=-1 if waits else 0):
+            yield
+    except Timeout as error:
+        raise BusyError(
+            f"another process is writing into {path.parent.parent}: wait until it is done or, if it was killed, "
+            f"remove {soft}"
+        ) from error
 
 
 def check_results(folder: Path, names: Iterable[str]) -> None:

@@ -9,6 +9,10 @@ class WriteError(GGTHubError, OSError):
     """A file or folder could not be written: which one, and why."""
 
 
+class BusyError(GGTHubError, RuntimeError):
+    """Another process is at the same work: which, and what to do."""
+
+
 class ImageError(GGTHubError, ValueError):
     """A picture could not be read or written: which one, and why."""
 
@@ -38,7 +42,19 @@ class JudgeError(GGTHubError, RuntimeError):
 
 
 class QuestionRefusedError(JudgeError):
-    """A judge's server does not take this question (a filter, a limit); it may take others."""
+    """A judge's server does not take this question (a filter, a limit), or its reply is none; it may take others.
+
+    Attributes:
+        content: the reply as it came, where there was one.
+    """
+
+    def __init__(self, message: str, content: str | None = None) -> None:
+        super().__init__(message)
+        self.content = content
+
+
+class PossiblyBilledError(QuestionRefusedError):
+    """A question was sent and no reply came: it may have been billed, so it is not asked again by itself."""
 
 
 class EvaluationError(GGTHubError, ValueError):

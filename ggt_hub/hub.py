@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -31,6 +31,7 @@ from ggt_hub.revisions import pinned
 T = TypeVar("T")
 
 _BUSY = 429
+_tokens: dict[str, str | bool | None] = {}
 # Seconds before a Hub is asked again: at once where the connection broke, and then only if it is busy.
 _PAUSES = (0.0, 0.5, 1.5)
 
@@ -121,6 +122,24 @@ def resolve(
             )
             .resolved
         )
+
+
+def remember_token(repo_id: str, token: str | bool | None) -> None:
+    """Let all later reads of a dataset repository use the token that it was loaded with; None forgets it."""
+    _tokens[repo_id] = token
+
+
+def token_for(uri: str, token: str | bool | None) -> str | bool | None:
+    """The token for `hf://datasets/NAMESPACE/NAME@COMMIT/PATH`: the one given, else the remembered one."""
+    return _tokens.get(uri.removeprefix("hf://datasets/").partition("@")[0]) if token is None else token
+
+
+def cached_file(uri: str) -> Path | None:
+    """The file at `hf://datasets/NAMESPACE/NAME@COMMIT/PATH` if it was downloaded whole; else None."""
+    repo_id, _, rest = uri.removeprefix("hf://datasets/").partition("@")
+    commit, _, path = rest.partition("/")
+    found = try_to_load_from_cache(repo_id, path, revision=commit, repo_type="dataset")
+    return Path(found) if isinstance(found, str) else None
 
 
 class _StrictApi(HfApi):

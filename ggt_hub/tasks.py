@@ -36,7 +36,7 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
-def check_task(task: str, supported: tuple[Task, ...] = TASKS, who: str = "ggt-hub") -> Task:
+def check_task(task: str, supported: tuple[Task, ...] = get_args(Task), who: str = "ggt-hub") -> Task:
     """Return `task` if `who` supports it.
 
     Raises:

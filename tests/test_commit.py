@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ggt_hub import commit
-from ggt_hub.errors import WriteError
+from ggt_hub.commit import locked
+from ggt_hub.errors import BusyError, WriteError
 
 
 def names(folder: Path) -> list[str]:
@@ -117,3 +118,21 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
 def test_json_takes_names_that_are_no_utf8(tmp_path):
     commit.commit_json(tmp_path / "deep/a.json", {"name": os.fsdecode(b"caf\xe9")})
     assert '"caf\\udce9"' in (tmp_path / "deep/a.json").read_text()
+
+
+def test_a_lock_keeps_others_out_with_or_without_locks_of_the_file_system(tmp_path, monkeypatch):
+    for has_locks in (True, False):
+        if not has_locks:
+            monkeypatch.setattr("filelock.FileLock.__enter__", _refuse)
+        lock = tmp_path / "out/.ggt-hub/lock"
+        with (
+            locked(lock, waits=False),
+            pytest.raises(BusyError, match=r"another process is writing into .*out: wait"),
+        ):
+            locked(lock, waits=False).__enter__()
+        with locked(lock, waits=False):
+            pass
+
+
+def _refuse(self):
+    raise NotImplementedError("FileSystem does not appear to support flock")

@@ -1,6 +1,5 @@
-"""`ggt-hub bench`: restore and score a benchmark, and compare two runs."""
+"""`ggt-hub bench`: restore and score a benchmark, compare two runs, print several as a table."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,9 @@ import typer
 if TYPE_CHECKING:
     from ggt_hub.vlm import Judge
 
-bench = typer.Typer(help="Run a restorer over a benchmark, and compare two runs.", no_args_is_help=True)
+bench = typer.Typer(help="Run a restorer over a benchmark, and compare runs.", no_args_is_help=True)
+
+_JUDGE, _PAIRS = "Judge", "Pairs of a folder"
 
 
 @bench.command()
@@ -25,42 +26,123 @@ def run(
         str | None, typer.Option(help="Names with commas between; the suite's otherwise.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with weights of perceptual metrics.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    set: Annotated[
+        list[str] | None, typer.Option(help="Any argument of the model's call: NAME=VALUE.")
+    ] = None,
+    crop_border: Annotated[int, typer.Option(min=0, help="Cut so many pixels off each side to score.")] = 0,
+    crop_to_fit: Annotated[
+        bool,
+        typer.Option(
+            "--crop-to-fit", help="Cut picture and reference to one size if up to 32 pixels differ."
+        ),
+    ] = False,
+    lq: Annotated[
+        str | None, typer.Option(help="Pattern of the low-quality pictures.", rich_help_panel=_PAIRS)
+    ] = None,
+    gt: Annotated[
+        str | None, typer.Option(help="Pattern of the ground truths.", rich_help_panel=_PAIRS)
+    ] = None,
+    include: Annotated[
+        str | None, typer.Option(help="Only these pictures count.", rich_help_panel=_PAIRS)
+    ] = None,
+    exclude: Annotated[str | None, typer.Option(help="These do not.", rich_help_panel=_PAIRS)] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Name of an lq by that of its gt: '{}x4'.", rich_help_panel=_PAIRS)
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
-            help="Rate RS and FS by this model: a name at --judge-url, or an id on the Hub, ID@REVISION."
+            help="Rate RS and FS by this model: a folder or an id on the Hub, ID@REVISION, run here; with "
+            "--judge-url the model's name there.",
+            rich_help_panel=_JUDGE,
         ),
     ] = None,
     judge_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server; its key is read from OPENAI_API_KEY.")
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible server; its key is read from OPENAI_API_KEY.", rich_help_panel=_JUDGE
+        ),
     ] = None,
-    judge_calls: Annotated[int | None, typer.Option(help="Ask the judge at most so often.")] = None,
-    protocol: Annotated[str, typer.Option(help="realir-code, realir-paper or strict.")] = "realir-code",
+    max_calls: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Send at most so many requests, repeated ones included.", rich_help_panel=_JUDGE
+        ),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, help="Spend at most so much; needs --price.", rich_help_panel=_JUDGE),
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(help="Of a million tokens: IN,OUT.", rich_help_panel=_JUDGE)
+    ] = None,
+    judge_workers: Annotated[
+        int, typer.Option(min=1, help="Questions asked at the same time.", rich_help_panel=_JUDGE)
+    ] = 8,
+    judge_tokens: Annotated[int, typer.Option(min=1, help="The longest reply.", rich_help_panel=_JUDGE)] = 32,
+    judge_repeats: Annotated[
+        int,
+        typer.Option(min=1, help="Rate each picture so often: the judge's noise.", rich_help_panel=_JUDGE),
+    ] = 1,
+    judge_planted: Annotated[
+        int,
+        typer.Option(min=0, help="Rate so many unchanged pictures as if restored.", rich_help_panel=_JUDGE),
+    ] = 0,
+    ask_again: Annotated[
+        bool,
+        typer.Option("--ask-again", help="Also what was refused or possibly billed.", rich_help_panel=_JUDGE),
+    ] = False,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.", rich_help_panel=_JUDGE),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="realir-code, realir-paper or strict.", rich_help_panel=_JUDGE)
+    ] = "realir-code",
 ) -> None:
-    """Restore and score SUITE; what is done is not done again. Exit code 1 if a picture failed.
+    """Restore and score SUITE; what is done is not done again. Exit code 1 if a picture or a metric failed.
 
     `accelerate launch -m ggt_hub bench run ...` shares the pictures among several devices.
     """
     from ggt_hub.cli.batch import load_quietly
+    from ggt_hub.cli.restore import call_arguments
+    from ggt_hub.data.told import Told
     from ggt_hub.evaluation import load_suite, run_suite
-    from ggt_hub.evaluation.run import Scoring, processes
+    from ggt_hub.evaluation.run import processes
+    from ggt_hub.evaluation.scoring import Scoring, metric_names
 
-    chosen = load_suite(suite, data, revision)
-    pipe = load_quietly(model).to(processes().device)
+    chosen = load_suite(suite, data, revision, Told(lq, gt, include, exclude, template))
+    budget = _budget(judge_url, max_calls, max_cost, price)
+    rater = (
+        _judge(judge, judge_url, budget, protocol, judge_workers, judge_tokens, ask_again, ledger, output)
+        if judge
+        else None
+    )
+    scoring = Scoring(
+        metric_names(metrics) if metrics is not None else None,
+        weights,
+        rater,
+        judge_repeats,
+        judge_planted,
+        crop_border,
+        crop_to_fit,
+    )
+    pipe = load_quietly(model)
+    arguments = call_arguments(pipe, {}, set or [])
+    pipe = pipe.to(processes().device)
     output.mkdir(parents=True, exist_ok=True)
-    names = tuple(name.strip() for name in metrics.split(",")) if metrics else None
-    rater = _judge(judge, judge_url, judge_calls, protocol, output) if judge else None
-    results = run_suite(chosen, pipe, output, seed=seed, limit=limit, scoring=Scoring(names, weights, rater))
+    results = run_suite(chosen, pipe, output, seed=seed, limit=limit, scoring=scoring, arguments=arguments)
     if not results:  # another process has the results
         return
     for name, mean in results["overall"].items():
         if isinstance(mean, dict):
-            typer.echo(f"{name:<24} {mean['mean']:.4f}  [{mean['low']:.4f}, {mean['high']:.4f}]")
+            typer.echo(f"{name:<24} {mean_and_interval(mean)}")
+    _echo_noise(results["judge_noise"])
     typer.echo(f"report: {(output / 'report.html').resolve()}")
     if not results["complete"]:
-        typer.secho(f"incomplete: {len(results['failed'])} failed, see the report", fg="red", err=True)
+        echo_incomplete(results)
         raise typer.Exit(1)
 
 
@@ -69,27 +151,124 @@ def compare(
     a: Annotated[Path, typer.Argument(help="Output folder of one run.")],
     b: Annotated[Path, typer.Argument(help="Output folder of another.")],
 ) -> None:
-    """Paired differences B - A with 95 % bootstrap intervals; * where the interval leaves zero out."""
+    """Paired differences B - A with 95 % intervals; * where they are more than chance, and which run is better.
+
+    Chance is judged by swapping pairs, corrected for the number of rows; below six pictures nothing is clear.
+    """
     from ggt_hub.evaluation import compare as compare_runs
 
-    for entry in compare_runs(a, b):
+    found = compare_runs(a, b)
+    for entry in found.differences:
         mean, low, high = entry.difference
-        mark = "*" if entry.is_clear else " "
-        typer.echo(
-            f"{entry.metric:<20} {entry.task:<20} {mean:+.4f} {mark} [{low:+.4f}, {high:+.4f}]  n={entry.pictures}"
+        mark = f"* {entry.better} better" if entry.better else ""
+        interval = f"[{low:+.4f}, {high:+.4f}]" if low == low else "[no interval]"
+        row = (
+            f"{entry.metric:<20} {entry.task:<20} {mean:+.4f} {interval}  n={entry.pictures}  p={entry.p:.2g}"
         )
+        typer.echo(f"{row} {mark}".rstrip())
+    for note in found.notes:
+        typer.secho(f"note: {note}", fg="yellow", err=True)
 
 
-def _judge(model: str, url: str | None, calls: int | None, protocol: str, output: Path) -> "Judge":
+@bench.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs over the same suite.")],
+    format: Annotated[str, typer.Option(help="latex, csv or md.")] = "md",
+) -> None:
+    """Several runs as one table: the best in bold, intervals, seconds a picture, peak memory and parameters."""
+    from ggt_hub.evaluation.table import runs_table
+
+    typer.echo(runs_table(runs, format))
+
+
+@bench.command(name="eval-yaml")
+def eval_yaml(suite: Annotated[str, typer.Argument(help="A suite of a data set on the Hub.")]) -> None:
+    """Print the `eval.yaml` that declares a suite's data set a benchmark on the Hub."""
     from ggt_hub.errors import EvaluationError
-    from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, LocalChat, ServerChat
+    from ggt_hub.evaluation import load_suite
+    from ggt_hub.evaluation.entries import benchmark_yaml
+
+    chosen = load_suite(suite)
+    if chosen.repository is None:
+        raise EvaluationError(f"{suite} is no data set on the Hub: ggt-test and realir-bench are")
+    typer.echo(benchmark_yaml(chosen), nl=False)
+
+
+def mean_and_interval(mean: dict[str, float | None]) -> str:
+    """A mean with its interval and its number of pictures, as commands print it."""
+    if mean["mean"] is None:
+        return f"not scored  n=0 of {mean['of']}"
+    interval = "[no interval]" if mean["low"] is None else f"[{mean['low']:.4f}, {mean['high']:.4f}]"
+    lacks = "" if mean["count"] == mean["of"] else f" of {mean['of']}"
+    return f"{mean['mean']:.4f}  {interval}  n={mean['count']}{lacks}"
+
+
+def echo_incomplete(results: dict[str, object]) -> None:
+    """Say what is missing of a score, the first few pictures by name."""
+    failed, left_out = results["failed"], results["left_out"]
+    assert isinstance(failed, dict) and isinstance(left_out, dict)  # noqa: S101
+    for name, reason in left_out.items():
+        typer.secho(f"missing: {name}: {reason}", fg="red", err=True)
+    for name, reason in list(failed.items())[:10]:
+        typer.secho(f"failed: {name}: {reason}", fg="red", err=True)
+    if len(failed) > 10:
+        typer.secho(f"failed: {len(failed) - 10} more, see the report or --json", fg="red", err=True)
+    typer.secho(f"incomplete: {len(failed)} failed, {len(left_out)} metrics missing", fg="red", err=True)
+
+
+def _echo_noise(noise: dict[str, dict[str, float | None]] | None) -> None:
+    for kind, found in (noise or {}).items():
+        facts = ", ".join(f"{name} {value:.3g}" for name, value in found.items() if value is not None)
+        typer.echo(f"judge's noise, {kind}: {facts}")
+
+
+def _budget(
+    url: str | None, calls: int | None, cost: float | None, price: str | None
+) -> dict[str, float | int | None]:
+    """What the options say of a budget, checked.
+
+    Raises:
+        EvaluationError: if they make none.
+    """
+    from ggt_hub.errors import EvaluationError
+
+    if url is None and not (calls is None and cost is None):
+        raise EvaluationError("--max-calls and --max-cost limit what a server bills: name it by --judge-url")
+    if cost is not None and price is None:
+        raise EvaluationError("--max-cost needs the price of a million tokens: --price IN,OUT")
+    try:
+        price_in, price_out = (float(part) for part in (price or "0,0").split(","))
+    except ValueError:
+        raise EvaluationError(f"--price {price}: write two numbers, IN,OUT") from None
+    if not (0 <= price_in < float("inf") and 0 <= price_out < float("inf")):
+        raise EvaluationError(f"--price {price}: prices are 0 or more")
+    if cost is not None and price_in == price_out == 0:
+        raise EvaluationError("--max-cost limits nothing where the --price is 0,0: give the server's prices")
+    return {"max_calls": calls, "max_cost": cost, "price_in": price_in, "price_out": price_out}
+
+
+def _judge(
+    model: str,
+    url: str | None,
+    budget: dict[str, float | int | None],
+    protocol: str,
+    workers: int,
+    tokens: int,
+    ask_again: bool,
+    ledger: Path | None,
+    output: Path,
+) -> "Judge":
+    from ggt_hub.errors import EvaluationError
+    from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, LocalChat, ServerChat, ledger_path
 
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"unknown protocol {protocol!r}: there are {', '.join(PROTOCOLS)}")
+    kept = Ledger(ledger or ledger_path())
     chat: ServerChat | LocalChat
-    if url or os.environ.get("OPENAI_API_KEY"):
-        chat = ServerChat(model, url, budget=Budget(max_calls=calls))
+    if url:
+        purse = str(output.resolve())
+        chat = ServerChat(model, url, budget=Budget(**budget, ledger=kept, purse=purse), max_tokens=tokens)  # type: ignore[arg-type]
     else:
         name, _, revision = model.partition("@")
-        chat = LocalChat(name, revision=revision or None)
-    return Judge(chat, PROTOCOLS[protocol], Ledger(output / "judge.sqlite"))
+        chat = LocalChat(name, revision=revision or None, max_new_tokens=tokens)
+    return Judge(chat, PROTOCOLS[protocol], kept, workers=workers, ask_again=ask_again)

@@ -8,6 +8,8 @@ import typer
 
 app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
 
+_SHOWN = 5
+
 Source = Annotated[
     str,
     typer.Argument(help="A name (see `list`), a dataset repository such as org/name, or a folder."),
@@ -77,6 +79,12 @@ def describe(
     if "why_not_paired" in found:
         typer.secho(f"not paired: {found['why_not_paired']}", fg="yellow")
         return
+    if "lmdb" in found:
+        typer.echo(f"LMDB: {', '.join(found['lmdb'])}")
+        return
+    if "tables" in found:
+        _show_tables(found)
+        return
     if not found["pictures"]:
         typer.echo("no pictures that can be read in place")
         return
@@ -85,6 +93,29 @@ def describe(
         typer.echo(f"  lq {example['lq']}, gt {example['gt']}")
     for task, splits in found["tasks"].items():
         typer.echo(f"  {task}: {_counts(splits)}")
+    sizes = found["sizes"]
+    for side in ("lq", "gt"):
+        if side in sizes:
+            shown = ", ".join(f"{what} {w}x{h}" for what, (w, h) in sizes[side].items())
+            typer.echo(f"  sizes of {sizes['looked_at']} {side}: {shown}")
+    if sizes["scales"]:
+        typer.echo(
+            f"  gt is so many times as wide as lq: {_counts({f'{k:g}': v for k, v in sizes['scales'].items()})}"
+        )
+
+
+def _show_tables(found: dict[str, Any]) -> None:
+    if "columns" not in found:
+        typer.echo(f"{found['tables']} tables; `ggt-hub data verify` or `export` downloads and reads them")
+        return
+    typer.echo(f"{found['rows']} rows in {found['tables']} tables")
+    typer.echo("  " + ", ".join(f"{part}: column {name}" for part, name in found["columns"].items() if name))
+    if "tasks" in found:
+        typer.echo(f"  tasks: {_counts(found['tasks'])}")
+    if "quality" in found:
+        quality = found["quality"]
+        shown = ", ".join(f"{value:.3f}" for value in quality["quartiles"])
+        typer.echo(f"  quality of {quality['known']} rows, least to greatest by quarters: {shown}")
 
 
 @app.command()
@@ -131,19 +162,23 @@ def verify(
     from ggt_hub.data.export import check_sums
     from ggt_hub.data.opening import open_parts
     from ggt_hub.data.told import Told
+    from ggt_hub.data.verify import overlaps
     from ggt_hub.data.verify import verify as verify_parts
 
     told = Told(lq, gt, include, exclude, template)
     splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
+    shared = overlaps({split: output / split for split in splits}) if len(splits) > 1 else []
     changed = check_sums(folder) if folder else []
     is_good = not changed and all(result.is_good for result in found.values())
     if json:
-        report = {split: result.to_json() for split, result in found.items()} | {"changed_files": changed}
+        report: dict[str, Any] = {split: result.to_json() for split, result in found.items()}
+        report |= {"changed_files": changed, "overlaps": shared}
         typer.echo(json_module.dumps(report, indent=1, ensure_ascii=False))
     else:
         for split, result in found.items():
             _show_verification(split, result)
+        _show("overlap of splits", shared)
         for line in changed:
             typer.secho(f"  {line}", fg="red")
         typer.echo("all is well" if is_good else f"something is wrong; {output} keeps the details")
@@ -156,8 +191,21 @@ def _show_verification(split: str, result: Any) -> None:
         typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
     for problem in result.problems:
         typer.secho(f"  {problem}", fg="red")
-    for ids in result.duplicates:
-        typer.secho(f"  the same picture or id: {', '.join(ids)}", fg="yellow")
+    _show("the same picture or id", [", ".join(_first(ids)) for ids in result.duplicates])
+    _show("gt has the pixels of lq", result.equal)
+    _show("alike", [" and ".join(ids) for ids in result.alike])
+
+
+def _first(ids: list[str]) -> list[str]:
+    return ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], f"{len(ids) - _SHOWN} more"]
+
+
+def _show(title: str, lines: list[str]) -> None:
+    """The first few lines, and how many more there are."""
+    for line in lines[:_SHOWN]:
+        typer.secho(f"  {title}: {line}", fg="yellow")
+    if len(lines) > _SHOWN:
+        typer.secho(f"  {title}: {len(lines) - _SHOWN} more", fg="yellow")
 
 
 @app.command()
@@ -168,6 +216,7 @@ def export(
     revision: Revision = None,
     data_dir: DataDir = None,
     workers: Workers = 1,
+    layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
     lq: Lq = None,
     gt: Gt = None,
@@ -175,7 +224,7 @@ def export(
     exclude: Exclude = None,
     template: Template = None,
 ) -> None:
-    """Write a data set as Parquet that the stock library loads, every picture byte for byte."""
+    """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
     from ggt_hub.data.export import export as write_parquet
     from ggt_hub.data.opening import check_apart, open_splits
     from ggt_hub.data.told import Told
@@ -183,6 +232,12 @@ def export(
     check_apart(output, source, data_dir)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
+    if layout != "parquet":
+        from ggt_hub.data.layouts import write_layout
+
+        count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
+        typer.echo(f"{output}: {count} pairs as {layout}")
+        return
     reports = write_parquet(
         splits, output, config=config or "default", workers=workers, shard_bytes=shard_size * 1_000_000
     )

@@ -41,6 +41,11 @@ def degrade(
     page: Page = None,
     salvage: Salvage = False,
     strip: StripOption = None,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Write a data set of pairs (Parquet), each row with what replays it."),
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes, with --pairs.", min=1)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
     """Damage clean photographs, and write beside each the recipe that gives the same bytes again.
@@ -57,6 +62,9 @@ def degrade(
         raise DegradationError(f"--strength {strength}: it must lie in 0..1")
     name = degradations.load_preset(preset or task or "").name
     inputs = find_inputs(paths, output, format, json, recipes=True)
+    if pairs:
+        _make_pairs(inputs, output, name, strength, seed, format or "png", workers)
+        return
     options, further = further_options(max_pixels, page, salvage, strip)
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
@@ -70,3 +78,16 @@ def degrade(
 
     batch = Batch(output, settings, overwrite, beside="recipe", **options)
     run_batch(inputs, work, batch, json)
+
+
+def _make_pairs(
+    inputs: Any, output: Path, preset: str, strength: float | None, seed: int, format: str, workers: int
+) -> None:
+    from ggt_hub.data.make import Making, make_pairs
+
+    making = Making(preset, strength, seed, format, source=output.resolve().name)
+    failed = make_pairs(inputs.jobs, making, output, workers=workers)
+    for name, reason in (inputs.refused | failed).items():
+        typer.secho(f"left out: {name}: {reason}", fg="red", err=True)
+    typer.echo(f"{output}: {len(inputs.jobs) - len(failed)} pairs, {len(failed)} pictures left out")
+    raise typer.Exit(1 if failed or inputs.refused else 0)

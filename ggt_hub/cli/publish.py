@@ -22,10 +22,15 @@ def publish(
     check: Annotated[
         bool, typer.Option("--check", help="Say what differs on the Hub; exit code 1 if so.")
     ] = False,
+    overwrite_others: Annotated[
+        bool,
+        typer.Option("--overwrite-others", help="Undo what others changed on the Hub; --check lists it."),
+    ] = False,
 ) -> None:
     """Publish data sets, models, metrics and the demo to the Hub, each tagged with its version.
 
-    May be interrupted and run again: what is there stays, what is missing is completed, a tag never moves.
+    May be interrupted and run again: what is there stays, what is missing is completed, a tag never moves. What
+    others changed on the Hub since the last version is listed, and stays unless you say otherwise.
     """
     if dry_run and check:
         raise typer.BadParameter("--dry-run contacts nothing, --check asks the Hub: choose one")
@@ -39,7 +44,7 @@ def publish(
     elif check:
         _check(pack(manifest, namespace, names))
     else:
-        _publish(pack(manifest, namespace, names))
+        _publish(pack(manifest, namespace, names), overwrite_others)
 
 
 def _list(parcels: list["Parcel"], problems: list[str]) -> None:
@@ -80,13 +85,14 @@ def _words(parcel: "Parcel", state: "State") -> list[str]:
     missing_tag = [] if state.from_tag is not None else [f"the tag {parcel.entry.tag} is not set"]
     difference = state.from_main if state.from_tag is None else state.from_tag
     named = (("missing", difference.missing), ("other", difference.changed), ("surplus", difference.surplus))
-    return missing_tag + [f"{word}: {path}" for word, paths in named for path in paths]
+    by_others = [f"by others {how}: {path}" for path, how in state.by_others.items()]
+    return missing_tag + [f"{word}: {path}" for word, paths in named for path in paths] + by_others
 
 
-def _publish(parcels: list["Parcel"]) -> None:
+def _publish(parcels: list["Parcel"], overwrite_others: bool) -> None:
     from huggingface_hub import HfApi
 
     from ggt_hub.publishing.plan import publish as publish_parcels
 
-    for parcel, is_new, proven in publish_parcels(parcels, HfApi()):
+    for parcel, is_new, proven in publish_parcels(parcels, HfApi(), overwrite_others=overwrite_others):
         typer.echo(f"{'published' if is_new else 'unchanged'}: {parcel.url}\n  {proven}")

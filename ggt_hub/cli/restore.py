@@ -76,7 +76,7 @@ def restore(
 
     device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision)
-    arguments = _arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
+    arguments = call_arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device, memory, arguments)
     options, further = further_options(max_pixels, page, salvage, strip)
     settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments, **further}
@@ -133,7 +133,7 @@ def check_device(name: str) -> str:
     return name
 
 
-def _arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+def call_arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The call's arguments: the options that were given, then `--set`; checked before any picture is read."""
     known = inspect.signature(type(pipe).__call__).parameters
     allowed = [name for name in known if name not in {"self", *_OURS}]

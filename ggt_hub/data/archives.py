@@ -5,6 +5,7 @@ CRC-32 and inflate are those of isal: checking by zlib's, three times as slow, t
 
 import re
 import struct
+import tarfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from isal import isal_zlib
 from ggt_hub.data.ranges import SourceFile, open_source
 from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError
+from ggt_hub.files.folders import is_junk
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 MANIFEST_SUFFIXES = {".json", ".jsonl", ".csv", ".txt"}
@@ -23,7 +25,19 @@ WEIGHT_SUFFIXES = {".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx"}
 MAX_MEMBER = 1 << 30
 MAX_EXPANSION = 1000
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# In a tar a member's bytes lie as they are, behind a header that the offset skips, and without a checksum.
+IN_TAR, NO_CRC = -1, -1
 
+_OTHER_METHODS = {
+    1: "Shrink",
+    6: "Implode",
+    9: "Deflate64",
+    12: "bzip2",
+    14: "LZMA",
+    93: "Zstandard",
+    95: "xz",
+}
+_OTHER_METHODS |= {96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption"}
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 # A member's local header repeats its name and may carry other extra fields than the directory tells of.
@@ -70,7 +84,9 @@ class Member:
     @property
     def uri(self) -> str:
         """The address by which `datasets` and fsspec read the member."""
-        return f"zip://{self.name}::{self.file.uri}" if self.place else self.file.uri
+        if self.place is None:
+            return self.file.uri
+        return f"{'tar' if self.place.method == IN_TAR else 'zip'}://{self.name}::{self.file.uri}"
 
 
 @dataclass(frozen=True)
@@ -97,9 +113,14 @@ def _first_of(paths: list[str], count: int = 5) -> str:
     return ", ".join(paths[:count]) + more
 
 
-def why_refused(path: str) -> str | None:
-    """Say what to do with a container that cannot be read by ranges; None for any other file."""
-    name = path.lower()
+def why_refused(file: File) -> str | None:
+    """Say what to do with a container that cannot be read by ranges; None for any other file.
+
+    A tar has no directory: on disk it is walked through, at the Hub that would take a request for each member.
+    """
+    name = file.path.lower()
+    if name.endswith(".tar") and not file.uri.startswith("hf://"):
+        return None
     if container := _CONTAINERS.search(name):
         return f"a {container[0]} container cannot be read in place: {_UNPACK}"
     return _VOLUME if _VOLUMES.search(name) else None
@@ -123,6 +144,8 @@ def list_members(archive: File, token: str | bool | None = None) -> tuple[list[M
         DatasetError: if the directory cannot be read.
         HubError: if the Hub does not give it.
     """
+    if archive.suffix == ".tar":
+        return _list_tar(archive)
     try:
         directory = zipfile.ZipFile(SourceFile(open_source(archive.uri, token)))
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
@@ -153,19 +176,42 @@ def list_members(archive: File, token: str | bool | None = None) -> tuple[list[M
     return [member for name, member in members.items() if name not in repeated], problems
 
 
+def _list_tar(archive: File) -> tuple[list[Member], list[Problem]]:
+    """The files in a tar on disk; the last of a name counts, as for whoever unpacks it."""
+    folder = archive.path.removesuffix(".tar").removesuffix(".TAR")
+    members: dict[str, Member] = {}
+    problems = []
+    try:
+        with tarfile.open(archive.uri, "r:") as directory:
+            for entry in directory:
+                name = entry.name.removeprefix("./")
+                if not entry.isreg() or _is_litter(name):
+                    continue
+                if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                    problems.append(Problem(f"{archive.path}::{name}", "the name points outside the archive"))
+                elif entry.offset_data + entry.size > archive.size:
+                    problems.append(Problem(f"{archive.path}::{name}", "the archive is cut off here"))
+                else:
+                    place = Place(entry.offset_data, entry.size, entry.size, IN_TAR, NO_CRC)
+                    members[name] = Member(f"{folder}/{name}", name, archive, place)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DatasetError(f"{archive.path}: not a readable tar archive ({error}); fetch it again") from error
+    return list(members.values()), problems
+
+
 def _is_litter(name: str) -> bool:
-    """What operating systems leave in archives."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or parts[-1:] in ((".DS_Store",), ("Thumbs.db",), ("desktop.ini",))
+    """What operating systems and storage boxes leave in archives."""
+    return any(is_junk(part, hidden_too=False) for part in PurePosixPath(name).parts)
 
 
 def _what_is_wrong(entry: zipfile.ZipInfo, name: str, archive_size: int) -> str | None:
     if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
         return "the name points outside the archive"
     if entry.flag_bits & _ENCRYPTED:
-        return "the member is encrypted"
+        return f"the member is encrypted: {_UNPACK}"
     if entry.compress_type not in METHODS:
-        return f"compression method {entry.compress_type} is not supported; only stored and deflated are"
+        kind = _OTHER_METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        return f"the member is compressed by {kind}, which cannot be read in place: {_UNPACK}"
     if entry.header_offset + entry.compress_size > archive_size:
         return f"the data would end behind the archive's {archive_size} bytes"
     if entry.file_size > MAX_MEMBER or entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):
@@ -175,6 +221,8 @@ def _what_is_wrong(entry: zipfile.ZipInfo, name: str, archive_size: int) -> str 
 
 def span(place: Place, name: str) -> tuple[int, int]:
     """A range of an archive that holds a member, its local header included, unless that header is unusual."""
+    if place.method == IN_TAR:
+        return place.offset, place.offset + place.size
     return place.offset, header_end(place, name) + _SPARE + place.stored_size
 
 

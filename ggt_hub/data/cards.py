@@ -15,9 +15,9 @@ from huggingface_hub import DatasetCardData
 from ggt_hub.data.card_file import update_card, write_given_card
 from ggt_hub.data.notes import NOTES, sources_of
 from ggt_hub.data.pairs import POINTER_COLUMNS
+from ggt_hub.data.parts import ALL
 from ggt_hub.data.words import SPLITS
 
-ALL = "all"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _LIMITS = (
     "Pairs are as their authors made them; generated ground truth may invent detail that was never there."

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,29 @@ from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task, find_task
 
 _NAMES = {
-    "lq": ("lq", "image", "input", "degraded", "img", "picture"),
-    "gt": ("gt", "hq", "target", "clean", "ground_truth"),
+    "lq": ("lq", "image", "input", "degraded", "img", "picture", "lr", "low", "low_quality", "source_image"),
+    "gt": (
+        "gt",
+        "hq",
+        "target",
+        "clean",
+        "ground_truth",
+        "hr",
+        "high",
+        "high_quality",
+        "target_image",
+        "edited_image",
+    ),
     "task": ("task", "type", "category", "degradation", "label", "class"),
     "prompt": ("prompt_en", "instruction_en", "prompt", "instruction", "text", "caption", "en"),
     "id": ("id", "image_id", "image_name", "name", "file_name", "filename", "key"),
 }
+
+
+# What is no low-quality picture, though it may be the only picture in a table.
+_NOT_LQ = re.compile(
+    r"restored|output|result|predict|enhanced|mask|depth|(^|_)(sr|gt|hq|hr)(_|$)|target|clean|truth"
+)
 
 
 @dataclass(frozen=True)
@@ -38,20 +56,38 @@ class Columns:
     further: tuple[str, ...]
     labels: tuple[str, ...] = ()
 
-    def rows(self, table: pa.Table, source: str, prefix: str) -> Iterator[dict[str, Any]]:
-        """Turn the rows of a table into records of the pair schema; ids of our own begin with `prefix`."""
+    def tasks(self, table: pa.Table) -> list[Task | None]:
+        """The task of each row of a table that has the column."""
+        return [self._named_task(value) for value in table[self.task or ""].to_pylist()]
+
+    def ids(self, table: pa.Table) -> list[tuple[Task | None, str]]:
+        """Task and name of each row of a table that has at least these columns."""
+        tasks = self.tasks(table) if self.task else [None] * len(table)
+        return [(task, str(name)) for task, name in zip(tasks, table[self.id or ""].to_pylist(), strict=True)]
+
+    def rows(self, table: pa.Table, source: str, prefix: str, naming: str) -> Iterator[dict[str, Any]]:
+        """Turn the rows of a table into records of the pair schema.
+
+        Args:
+            table: some rows.
+            source: the name of the data set.
+            prefix: what counted ids begin with.
+            naming: `named` takes the id column, `by task` puts the task in front, `counted` counts.
+        """
         for number, row in enumerate(table.to_pylist()):
             lq, gt = _picture(row[self.lq]), _picture(row[self.gt]) if self.gt else None
             if lq is None:
                 raise DatasetError(
                     f"{source}: row {prefix}-{number:02d} has no picture in column {self.lq!r}"
                 )
+            task = self._task(row, lq)
+            names = {"named": str(row[self.id or self.lq]), "by task": f"{task}/{row[self.id or self.lq]}"}
             yield pair_row(
-                str(row[self.id]) if self.id else f"{prefix}-{number:02d}",
+                names[naming] if self.id and naming in names else f"{prefix}-{number:02d}",
                 lq,
                 gt,
                 source=source,
-                task=self._task(row, lq),
+                task=task,
                 prompt=row[self.prompt] if self.prompt else None,
                 meta=json.loads(json.dumps({name: row[name] for name in self.further}, default=str)),
             ) | {"lq_sha256": _digest(lq), "gt_sha256": _digest(gt)}
@@ -60,19 +96,24 @@ class Columns:
         """What the task column says or, without one, the folder in the picture's path."""
         if self.task is None:
             return task_of(lq["path"] or "")
-        value = row[self.task]
+        return self._named_task(row[self.task])
+
+    def _named_task(self, value: Any) -> Task | None:
         return find_task(self.labels[value] if self.labels and isinstance(value, int) else str(value))
 
 
-def recognise(table: pa.Table, name: str) -> Columns:
+def recognise(table: pa.Table, name: str, *, lq: str | None = None, gt: str | None = None) -> Columns:
     """Find out what the columns of `table` are.
 
     Args:
         table: some rows, with the metadata that `datasets` writes where it has them.
         name: what messages call the data set.
+        lq: the column of low-quality pictures, if somebody told it.
+        gt: that of ground truths.
 
     Raises:
-        DatasetError: if there is no column of pictures; the message lists what was found.
+        DatasetError: if there is no column of pictures, or nothing says which is the low-quality one; the message
+            lists what was found.
     """
     schema = table.schema
     pictures = [field.name for field in schema if _is_picture(field.type)]
@@ -82,9 +123,18 @@ def recognise(table: pa.Table, name: str) -> Columns:
             f"{name}: no column holds pictures (bytes, or bytes with a path). Found: {found}. Convert the data "
             "to a column `lq`, or unpack the pictures into one folder for each task"
         )
-    gt = _named(pictures, "gt") if len(pictures) > 1 else None
-    others = [column for column in pictures if column != gt]
-    lq = _named(others, "lq") or others[0]
+    for told in filter(None, (lq, gt)):
+        if told not in pictures:
+            raise DatasetError(f"{name}: there is no column of pictures {told!r}, only {', '.join(pictures)}")
+    others = [column for column in pictures if column not in (lq, gt)]
+    gt = gt or (_named(others, "gt") if lq or len(pictures) > 1 else None)
+    others = [column for column in others if column != gt]
+    lq = lq or _named(others, "lq") or _only(others)
+    if lq is None:
+        raise DatasetError(
+            f"{name}: nothing says which of the columns {', '.join(pictures)} is the low-quality one: name it lq, "
+            "or tell it by lq= (--lq)"
+        )
     texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
     labels = {
         column: tuple(feature.names)
@@ -94,11 +144,14 @@ def recognise(table: pa.Table, name: str) -> Columns:
     task = _named([*texts, *labels], "task") or _all_tasks(table, texts)
     rest = [column for column in texts if column != task]
     prompt, row_id = _named(rest, "prompt"), _named(rest, "id")
-    if row_id is not None and len(set(table[row_id].to_pylist())) < len(table):
-        row_id = None
     used = {lq, gt, task, prompt, row_id, *pictures}
     further = tuple(column for column in schema.names if column not in used)
     return Columns(lq, gt, task, prompt, row_id, further, labels.get(task or "", ()))
+
+
+def _only(columns: list[str]) -> str | None:
+    """The one column there is, unless its name says that it holds something else."""
+    return columns[0] if len(columns) == 1 and not _NOT_LQ.search(columns[0].lower()) else None
 
 
 def _is_picture(kind: pa.DataType) -> bool:

@@ -1,9 +1,10 @@
 """What a dataset consists of: pictures, manifests, weights, and what cannot be read in place."""
 
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -20,7 +21,7 @@ from ggt_hub.data.archives import (
     why_refused,
 )
 from ggt_hub.data.fetch import read_member
-from ggt_hub.data.manifests import Entry, read_manifest
+from ggt_hub.data.manifests import Entry, read_manifest, read_sample
 from ggt_hub.data.trees import File, Tree
 from ggt_hub.errors import DatasetError
 
@@ -56,19 +57,22 @@ def look_into(tree: Tree, token: str | bool | None = None) -> Contents:
     Raises:
         HubError: if the Hub does not answer.
     """
-    contents = Contents(tree)
+    contents = Contents(tree, problems=[Problem(*problem) for problem in tree.problems])
     archives = []
     for file in tree.files:
         if WEIGHTS_FOLDER in PurePosixPath(file.path).parts or file.suffix in WEIGHT_SUFFIXES:
             contents.weights.append(file)
-        elif file.suffix == ".zip":
+        elif file.suffix == ".zip" or (file.suffix == ".tar" and not file.uri.startswith("hf://")):
             archives.append(file)
-        elif reason := why_refused(file.path):
+        elif reason := why_refused(file):
             contents.refused.append(Problem(file.path, reason))
         else:
             contents.loose.append(Member(file.path, file.path, file))
     _list_archives(contents, archives, token)
     _read_manifests(contents, token)
+    for archive in archives:
+        if archive.suffix == ".tar":
+            contents.entries += _read_samples(archive, contents.archives.get(archive.path, []))
     return contents
 
 
@@ -111,6 +115,22 @@ def _read_manifests(contents: Contents, token: str | bool | None) -> None:
         if entries:
             contents.manifests.append(member.path)
             contents.entries += entries
+
+
+def _read_samples(archive: File, members: list[Member]) -> list[Entry]:
+    """What the JSON of each sample of a WebDataset archive says of its low-quality picture (`0001.json`)."""
+    pictures = {m.name.partition(".")[0]: m for m in members if re.search(r"\.lq\.\w+$", m.name)}
+    entries = []
+    with Path(archive.uri).open("rb") as file:
+        for member in members:
+            picture = pictures.get(member.name.removesuffix(".json"))
+            if picture is None or member.place is None:
+                continue
+            file.seek(member.place.offset)
+            entries += read_sample(
+                picture.path, file.read(member.place.size), f"{archive.path}::{member.name}"
+            )
+    return entries
 
 
 def _suffix(name: str) -> str:

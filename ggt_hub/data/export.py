@@ -8,7 +8,7 @@ It loads with the stock `datasets` library alone, and its row groups are small e
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
-from ggt_hub.commit import commit_text, file_sha256
+from ggt_hub.commit import RECORDS, commit_text, file_sha256, locked
 from ggt_hub.data.card_file import CARD
 from ggt_hub.data.cards import write_card
 from ggt_hub.data.index import SUMMARY
@@ -25,7 +25,7 @@ from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
 from ggt_hub.data.parts import Part, dataset_parts, rows_of
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import Shard, is_result, remove_result, results, run_shards
+from ggt_hub.shards import Shard, Work, is_result, remove_result, results, run_shards
 
 SHARD_BYTES = 500_000_000
 # The Hub's viewer fails on row groups of more than about 286 MiB, and pages through small ones at ease.
@@ -61,29 +61,63 @@ def export(
     Raises:
         DatasetError: if a picture is missing or damaged, or is not the one that its row's SHA-256 names; and if the
             folder holds other Parquet files of this config than an earlier call wrote.
+        BusyError: if another process exports into the folder.
         HubError: if the Hub does not give a picture.
     """
-    _refuse_others(folder, config)
     shards = []
     for split, dataset in splits.items():
         parts = dataset_parts(dataset, shard_bytes)
-        names = [f"data/{config}/{split}-{n:05d}-of-{len(parts):05d}.parquet" for n in range(len(parts))]
+        names = table_names(config, split, len(parts))
         shards += [Shard(name, (part, split), part.id) for name, part in zip(names, parts, strict=True)]
-    reports = run_shards(
-        export_part, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
-    )
-    _remove_outdated(folder, config, {shard.name for shard in shards})
-    write_card(folder, card)
-    write_sums(folder)
+    return write_tables(export_part, shards, folder, config=config, workers=workers, card=card)
+
+
+def table_names(config: str, split: str, count: int) -> list[str]:
+    """What the Parquet files of a split are called."""
+    return [f"data/{config}/{split}-{n:05d}-of-{count:05d}.parquet" for n in range(count)]
+
+
+def write_tables(
+    work: Work,
+    shards: Sequence[Shard],
+    folder: Path,
+    *,
+    config: str,
+    settings: Any = None,
+    workers: int = 1,
+    card: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Make the Parquet files of a config with their card and sums, in place of those of an earlier call.
+
+    Returns:
+        A report for each file.
+
+    Raises:
+        DatasetError: if the folder holds other Parquet files of this config than an earlier call wrote.
+        BusyError: if another process writes into the folder.
+    """
+    _refuse_others(folder, config)
+    with locked(folder / RECORDS / "lock", waits=False):
+        reports = run_shards(
+            work, shards, folder, settings=[code_hash(), settings], workers=workers, title="Exporting"
+        )
+        _remove_outdated(folder, config, {shard.name for shard in shards})
+        write_card(folder, card)
+        write_sums(folder)
     return reports
 
 
 def export_part(part: Part, split: str, path: Path) -> dict[str, Any]:
     """Write one part of a split to a Parquet file."""
     features = _features(next(part.tables()).schema)
+    return {"split": split, "rows": write_rows(path, map(check_row, rows_of(part)), features)}
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], features: Features = PAIR_FEATURES) -> int:
+    """Write rows of pairs, their pictures as bytes, in row groups that suit the Hub's viewer; returns how many."""
     schema = features.arrow_schema
     plain = [name for name in schema.names if name not in PICTURES]
-    rows = 0
+    count = 0
     with pq.ParquetWriter(
         path,
         schema,
@@ -92,10 +126,10 @@ def export_part(part: Part, split: str, path: Path) -> dict[str, Any]:
         write_statistics=plain,
         write_page_index=True,
     ) as writer:
-        for group in _groups(rows_of(part)):
-            writer.write_table(pa.Table.from_pylist([_row(item) for item in group], schema))
-            rows += len(group)
-    return {"split": split, "rows": rows}
+        for group in _groups(rows):
+            writer.write_table(pa.Table.from_pylist(group, schema))
+            count += len(group)
+    return count
 
 
 def _features(schema: pa.Schema) -> Features:
@@ -105,22 +139,27 @@ def _features(schema: pa.Schema) -> Features:
     return Features({**PAIR_FEATURES, **further})
 
 
-def _groups(items: Iterator[Undecoded]) -> Iterator[list[Undecoded]]:
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Row groups: as many rows as stay within `GROUP_BYTES`, at least one."""
-    group: list[Undecoded] = []
+    group: list[dict[str, Any]] = []
     size = 0
-    for item in items:
-        added = sum(len(data) for data in item.files.values() if isinstance(data, bytes))
+    for row in rows:
+        added = sum(len(row[side]["bytes"]) for side in PICTURES if row[side] is not None)
         if group and (size + added > GROUP_BYTES or len(group) == GROUP_ROWS):
             yield group
             group, size = [], 0
-        group.append(item)
+        group.append(row)
         size += added
     if group:
         yield group
 
 
-def _row(item: Undecoded) -> dict[str, Any]:
+def check_row(item: Undecoded) -> dict[str, Any]:
+    """A row with the bytes of its pictures and their SHA-256.
+
+    Raises:
+        DatasetError: if a picture is missing, or is not the one that the row's SHA-256 names.
+    """
     row = dict(item.row)
     for side in PICTURES:
         data, name = item.files[side], f"{side} of {row['id']!r}"
@@ -138,9 +177,20 @@ def _row(item: Undecoded) -> dict[str, Any]:
 
 def _file_name(row_id: str, side: str, data: bytes) -> str:
     """A name for those who unpack the pictures again."""
-    endings = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"BM": "bmp"}
-    ending = next((ending for magic, ending in endings.items() if data.startswith(magic)), "img")
-    return f"{PurePosixPath(row_id).name}.{side}.{ending}"
+    return f"{PurePosixPath(row_id).name}.{side}.{file_ending(data)}"
+
+
+def file_ending(data: bytes) -> str:
+    """The ending that a picture's bytes ask for, without its dot."""
+    endings = {
+        b"\x89PNG": "png",
+        b"\xff\xd8\xff": "jpg",
+        b"RIFF": "webp",
+        b"BM": "bmp",
+        b"II": "tif",
+        b"MM": "tif",
+    }
+    return next((ending for magic, ending in endings.items() if data.startswith(magic)), "img")
 
 
 def _refuse_others(folder: Path, config: str) -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ggt_hub.data.archives import Member, Place, header_end, list_members, payload, span, unpack
+from ggt_hub.data.archives import IN_TAR, Member, Place, header_end, list_members, payload, span, unpack
 from ggt_hub.data.ranges import Window, open_source
 from ggt_hub.data.trees import File
 from ggt_hub.errors import DatasetError, HubError
@@ -14,6 +14,7 @@ from ggt_hub.errors import DatasetError, HubError
 THREADS = 4
 MAX_RANGE = 8 << 20
 MAX_GAP = 64 << 10
+_INSIDE = ("zip://", "tar://")
 
 
 class Wanted(NamedTuple):
@@ -53,10 +54,10 @@ class Fetcher:
         return futures
 
     def _placed(self, wanted: Wanted) -> Wanted:
-        """Look up a member of which only the address is known (`zip://NAME::ARCHIVE`)."""
-        if wanted.place is not None or not wanted.uri.startswith("zip://"):
+        """Look up a member of which only the address is known (`zip://NAME::ARCHIVE`, `tar://...`)."""
+        if wanted.place is not None or not wanted.uri.startswith(_INSIDE):
             return wanted
-        name, _, archive = wanted.uri.removeprefix("zip://").partition("::")
+        name, _, archive = wanted.uri.partition("://")[2].partition("::")
         try:
             place = _directory(archive, self._token).get(name)
         except (DatasetError, HubError):
@@ -90,6 +91,8 @@ class Fetcher:
 
 def _member(wanted: Wanted, place: Place, window: Window) -> Fetched:
     try:
+        if place.method == IN_TAR:
+            return window.read(place.offset, place.offset + place.size)
         header = window.read(place.offset, header_end(place, wanted.name))
         return unpack(window.read(*payload(header, place)), place)
     except DatasetError as error:
@@ -130,7 +133,7 @@ def _whole_file(uri: str, token: str | bool | None) -> bytes:
     if uri.startswith("hf://"):
         source = open_source(uri, token)
         return source.read(0, source.size)
-    if uri.startswith("zip://"):
+    if uri.startswith(_INSIDE):
         raise DatasetError(f"{uri}: there is no such archive, or it cannot be read, or has no such member")
     try:
         return Path(uri).read_bytes()

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from ggt_hub.data.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES
+from ggt_hub.data.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES, list_members
 from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
 from ggt_hub.data.manifests import read_manifest
 from ggt_hub.data.pairing import tells_sides
+from ggt_hub.data.tables import TABLES
 from ggt_hub.data.trees import File, local_tree
 from ggt_hub.errors import DatasetError
 
 # What the stock loaders know how to read; a folder that has any of it is theirs.
-_STOCK_SUFFIXES = {".parquet", ".arrow", ".tar", ".lance"}
+_STOCK_SUFFIXES = {".parquet", ".arrow", ".lance"}
 _STOCK_NAMES = (
     "metadata.jsonl",
     "metadata.csv",
@@ -37,7 +38,22 @@ def is_pair_folder(folder: str | Path) -> bool:
         return False
     pictures = [file.path for file in files if file.suffix in IMAGE_SUFFIXES]
     has_manifest = bool(pictures) and any(file.suffix in MANIFEST_SUFFIXES for file in files)
-    return tells_sides(pictures) or has_manifest or ".zip" in suffixes
+    tars = [file for file in files if file.suffix == ".tar"]
+    return tells_sides(pictures) or has_manifest or ".zip" in suffixes or any(map(_holds_samples, tars[:1]))
+
+
+def holds_tables(folder: str | Path) -> bool:
+    """Whether a folder holds tables and no pictures of its own."""
+    suffixes = {file.suffix for file in local_tree(folder).files}
+    return bool(suffixes & set(TABLES)) and not suffixes & (IMAGE_SUFFIXES | {".zip", ".tar"})
+
+
+def _holds_samples(tar: File) -> bool:
+    """Whether a WebDataset archive holds pairs (`0001.lq.png`, `0001.gt.png`) and not single pictures."""
+    try:
+        return tells_sides(member.name for member in list_members(tar)[0])
+    except DatasetError:
+        return False
 
 
 def _lists_pairs(file: File) -> bool:

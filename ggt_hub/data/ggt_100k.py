@@ -5,17 +5,17 @@ arXiv 2605.31039. It lies on the Hub as zip archives that may not be re-hosted; 
 """
 
 import logging
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import datasets
 
 from ggt_hub import hub
 from ggt_hub.data.contents import WEIGHTS_FOLDER
-from ggt_hub.data.index import read_summary
+from ggt_hub.data.index import fault_of, read_summary
 from ggt_hub.data.indexed import IndexedConfig, IndexedPairs
-from ggt_hub.data.notes import NOTES, forbid_upload
+from ggt_hub.data.notes import NOTES
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.data.trees import Tree
 from ggt_hub.errors import DatasetError, HubError
@@ -58,23 +58,13 @@ class GGT100K(IndexedPairs):
         _show_licence()
         return super()._split_generators(dl_manager)
 
-    def as_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The prepared rows; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_dataset(*args, **kwargs)
-
-    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """The rows as a stream; they refuse to be uploaded."""
-        forbid_upload()
-        return super().as_streaming_dataset(*args, **kwargs)
-
     def choose_part(self, tree: Tree) -> Tree:
         """The asked-for folder; of a copy without it, everything but what is not GGT-100K."""
         part = tree.under(self.config.folder)
         if part.files or self.config.folder != _FOLDER:
             return part
         others = tuple(f for f in tree.files if f.path.split("/")[0] not in (_EXISTING, WEIGHTS_FOLDER))
-        return Tree(tree.name, tree.version, others)
+        return replace(tree, files=others)
 
     def _build(self, folder: Path) -> Path:
         return self._published() or super()._build(folder)
@@ -97,7 +87,12 @@ class GGT100K(IndexedPairs):
         except (HubError, DatasetError) as error:
             logger.info("There is no published index to use: %s", error)
             return None
-        return folder if summary["commit"] == config.revision else None
+        if summary["commit"] != config.revision:
+            return None
+        if fault := fault_of(folder, f"hf://datasets/{REPOSITORY}@{config.revision}/"):
+            logger.warning("The published index %s is not used: %s", INDEX_REPOSITORY, fault)
+            return None
+        return folder
 
 
 @cache

@@ -64,7 +64,7 @@ def build_index(
     pairing = pair_up(pictures, contents.entries, told=told, by_order=by_order)
     with committed_folder(folder) as made:
         rows = _write_rows(pairing, made, source)
-        summary = _summary(contents, pairing, source, rows)
+        summary = _summary(contents, pairing, source, rows) | {"files": _hashes(made)}
         (made / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -168,7 +168,7 @@ def copy_index(index: Path, folder: Path) -> None:
     for name in files:
         if os.path.lexists(folder / name) and not _is_unchanged(folder, name, earlier):
             raise DatasetError(f"{folder / name} is not part of an index, or was changed since: move it away")
-    hashes = {name: [file_sha256(path)] for name, path in files.items()}
+    hashes = _hashes(index)
     # A kill while files are replaced must not make those of either index look like somebody else's.
     both = {name: hashes.get(name, []) + earlier.get(name, []) for name in {**hashes, **earlier}}
     summary = json.loads((index / SUMMARY).read_text())
@@ -194,6 +194,47 @@ def _files_of(folder: Path) -> dict[str, list[str]]:
 def _is_unchanged(folder: Path, name: str, files: dict[str, list[str]]) -> bool:
     path = folder / name
     return path.is_file() and not path.is_symlink() and file_sha256(path) in files.get(name, ())
+
+
+def _hashes(folder: Path) -> dict[str, list[str]]:
+    paths = sorted(folder.rglob("*.parquet"))
+    return {path.relative_to(folder).as_posix(): [file_sha256(path)] for path in paths}
+
+
+def fault_of(folder: Path, prefix: str = "") -> str | None:
+    """What is wrong with an index, in words; None if nothing is.
+
+    Args:
+        folder: the index.
+        prefix: how the addresses of all archives and pictures must begin.
+    """
+    try:
+        summary = read_summary(folder)
+    except DatasetError as error:
+        return str(error)
+    files, rows = summary.get("files") or {}, summary.get("rows")
+    if not isinstance(files, dict) or not isinstance(rows, dict):
+        return f"{SUMMARY} does not say what it consists of"
+    wanted = {f"data/{task}/{split}.parquet" for task, splits in rows.items() for split in splits}
+    for name in sorted(wanted | set(files)):
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if name in files and file_sha256(folder / name) not in files[name]:
+            return f"{name} was changed or cut off"
+        if prefix and (other := _elsewhere(folder / name, prefix)):
+            return f"{name} points to {other}, which is not in its data set"
+    return None
+
+
+def _elsewhere(path: Path, prefix: str) -> str | None:
+    """The first address in an index that does not begin as it should."""
+    table = pq.read_table(path, columns=["lq", "gt", "lq_archive", "gt_archive"])
+    for side in ("lq", "gt"):
+        for row in table.select([side, f"{side}_archive"]).to_pylist():
+            address = row[f"{side}_archive"] or (row[side] or {}).get("path")
+            if address and not address.rpartition("::")[2].startswith(prefix):
+                return address
+    return None
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.builder import Key
-from filelock import FileLock
 
+from ggt_hub import hub
+from ggt_hub.commit import locked
 from ggt_hub.data.contents import look_into
-from ggt_hub.data.index import build_index, explain_refused, lost_tasks, read_summary
+from ggt_hub.data.index import build_index, explain_refused, fault_of, lost_tasks, read_summary
 from ggt_hub.data.pairs import POINTER_FEATURES
 from ggt_hub.data.told import Told
 from ggt_hub.data.trees import Tree, hub_tree, local_tree
@@ -85,9 +86,13 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
 
     BUILDER_CONFIG_CLASS = IndexedConfig
     NAME = "pairs"
+    is_refreshed = False
+    """Whether to make the index anew though there is one (`download_mode="force_redownload"`)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **with_version(self.NAME, self.BUILDER_CONFIGS[0].repository, kwargs))
+        if self.config.data_dir is None:
+            hub.remember_token(self.config.repository, self.token)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=POINTER_FEATURES)
@@ -142,9 +147,16 @@ class IndexedPairs(datasets.ArrowBasedBuilder, ABC):
             f"{config.folder} {config.by_order} {config.told} {self.hash}".encode()
         ).hexdigest()[:16]
         folder = Path(self._cache_dir_root) / "ggt_hub_indexes" / f"{self.name}-{config.revision[:16]}-{key}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):  # the workers of a loader come here all at once
-            return folder if folder.is_dir() else self._build(folder)
+        with locked(folder.with_suffix(".lock"), waits=True):  # the workers of a loader come here all at once
+            if folder.is_dir() and not self.is_refreshed:
+                fault = fault_of(folder)
+                if fault is None:
+                    return folder
+                logger.warning(
+                    "The index of %s in the cache is damaged and made anew: %s", self.dataset_name, fault
+                )
+            self.is_refreshed = False
+            return self._build(folder)
 
     def _build(self, folder: Path) -> Path:
         contents = look_into(self.tree(), self.token)

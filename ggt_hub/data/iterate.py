@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from ggt_hub.data.archives import Place
 from ggt_hub.data.fetch import THREADS, Fetched, Fetcher, Wanted
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.images import read_image
@@ -71,7 +73,9 @@ def iter_pairs(
         DatasetError: while iterating, if a picture is damaged or missing; the message names the row.
         HubError: while iterating, if the Hub does not answer.
     """
-    return Pairs(Stream(dataset, seed, epoch, window, threads, token), workers, skip_bad)
+    guard_uploads()
+    kind = _for_data_loaders() if "torch" in sys.modules else Pairs
+    return kind(Stream(dataset, seed, epoch, window, threads, token), workers, skip_bad)
 
 
 @dataclass
@@ -87,12 +91,17 @@ class Pairs:
 
     def __init__(self, stream: "Stream", workers: int, skip_bad: bool) -> None:
         self._stream, self._workers, self._skip_bad = stream, workers, skip_bad
-        self.load_state_dict(_START)
+        self._rows: Iterator[tuple[State, Row | DatasetError]] | None = None
+        self._state, self._is_over = dict(_START), False
 
     def __iter__(self) -> "Pairs":
+        if self._is_over:  # another pass
+            self.load_state_dict(_START)
         return self
 
     def __next__(self) -> Row:
+        if self._rows is None:  # not before: a worker of a DataLoader reads its own share, in its own process
+            self._rows = _mapped(_decoded, self._stream.after(self._state), self._workers)
         for state, row in self._rows:
             self._state = state
             if not isinstance(row, Exception):
@@ -100,6 +109,7 @@ class Pairs:
             if not self._skip_bad:
                 raise row
             logger.warning("Left out: %s", row)
+        self._is_over = True
         raise StopIteration
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,10 +118,19 @@ class Pairs:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another iterator with the same data set and arguments has stopped."""
-        self._state = dict(state)
-        self._rows: Iterator[tuple[State, Row | DatasetError]] = _mapped(
-            _decoded, self._stream.after(self._state), self._workers
-        )
+        self._state, self._is_over = dict(state), False
+        self._rows = None
+
+
+@cache
+def _for_data_loaders() -> type[Pairs]:
+    """`Pairs` of the kind that a torch DataLoader knows; torch itself is imported by those who use it."""
+    from torch.utils.data import IterableDataset
+
+    class TorchPairs(Pairs, IterableDataset):
+        """Pairs for a torch DataLoader."""
+
+    return TorchPairs
 
 
 def _decoded(found: tuple[State, Undecoded]) -> tuple[State, Row | DatasetError]:
@@ -172,13 +191,14 @@ class Stream:
     ) -> None:
         self._dataset, self._order = dataset, (seed, epoch)
         self._window, self._threads, self._token = window, threads, token
+        self._reads_disk = not came_from_hub(dataset)
 
     def after(self, state: State) -> Iterator[tuple[State, Undecoded]]:
         """The rows after a state, each with the state after it."""
         number, done = state["window"], state["row"]
         with Fetcher(self._threads, self._token) as fetcher:
             windows = _windows(self._dataset, self._order, self._window, number, state["dataset"])
-            fetched = ((before, _fetch(table, fetcher)) for before, table in windows)
+            fetched = ((before, _fetch(table, fetcher, self._reads_disk)) for before, table in windows)
             for before, items in _in_background(fetched, _AHEAD):
                 for position in self._order_within(number, len(items))[done:]:
                     done += 1
@@ -232,7 +252,15 @@ def _share_of_this_worker(dataset: Any) -> Any:
     return dataset.shard(num_shards=min(shards, worker.num_workers), index=worker.id)
 
 
-def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Callable[[], Undecoded]]:
+def came_from_hub(dataset: Any) -> bool:
+    """Whether somebody else wrote the rows: then they may not name files of this machine."""
+    if isinstance(dataset, datasets.Dataset):
+        folders = {part for file in dataset.cache_files for part in Path(file["filename"]).parts}
+        return any("___" in folder for folder in folders)  # how `datasets` writes namespace/name
+    return "hf://datasets/" in str(getattr(dataset._ex_iterable, "kwargs", "")) if dataset else False
+
+
+def _fetch(table: pa.Table, fetcher: Fetcher, reads_disk: bool) -> list[Callable[[], Undecoded]]:
     """Split a table into rows and pictures, and begin to fetch what is not in it; a call waits for its row."""
     rows = table.drop_columns([side for side in PICTURES if side in table.column_names]).to_pylist()
     files: list[dict[str, Any]] = [dict.fromkeys(PICTURES) for _ in rows]
@@ -242,10 +270,15 @@ def _fetch(table: pa.Table, fetcher: Fetcher) -> list[Callable[[], Undecoded]]:
         for number, picture in enumerate(pictures):
             if picture is None:
                 continue
+            path = picture["path"]
             if picture["bytes"] is not None:
                 files[number][side] = picture["bytes"]
-            elif picture["path"] is not None:
-                wanted.append((number, side, _wanted(rows[number], side, picture["path"])))
+            elif path is not None and not (reads_disk or _is_at_hub(rows[number], side, path)):
+                files[number][side] = DatasetError(
+                    f"the row names {path}, a file of this machine, but comes from the Hub: it is not read"
+                )
+            elif path is not None:
+                wanted.append((number, side, _wanted(rows[number], side, path)))
     futures = fetcher.fetch([w for _, _, w in wanted])
     for (number, side, _), future in zip(wanted, futures, strict=True):
         files[number][side] = future
@@ -256,20 +289,35 @@ def _waited_for(row: Row, files: dict[str, Any]) -> Undecoded:
     return Undecoded(row, {s: f.result() if isinstance(f, Future) else f for s, f in files.items()})
 
 
+def _is_at_hub(row: Row, side: str, path: str) -> bool:
+    return (row.get(f"{side}_archive") or path.rpartition("::")[2]).startswith("hf://")
+
+
 def _wanted(row: Row, side: str, path: str) -> Wanted:
     archive = row.get(f"{side}_archive")
     if archive is None:
         return Wanted(path)
     place = Place(*(row[f"{side}_{name}"] for name in Place._fields))
-    return Wanted(archive, path.removeprefix("zip://").removesuffix(f"::{archive}"), place)
+    return Wanted(archive, path.partition("://")[2].removesuffix(f"::{archive}"), place)
 
 
 def fetch_rows(
-    tables: Iterable[pa.Table], threads: int = THREADS, token: str | bool | None = None
+    tables: Iterable[pa.Table],
+    threads: int = THREADS,
+    token: str | bool | None = None,
+    *,
+    reads_disk: bool = True,
 ) -> Iterator[Undecoded]:
-    """The rows of some tables with the bytes of their pictures, read ahead; see `iter_pairs`."""
+    """The rows of some tables with the bytes of their pictures, read ahead; see `iter_pairs`.
+
+    Args:
+        tables: undecoded rows.
+        threads: parallel requests.
+        token: for gated repositories.
+        reads_disk: whether rows may name files of this machine; those of others may not.
+    """
     with Fetcher(threads, token) as fetcher:
-        for rows in _in_background((_fetch(table, fetcher) for table in tables), _AHEAD):
+        for rows in _in_background((_fetch(table, fetcher, reads_disk) for table in tables), _AHEAD):
             for row in rows:
                 yield row()
 

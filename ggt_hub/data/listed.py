@@ -4,6 +4,7 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from ggt_hub.data.archives import Member
 from ggt_hub.data.manifests import Entry
@@ -92,7 +93,7 @@ def _by_end(members: Iterable[Member]) -> dict[str, list[Member]]:
     """Pictures by the ends of their paths, for manifests count from folders of their own."""
     ends: dict[str, list[Member]] = defaultdict(list)
     for member in members:
-        parts = member.path.split("/")
+        parts = normalize("NFC", member.path).split("/")
         for start in range(len(parts)):
             ends["/".join(parts[start:])].append(member)
     return ends
@@ -102,7 +103,7 @@ def _resolve(
     paths: Sequence[str], ends: dict[str, list[Member]], not_this: Side, side_of: SideOf
 ) -> dict[str, Member | None]:
     """The picture that each path means, all counted from one folder: a stray of the same name elsewhere is none."""
-    parts = {path: [p for p in posixpath.normpath(path.replace("\\", "/")).split("/") if p] for path in paths}
+    parts = {path: _pieces(path) for path in paths}
     cut_and_root = _common_root(list(parts.values())[:: len(parts) // _SAMPLE + 1], ends, not_this, side_of)
     found: dict[str, Member | None] = dict.fromkeys(paths)
     if cut_and_root is None:
@@ -117,6 +118,11 @@ def _resolve(
     return found
 
 
+def _pieces(path: str) -> list[str]:
+    plain = posixpath.normpath(normalize("NFC", path).replace("\\", "/"))
+    return [piece for piece in plain.split("/") if piece]
+
+
 def _common_root(
     paths: list[list[str]], ends: dict[str, list[Member]], not_this: Side, side_of: SideOf
 ) -> tuple[int, tuple[bool, str]] | None:
@@ -125,9 +131,8 @@ def _common_root(
     for pieces in paths:
         for cut in range(len(pieces)):
             end = "/".join(pieces[cut:])
-            for member in ends.get(end, ())[:_CANDIDATES]:
-                if side_of(member.path) != not_this:
-                    counts[cut, _root(member, end)] += 1
+            found = [m for m in ends.get(end, ())[:_CANDIDATES] if side_of(m.path) != not_this]
+            counts.update({(cut, _root(member, end)) for member in found})
     if not counts:
         return None
     return max(counts, key=lambda place: (counts[place], -place[0], -len(place[1][1])))
@@ -135,7 +140,7 @@ def _common_root(
 
 def _root(member: Member, end: str) -> tuple[bool, str]:
     """The folder before the end of a path; inside an archive it is the folder there, whichever archive it is."""
+    path, name = normalize("NFC", member.path), normalize("NFC", member.name)
     if member.place is None:
-        return False, member.path[: -len(end)]
-    inside = member.name[: -len(end)] if member.name.endswith(end) else ""
-    return True, inside
+        return False, path[: -len(end)]
+    return True, name[: -len(end)] if name.endswith(end) else ""

@@ -8,9 +8,12 @@ from typing import Any
 
 import datasets
 
-from ggt_hub.data.folder import PairFolder, is_pair_folder
+from ggt_hub.data.folder import PairFolder, holds_tables, is_pair_folder
 from ggt_hub.data.ggt_100k import GGT100K
+from ggt_hub.data.guard import guard_uploads
+from ggt_hub.data.lmdbs import PairLmdb, holds_lmdb
 from ggt_hub.data.realir_bench import RealIRBench
+from ggt_hub.data.tables import PairTables
 from ggt_hub.errors import DatasetError
 
 
@@ -51,25 +54,28 @@ def find_builder(
 ) -> tuple[type[datasets.DatasetBuilder], dict[str, Any]] | None:
     """Find what loads `path` here: a builder class and arguments for it; None if the stock library does.
 
-    As in the stock library, a folder of that name comes before anything else.
+    The names of `SOURCES` are never folders: `./pairs` is one. Any other word is a folder if there is one, as in
+    the stock library.
 
     Raises:
         DatasetError: if the authors have not released that data set, and no `data_dir` is given.
     """
     if data_files is not None:
         return None
-    if Path(path).is_dir():
-        if data_dir is None and is_pair_folder(path):
-            return PairFolder, {"data_dir": str(path), "dataset_name": Path(path).resolve().name}
-        return None
     entry = SOURCES.get(path)
     if entry is None:
+        if Path(path).is_dir() and data_dir is None and is_pair_folder(path):
+            return PairFolder, {"data_dir": str(path), "dataset_name": Path(path).resolve().name}
         return None
     if data_dir is None and not entry.is_released:
+        here = f" (the folder here of that name is './{path}')" if Path(path).is_dir() else ""
         raise DatasetError(
-            f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir="
+            f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir={here}"
         )
-    return entry.builder, {"dataset_name": path, "data_dir": data_dir}
+    builder = entry.builder
+    if builder is PairFolder and data_dir is not None:
+        builder = PairTables if holds_tables(data_dir) else PairLmdb if holds_lmdb(data_dir) else builder
+    return builder, {"dataset_name": path, "data_dir": data_dir}
 
 
 def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
@@ -86,7 +92,10 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
         DatasetError: if the data cannot be read as pairs, or has not been released.
         HubError: if exactly the revision asked for cannot be had.
     """
+    guard_uploads()
     call = _bind(datasets.load_dataset, path, args, kwargs)
+    if path not in SOURCES and Path(path).is_dir() and call.get("revision") is not None:
+        raise DatasetError(f"the folder {path} has no revisions: leave out revision=, or name a repository")
     if find_builder(path, call.get("data_dir"), call.get("data_files")) is None:
         return datasets.load_dataset(path, *args, **kwargs)
     after = {
@@ -94,6 +103,8 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
     }
     streaming, _ = call.pop("streaming", False), call.pop("save_infos", False)
     builder = load_dataset_builder(**call)
+    if str(call.get("download_mode")) in ("force_redownload", str(datasets.DownloadMode.FORCE_REDOWNLOAD)):
+        builder.is_refreshed = True
     if streaming:
         return builder.as_streaming_dataset(split=after["split"])
     builder.download_and_prepare(
@@ -106,6 +117,7 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> Any:
 
 def load_dataset_builder(path: str, *args: Any, **kwargs: Any) -> Any:
     """Make the builder of a data set without loading it; see `load_dataset`."""
+    guard_uploads()
     call = _bind(datasets.load_dataset_builder, path, args, kwargs)
     found = find_builder(path, call.get("data_dir"), call.get("data_files"))
     if found is None:

@@ -14,6 +14,7 @@ from ggt_hub.data.words import SIDES, plain
 from ggt_hub.errors import DatasetError
 from ggt_hub.tasks import Task, find_task
 
+SIDE_NAMES: tuple[Side, Side] = ("lq", "gt")
 FIRST, SECOND = "first column", "second column"
 _FURTHER = {
     "task": ("type", "task", "category", "degradation"),
@@ -59,6 +60,20 @@ def read_manifest(name: str, content: bytes) -> list[Entry]:
     ]
     entries = [_entry(row, name) for row in rows]
     return [entry for entry in entries if entry is not None]
+
+
+def read_sample(lq: str, content: bytes, name: str) -> list[Entry]:
+    """What a JSON object says of the picture at `lq`; an empty list if it is none."""
+    try:
+        row = json.loads(_text_of(content))
+    except (ValueError, UnicodeDecodeError):
+        return []
+    entry = (
+        _entry({str(key).lower(): value for key, value in row.items()} | {"lq": lq}, "")
+        if isinstance(row, dict)
+        else None
+    )
+    return [entry._replace(manifest=name, gt=None)] if entry else []
 
 
 def _text_of(content: bytes) -> str:
@@ -108,7 +123,8 @@ _READERS = {
 
 def _entry(row: dict[str, Any], manifest: str) -> Entry | None:
     is_told = FIRST not in row
-    lq, gt = (_first(row, [name for name in row if _names(name, side)]) for side in ("lq", "gt"))
+    columns = {side: _columns(row, side) for side in SIDE_NAMES}
+    lq, gt = (_first(row, columns[side]) for side in SIDE_NAMES)
     if not isinstance(lq, str):
         return None
     folder = posixpath.dirname(manifest)
@@ -116,10 +132,21 @@ def _entry(row: dict[str, Any], manifest: str) -> Entry | None:
     further = {
         key: value
         for key, value in row.items()
-        if key not in sum(_FURTHER.values(), ()) and not any(_names(key, side) for side in ("lq", "gt"))
+        if key not in (*sum(_FURTHER.values(), ()), *columns["lq"], *columns["gt"])
     }
     gt = _path(folder, gt) if isinstance(gt, str) and gt else None
     return Entry(_path(folder, lq), gt, _task(task), _text(prompt), further, is_told, manifest)
+
+
+def _columns(row: dict[str, Any], side: Side) -> list[str]:
+    """The columns that may hold the paths of a side, the plainest name first.
+
+    `source` is one only beside `target`: else it says where a pair comes from.
+    """
+    found = [name for name in row if _names(name, side)]
+    if not any(plain(name).startswith("target") for name in row):
+        found = [name for name in found if plain(name) != "source"]
+    return sorted(found, key=lambda name: plain(name) != side)
 
 
 def _names(column: str, side: Side) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from unicodedata import normalize
 
 from ggt_hub.data.archives import Member
 from ggt_hub.data.told import Side
@@ -88,7 +89,7 @@ def _key(
     name: Callable[[str], str],
 ) -> _Key:
     def key(path: str) -> str:
-        *parts, file = path.split("/")
+        *parts, file = normalize("NFC", path).split("/")
         return "/".join([*folders(parts, reduced), name(file.rpartition(".")[0] or file)])
 
     return key

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from unicodedata import normalize
 
 from ggt_hub.data.archives import Member
 from ggt_hub.data.listed import Listed, look_up
@@ -85,7 +86,7 @@ def pair_up(
     told = told or Told()
     members = [member for member in members if told.counts(member.path)]
     if not members:
-        raise DatasetError("no picture is left: check include= and exclude=")
+        raise DatasetError("there are no pictures, or include= and exclude= leave none")
 
     listed = look_up(entries, members, lambda path: told.side(path) or told_side(path))
     splits: dict[str, list[Member]] = {}
@@ -126,13 +127,21 @@ def _pair_split(
             rules = ("manifest", name) if fixed else (name,)
             return Pairing(_unique(split, fixed + _told_more(pairs, listed)), rules, lonely + unpaired)
         missing = min(missing, doubtful, key=len)
-    names = "\n".join(f"  {member.path}" for member in missing[:NAMED])
+    names = "\n".join(f"  {member.path}" for member in missing[:NAMED]) + _hint_at_capitals(missing)
     raise DatasetError(
         f"split {split!r}: no rule pairs its {len(rest)} pictures one to one; {len(missing)} have no single "
         f"partner, such as\n{names}\nName folders or files lq and gt, add a manifest with columns lq and gt, tell "
         "the sides by lq= and gt= (--lq, --gt), leave pictures out by exclude= or, if both sides are sorted alike, "
         "pass by_order=True"
     )
+
+
+def _hint_at_capitals(missing: Sequence[Member]) -> str:
+    """Say so where names would pair if capitals did not count; whether they belong together, people know better."""
+    names = [_parts(member.path)[-1] for member in missing]
+    folded, exact = Counter(name.casefold() for name in names), Counter(names)
+    alike = next((name for name in names if folded[name.casefold()] > exact[name]), None)
+    return f"\nSome differ in capitals alone, such as {alike}: rename one side" if alike else ""
 
 
 def _rules(told: Told, listed: Sequence[Listed], by_order: bool) -> Iterator[tuple[str, _Rule]]:
@@ -272,7 +281,7 @@ def _bare(name: str, side: Side) -> str:
 
 def _parts(path: str) -> list[str]:
     """The folders of a path, and its name without ending."""
-    *folders, name = path.split("/")
+    *folders, name = normalize("NFC", path).split("/")  # a Mac may have decomposed the accents
     return [*folders, name.rpartition(".")[0] or name]
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ggt_hub.data.iterate import Undecoded, fetch_rows
+from ggt_hub.data.iterate import Undecoded, came_from_hub, fetch_rows
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.ranges import open_source
 from ggt_hub.data.words import SPLITS
@@ -22,6 +22,8 @@ WINDOW = 32
 # Of the pictures of a window, about: Arrow's arrays of bytes end at 2 GiB, and several windows are in memory.
 WINDOW_BYTES = 2**28
 _ROWS_AT_ONCE = 1024
+PREVIEW, ALL = "preview", "all"
+"""Configs that are no data of their own: a few small pictures, and all others together."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class DatasetPart:
     start: int
     rows: int
 
+    @property
+    def reads_disk(self) -> bool:
+        """Whether its rows may name files of this machine."""
+        return not came_from_hub(self.dataset)
+
     def tables(self) -> Iterator[pa.Table]:
         """The rows, undecoded, a few at a time."""
         rows = self.dataset.with_format("arrow")
@@ -46,11 +53,15 @@ class DatasetPart:
 
 @dataclass(frozen=True)
 class ParquetPart:
-    """A whole Parquet file, read without a copy in the cache of `datasets`."""
+    """A whole Parquet file, read without a copy in the cache of `datasets`.
+
+    `reads_disk` says whether its rows may name files of this machine.
+    """
 
     id: str
     path: str
     rows: int
+    reads_disk: bool = True
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, undecoded, a few at a time."""
@@ -64,23 +75,40 @@ class ParquetPart:
 Part = DatasetPart | ParquetPart
 
 
-def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """The Parquet files below a folder, by the split that their names begin with."""
+def parquet_files(folder: Path, config: str | None = None) -> dict[str, list[Path]]:
+    """The Parquet files below a folder, by the split that their names begin with.
+
+    Args:
+        folder: an export or an index; what lies in `data/preview` is no data of it, unless that is asked for.
+        config: the name of one folder below `data`; None takes all.
+
+    Raises:
+        DatasetError: if there is no such config.
+    """
+    paths = [path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
+    configs = sorted({path.parent.name for path in paths} - {PREVIEW})
+    if config is not None and config not in (*configs, PREVIEW, ALL):
+        raise DatasetError(f"{folder} has no config {config!r}; it has {', '.join(configs)}")
     splits: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.parquet")):
+    for path in paths:
+        if path.parent.name != config and (config not in (None, ALL) or path.parent.name == PREVIEW):
+            continue
         splits.setdefault(SPLITS.get(path.stem.split("-")[0], "train"), []).append(path)
     return splits
 
 
-def parquet_parts(folder: Path) -> dict[str, list[Part]]:
-    """The Parquet files below a folder as parts, by split."""
-    return {split: [_whole_file(path) for path in paths] for split, paths in parquet_files(folder).items()}
+def parquet_parts(
+    folder: Path, config: str | None = None, *, reads_disk: bool = True
+) -> dict[str, list[Part]]:
+    """The Parquet files below a folder as parts, by split; see `parquet_files` and `ParquetPart`."""
+    files = parquet_files(folder, config).items()
+    return {split: [_whole_file(path, reads_disk) for path in paths] for split, paths in files}
 
 
-def _whole_file(path: Path) -> Part:
-    status = path.stat()
-    version = f"{path.name} {status.st_size} {status.st_mtime_ns}"
-    return ParquetPart(version, str(path), pq.read_metadata(path).num_rows)
+def _whole_file(path: Path, reads_disk: bool) -> Part:
+    status = path.stat()  # whoever copies a file may keep its time, but not its place
+    version = f"{path.resolve()} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return ParquetPart(version, str(path), pq.read_metadata(path).num_rows, reads_disk)
 
 
 def dataset_parts(dataset: datasets.Dataset, max_bytes: int) -> list[Part]:
@@ -145,7 +173,7 @@ def _lengths(values: pa.Array) -> pa.Array:
 
 def rows_of(part: Part) -> Iterator[Undecoded]:
     """The rows of a part with the bytes of their pictures; shows progress, unless in one of many processes."""
-    rows = fetch_rows(part.tables())
+    rows = fetch_rows(part.tables(), reads_disk=part.reads_disk)
     if multiprocessing.parent_process() is not None:
         return rows
     return iter(tqdm(rows, "Pairs", part.rows, leave=False, unit="pair", disable=None))

@@ -10,6 +10,7 @@ from datasets import Dataset
 from ggt_hub.data.export import export
 from ggt_hub.data.iterate import iter_pairs
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES
+from ggt_hub.data.parts import PREVIEW
 from ggt_hub.data.versions import code_hash
 from ggt_hub.errors import DatasetError
 from ggt_hub.reports import contact_sheet
@@ -40,7 +41,7 @@ def preview(dataset: Dataset, folder: Path, count: int = 24) -> Path:
     pairs = [_reduced(pair) for pair in iter_pairs(dataset.select(chosen.tolist()))]
     rows = Dataset.from_list([_row(pair) for pair in pairs], PAIR_FEATURES)
     run_shards(_draw_sheet, [Shard(SHEET, (pairs,), rows._fingerprint)], folder, settings=code_hash())
-    export({"train": rows}, folder, config="preview")
+    export({"train": rows}, folder, config=PREVIEW)
     return folder / SHEET
 
 

@@ -25,6 +25,7 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils import build_hf_headers
 from urllib3.exceptions import HTTPError
 
+from ggt_hub import hub
 from ggt_hub.errors import DatasetError, HubError
 from ggt_hub.hub import explained
 
@@ -70,7 +71,8 @@ def open_source(uri: str, token: str | bool | None = None) -> Source:
         HubError: if the Hub does not give the file.
     """
     if uri.startswith("hf://"):
-        return _open_at_hub(uri, token)
+        cached = hub.cached_file(uri)
+        return _open_on_disk(str(cached)) if cached else _open_at_hub(uri, hub.token_for(uri, token))
     try:
         status = Path(uri).stat()
         return _open_on_disk(uri, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -10,6 +10,7 @@ import datasets.inspect
 import datasets.load
 from datasets.load import DatasetModule
 
+from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.loading import find_builder
 from ggt_hub.data.versions import code_hash
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 # `datasets` has no hook for loaders. Both modules look names up with this function, of which we rely on:
 _RESOLVER = "dataset_module_factory"
 _PARAMETERS = ["path", "revision", "download_config", "download_mode", "data_dir", "data_files", "cache_dir"]
+_OURS = "_ggt_hub"
 _MODULES = (datasets.load, datasets.inspect)
 
 
@@ -30,15 +32,20 @@ def register_datasets() -> bool:
         Whether it worked. A version of `datasets` that looks names up otherwise is left alone, with a warning.
     """
     stock: Any = getattr(datasets.load, _RESOLVER, None)
-    if hasattr(stock, "__wrapped__"):
+    if getattr(stock, _OURS, False):
         return True
-    if not _is_known(stock) or any(getattr(module, _RESOLVER, None) is not stock for module in _MODULES):
+    if (
+        hasattr(stock, "__wrapped__")
+        or not _is_known(stock)
+        or any(getattr(module, _RESOLVER, None) is not stock for module in _MODULES)
+    ):
         logger.warning(
-            "datasets %s looks names up in a way that ggt-hub does not know, so that it was left as it is: use "
-            "ggt_hub.load_dataset",
+            "datasets %s looks names up in a way that ggt-hub does not know, or somebody has changed how: "
+            "it was left as it is, use ggt_hub.load_dataset",
             datasets.__version__,
         )
         return False
+    guard_uploads()
     for module in _MODULES:
         setattr(module, _RESOLVER, _with_our_names(stock))
     return True
@@ -48,7 +55,8 @@ def unregister_datasets() -> None:
     """Undo `register_datasets`."""
     for module in _MODULES:
         resolver = getattr(module, _RESOLVER)
-        setattr(module, _RESOLVER, inspect.unwrap(resolver))
+        if getattr(resolver, _OURS, False):
+            setattr(module, _RESOLVER, resolver.__wrapped__)
 
 
 def _is_known(resolver: Any) -> bool:
@@ -70,4 +78,5 @@ def _with_our_names(stock: Callable[..., DatasetModule]) -> Callable[..., Datase
         arguments["revision"] = call.get("revision")
         return DatasetModule(builder.__module__, code_hash(), arguments)
 
+    setattr(resolve, _OURS, True)
     return resolve

@@ -5,15 +5,18 @@ the row, or the CRC-32 of the archive that it points into.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_hub.commit import check_results, committed_result, to_json
+from ggt_hub.data.archives import NO_CRC
+from ggt_hub.data.duplicates import near, perceptual_hash
 from ggt_hub.data.iterate import Undecoded, decode
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.parts import Part, rows_of
@@ -22,7 +25,15 @@ from ggt_hub.errors import DatasetError, HubError
 from ggt_hub.shards import Shard, run_shards
 
 SUMMARY = "verification.json"
-_SCHEMA = pa.schema([("id", pa.string()), ("lq_sha256", pa.string()), ("gt_sha256", pa.string())])
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("lq_sha256", pa.string()),
+        ("gt_sha256", pa.string()),
+        ("hash", pa.uint64()),  # of the ground truth or, where there is none, of the low-quality picture
+        ("is_equal", pa.bool_()),
+    ]
+)
 
 
 @dataclass
@@ -34,16 +45,20 @@ class Verification:
         unhashed: of how many pictures nothing but their decoding could be checked, for want of a hash.
         problems: what is wrong, each with the id of its row.
         duplicates: ids of rows whose low-quality pictures are the same file, and ids that occur more than once.
+        equal: ids of rows whose ground truth has the pixels of the low-quality picture.
+        alike: ids of two rows that show the same, as far as a perceptual hash tells; so do frames of a film.
     """
 
     rows: int = 0
     unhashed: int = 0
     problems: list[str] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
+    equal: list[str] = field(default_factory=list)
+    alike: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        """Whether there are neither problems nor duplicates."""
+        """Whether there are neither problems nor duplicates; what is merely alike may be meant."""
         return not self.problems and not self.duplicates
 
     def to_json(self) -> dict[str, Any]:
@@ -64,11 +79,15 @@ def verify(parts: Sequence[Part], folder: Path, workers: int = 1) -> Verificatio
     reports = run_shards(
         verify_part, shards, folder, settings=code_hash(), workers=workers, title="Verifying"
     )
+    tables = [pq.read_table(folder / shard.name) for shard in shards]
+    rows = [row for table in tables for row in table.to_pylist()]
     found = Verification(
         rows=sum(report["rows"] for report in reports),
         unhashed=sum(report["unhashed"] for report in reports),
         problems=[problem for report in reports for problem in report["problems"]],
-        duplicates=_duplicates(folder / shard.name for shard in shards),
+        duplicates=_duplicates(rows),
+        equal=[row["id"] for row in rows if row["is_equal"]],
+        alike=[(rows[a]["id"], rows[b]["id"]) for a, b in near([row["hash"] for row in rows])],
     )
     with committed_result(folder, SUMMARY) as path:
         path.write_text(to_json(found.to_json()), encoding="utf-8")
@@ -82,9 +101,13 @@ def verify_part(part: Part, path: Path) -> dict[str, Any]:
     unhashed = 0
     for item in rows_of(part):
         hashes = {side: _sha256(item.files[side]) for side in PICTURES}
-        problems += _what_is_wrong(item, hashes)
+        pixels, wrong = _decoded(item)
+        problems += _what_is_wrong(item, hashes, pixels) + wrong
         unhashed += sum(_is_unhashed(item, side) for side in PICTURES)
-        rows.append({"id": item.row["id"]} | {f"{side}_sha256": hashes[side] for side in PICTURES})
+        shown = pixels.get("gt", pixels.get("lq"))
+        row = {"id": item.row["id"], "hash": None if shown is None else perceptual_hash(shown)}
+        row["is_equal"] = len(pixels) == len(PICTURES) and np.array_equal(pixels["lq"], pixels["gt"])
+        rows.append(row | {f"{side}_sha256": hashes[side] for side in PICTURES})
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), path, compression="zstd")
     return {"rows": len(rows), "unhashed": unhashed, "problems": problems}
 
@@ -94,26 +117,36 @@ def _sha256(data: object) -> str | None:
 
 
 def _is_unhashed(item: Undecoded, side: str) -> bool:
-    has_hash = item.row.get(f"{side}_sha256") or item.row.get(f"{side}_archive")
+    has_crc = item.row.get(f"{side}_archive") and item.row.get(f"{side}_crc32") != NO_CRC
+    has_hash = item.row.get(f"{side}_sha256") or has_crc
     return item.files[side] is not None and not has_hash
 
 
-def _what_is_wrong(item: Undecoded, hashes: dict[str, str | None]) -> list[str]:
+def _decoded(item: Undecoded) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The pictures of a row, and what is wrong with those that do not decode."""
+    pixels, problems = {}, []
+    for side in PICTURES:
+        try:
+            picture = decode(item, side)
+        except (DatasetError, HubError) as error:
+            problems.append(str(error))
+            continue
+        if picture is not None:
+            pixels[side] = picture
+    return pixels, problems
+
+
+def _what_is_wrong(
+    item: Undecoded, hashes: dict[str, str | None], pixels: dict[str, np.ndarray]
+) -> list[str]:
     problems = []
-    shapes = {}
     for side in PICTURES:
         wanted = item.row.get(f"{side}_sha256")
         if wanted and hashes[side] and hashes[side] != wanted:
             problems.append(f"{side} of {item.row['id']!r}: SHA-256 is {hashes[side]}, the row says {wanted}")
-        try:
-            pixels = decode(item, side)
-        except (DatasetError, HubError) as error:
-            problems.append(str(error))
-            continue
-        if pixels is not None:
-            shapes[side] = pixels.shape[:2]
     if item.files["lq"] is None:
         problems.append(f"lq of {item.row['id']!r}: there is none")
+    shapes = {side: picture.shape[:2] for side, picture in pixels.items()}
     if len(shapes) == len(PICTURES) and not _fits(shapes["lq"], shapes["gt"]):
         sizes = {side: f"{shape[1]}x{shape[0]}" for side, shape in shapes.items()}
         problems.append(f"{item.row['id']!r}: gt is {sizes['gt']}, no multiple of lq, which is {sizes['lq']}")
@@ -125,12 +158,35 @@ def _fits(lq: tuple[int, ...], gt: tuple[int, ...]) -> bool:
     return scale >= 1 and gt == (lq[0] * scale, lq[1] * scale)
 
 
-def _duplicates(paths: Iterable[Path]) -> list[list[str]]:
-    tables = [pq.read_table(path) for path in paths]
+def overlaps(folders: Mapping[str, Path]) -> list[str]:
+    """What the splits of a data set share, in words: the same pictures, or such as show the same.
+
+    Args:
+        folders: where `verify` kept what it found, by split.
+    """
+    rows = [
+        (split, row)
+        for split, folder in folders.items()
+        for path in sorted(folder.glob("part-*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
+    found = {}
+    for a, b in near([row["hash"] for _, row in rows]):
+        (first, one), (second, other) = rows[a], rows[b]
+        if first != second:
+            same = {one[f"{side}_sha256"] for side in PICTURES} & {
+                other[f"{side}_sha256"] for side in PICTURES
+            } - {None}
+            found[one["id"], other["id"]] = (
+                f"{one['id']} of {first} and {other['id']} of {second} {'share a file' if same else 'are alike'}"
+            )
+    return list(found.values())
+
+
+def _duplicates(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     seen: dict[str, list[str]] = {}
-    for table in tables:
-        for row_id, sha256 in zip(table["id"].to_pylist(), table["lq_sha256"].to_pylist(), strict=True):
-            for key in (f"id {row_id}", sha256):
-                if key:
-                    seen.setdefault(key, []).append(row_id)
+    for row in rows:
+        for key in (f"id {row['id']}", row["lq_sha256"]):
+            if key:
+                seen.setdefault(key, []).append(row["id"])
     return sorted(ids for ids in seen.values() if len(ids) > 1)

@@ -1,45 +1,43 @@
-"""What a run leaves behind: scores of each picture, the summary with intervals, entries for a model card."""
+"""What a run leaves behind: scores of each picture, and the summary with intervals."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
-from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from ggt_hub.commit import check_results, committed_result, to_json
 from ggt_hub.errors import EvaluationError
+from ggt_hub.evaluation.entries import write_entries
 from ggt_hub.evaluation.report import write_run_report
-from ggt_hub.evaluation.statistics import bootstrap
+from ggt_hub.evaluation.rows import Row, applies, columns, problems, score_names, scored
+from ggt_hub.evaluation.statistics import Combine, bootstrap
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.metrics import fs
 from ggt_hub.metrics.fs import Aggregate
 
-Row = dict[str, Any]
 SCORES, SUMMARY, REPORT = "scores.parquet", "results.json", "report.html"
-NOT_SCORES = ("id", "task", "error", "lq_sha256")
-"""Columns of `scores.parquet` that say what a row is about."""
 
 
 def write(
     rows: Sequence[Row], items: Sequence[Item], record: dict[str, Any], suite: Suite, output: Path
 ) -> dict[str, Any]:
-    """Write `scores.parquet`, `results.json`, `.eval_results/` and `report.html`.
+    """Write `scores.parquet`, `results.json`, `report.html` and, where the Hub may show them, `.eval_results/`.
 
     Returns:
         The content of `results.json`.
     """
     aggregate = record["judge"]["aggregate"] if record["judge"] else None
-    results = record | {"pictures": len(rows), **summarise(rows, aggregate)}
-    columns = dict.fromkeys(key for row in rows for key in row)
+    results = record | {"pictures": len(rows), **summarise(rows, aggregate, record["left_out"])}
     with committed_result(output, SCORES) as path:
-        pq.write_table(pa.table({key: [row.get(key) for row in rows] for key in columns}), path)
+        pq.write_table(pa.table(columns(rows)), path)
     with committed_result(output, SUMMARY) as path:
         path.write_text(to_json(results), encoding="utf-8")
-    _write_entries(results, suite, output)
+    write_entries(results, suite, output)
     with committed_result(output, REPORT) as path:
         write_run_report(rows, items, results, suite, output, path)
     return results
@@ -54,20 +52,23 @@ def check_output(output: Path) -> None:
     check_results(output, [SCORES, SUMMARY, REPORT])
 
 
-def summarise(rows: Sequence[Row], aggregate: Aggregate | None = None) -> dict[str, Any]:
-    """Means with 95 % bootstrap intervals, over all pictures and for each task.
+def summarise(
+    rows: Sequence[Row], aggregate: Aggregate | None = None, left_out: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Means with 95 % BCa intervals, over all pictures and for each task.
 
-    A score is over the pictures that could be scored; `complete` says whether these were all, and `failed`
-    lists the others with their reasons.
+    Each score is over the pictures that it could score: `count` of `of`. `complete` says whether these were all,
+    and `failed` lists the others with their reasons.
 
     Args:
         rows: one for each picture.
         aggregate: how the judge's protocol averages FS.
+        left_out: metrics that could not be had, with the reasons.
     """
-    failed = {row["id"]: row["error"] for row in rows if row["error"]}
+    failed = {row["id"]: reason for row in rows if (reason := problems(row))}
     tasks = dict.fromkeys(row["task"] for row in rows)
     return {
-        "complete": not failed,
+        "complete": not failed and not left_out,
         "failed": failed,
         "overall": _means(rows, aggregate),
         "tasks": {task: _means([row for row in rows if row["task"] == task], aggregate) for task in tasks},
@@ -86,34 +87,25 @@ def read(folder: Path) -> tuple[dict[str, Any], list[Row]]:
     return results, pq.read_table(folder / SCORES).to_pylist()
 
 
+def means_of(rows: Sequence[Row], name: str, aggregate: Aggregate | None) -> tuple[Any, Combine]:
+    """The values of a score, a line for each picture, and what makes one number of their means."""
+    if name == "FS" and aggregate == "product of means":
+        return [(row["lpips_to_input"], row["RS"]) for row in rows], fs
+    return [row[name] for row in rows], np.asarray
+
+
 def _means(rows: Sequence[Row], aggregate: Aggregate | None) -> dict[str, Any]:
-    scored = [row for row in rows if not row["error"]]
-    names = dict.fromkeys(key for row in scored for key in row if key not in NOT_SCORES)
-    means: dict[str, Any] = {"pictures": len(rows), "scored": len(scored)}
-    for name in names:
-        known = [row for row in scored if row.get(name) is not None]
-        if name == "FS" and aggregate == "product of means":
-            interval = bootstrap([(row["lpips_to_input"], row["RS"]) for row in known], combine=fs)
-        else:
-            interval = bootstrap([row[name] for row in known])
-        means[name] = interval._asdict() | {"count": len(known)}
+    means: dict[str, Any] = {
+        "pictures": len(rows),
+        "scored": sum(problems(row) is None for row in rows),
+    }
+    for name in score_names(rows):
+        expected = [row for row in rows if applies(row, name)]
+        if not expected:
+            continue
+        known = scored(rows, name)
+        values, combine = means_of(known, name, aggregate)
+        interval = bootstrap(values, combine=combine)._asdict()
+        means[name] = {key: value if math.isfinite(value) else None for key, value in interval.items()}
+        means[name] |= {"count": len(known), "of": len(expected)}
     return means
-
-
-def _write_entries(results: dict[str, Any], suite: Suite, output: Path) -> None:
-    """Entries for a model card's repository; only of complete results on all of a data set on the Hub."""
-    if not results["complete"] or results["limit"] is not None or suite.repository is None:
-        return
-    entries = [
-        EvalResultEntry(
-            suite.repository,
-            name,
-            round(mean["mean"], 6),
-            dataset_revision=results["revision"],
-            notes=results["protocols"].get(name),
-        )
-        for name, mean in results["overall"].items()
-        if isinstance(mean, dict) and not name.endswith("_before")
-    ]
-    with committed_result(output, f".eval_results/{suite.name}.yaml") as path:
-        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries)), encoding="utf-8")

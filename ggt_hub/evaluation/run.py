@@ -2,11 +2,12 @@
 
 import importlib.metadata
 import json
-import math
 import os
+import platform
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,31 +18,18 @@ from accelerate.utils import parse_flag_from_env
 from tqdm import tqdm
 
 from ggt_hub.commit import RECORDS, commit_bytes, commit_json
-from ggt_hub.errors import EvaluationError, GGTHubError, MetricError
+from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation import results
-from ggt_hub.evaluation.rating import rate, rating_protocols
+from ggt_hub.evaluation.effort import count_parameters, measured
+from ggt_hub.evaluation.rating import DIRECTIONS, degradations, rate, rating_protocols
+from ggt_hub.evaluation.rows import OTHER_SIZE, Row, fail, new_row, put, without_paths
+from ggt_hub.evaluation.scoring import Scoring, said
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
 from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import encode_image, read_image
-from ggt_hub.metrics import available, compute, get_metric
-from ggt_hub.vlm import Judge
+from ggt_hub.metrics import available, get_metric
 
 _LIBRARIES = ("ggt-hub", "torch", "diffusers", "numpy", "opencv-python-headless", "pillow")
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What is measured besides the suite's own metrics.
-
-    Attributes:
-        metrics: names of metrics; None for the suite's.
-        weights: folder with the weights of perceptual metrics.
-        judge: rates each picture before and after for RS and FS; None leaves them out.
-    """
-
-    metrics: tuple[str, ...] | None = None
-    weights: Path | None = None
-    judge: Judge | None = None
 
 
 def run_suite(
@@ -59,12 +47,14 @@ def run_suite(
     Started by `accelerate launch` on several devices (`torchrun` on CPUs), each restores its share and the first
     one scores. What is
     restored already is not restored again, unless the picture, the model or a setting has changed. A picture
-    that fails is counted and listed, and makes the result incomplete.
+    that fails, or that a metric cannot score, is counted and listed, makes the result incomplete and stays out of
+    that metric's mean alone. A metric that cannot be had here leaves the result incomplete, too.
 
     Args:
         suite: what is restored.
         pipe: a restorer, or any callable of the same contract.
-        output: folder for `restored/`, `scores.parquet`, `results.json`, `.eval_results/` and `report.html`.
+        output: folder for `restored/`, `scores.parquet`, `results.json`, `report.html` and, where the Hub may show
+            them, `.eval_results/`.
         seed: of the run; each picture has a generator of its own.
         limit: only the first so many pictures.
         scoring: what is measured.
@@ -89,21 +79,24 @@ def run_suite(
         names, left_out = available([*(scoring.metrics or suite.metrics)], scoring.weights)
     settings = {"model": model_identity(pipe), "seed": seed, "arguments": arguments}
     items = list(islice(suite.items(), limit))
-    if not items:
-        raise EvaluationError(f"the suite {suite.name} holds no picture: look at {suite.source}")
+    check_ids(items, suite)
+    if scoring.judge and state.is_main_process:
+        scoring.judge.probe([partial(getattr, item, "lq") for item in items[:3]], degradations(items[:3]))
     share = items[state.process_index :: state.num_processes]
     for item in tqdm(share, desc="restoring", unit="picture", disable=not state.is_main_process):
         _restore(item, pipe, output, settings, seed, arguments)
     state.wait_for_everyone()
     if not state.is_main_process:
         return {}
-    rows = [
-        _score(item, output, names, scoring.weights) for item in tqdm(items, desc="scoring", unit="picture")
-    ]
-    protocols = {name: get_metric(name).protocol for name in names}
+    rows = [_score(item, output, names, scoring) for item in tqdm(items, desc="scoring", unit="picture")]
+    protocols = scoring.protocols(names)
+    directions: dict[str, str] = {name: get_metric(name).direction for name in names}
+    noise = None
     if scoring.judge:
-        left_out |= rate(rows, items, output, scoring.judge, scoring.weights)
+        missing, noise = rate(rows, items, output, scoring)
+        left_out |= missing
         protocols |= rating_protocols(scoring.judge)
+        directions |= DIRECTIONS
     record = {
         "suite": suite.name,
         "title": suite.title,
@@ -111,12 +104,35 @@ def run_suite(
         "revision": revision,
         **settings,
         "limit": limit,
+        "crop_border": scoring.crop_border,
+        "crop_to_fit": scoring.crop_to_fit,
         "protocols": protocols,
-        "left_out": left_out,
+        "directions": directions,
+        "left_out": {name: without_paths(reason) for name, reason in left_out.items()},
         "judge": scoring.judge.identity if scoring.judge else None,
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "judge_noise": noise,
+        "cost": _cost(items, output, pipe, state.device),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": _device_name(state.device),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     return results.write(rows, items, record, suite, output)
+
+
+def check_ids(items: Sequence[Item], suite: Suite) -> None:
+    """Refuse a suite without pictures, or in which two would be stored under one name.
+
+    Raises:
+        EvaluationError: naming the first.
+    """
+    if not items:
+        raise EvaluationError(f"the suite {suite.name} holds no picture: look at {suite.source}")
+    twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if twice:
+        raise EvaluationError(
+            f"{len(twice)} ids of {suite.name} stand for several pictures, such as {twice[0]!r}: make them unique"
+        )
 
 
 def processes() -> PartialState:
@@ -161,15 +177,16 @@ def _restore(
             return
         generator = torch.Generator().manual_seed(seed_of(item.id, seed))
         picture = read_image(lq)  # with all its bits
-        result = pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+        with measured() as effort:
+            result = pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
         data = encode_image(picture.with_rgb(result.images[0]), ".png").data
         # First the record, so that a kill in between does not make our own file look like somebody else's.
-        made = {"made_from": made_from, "output_sha256": content_hash(data), "replaces": there}
+        made = {"made_from": made_from, "output_sha256": content_hash(data), "replaces": there, **effort}
         commit_json(record, made)
         target.parent.mkdir(parents=True, exist_ok=True)
         commit_bytes(target, data)
-    except (GGTHubError, OSError, RuntimeError, ValueError, MemoryError) as error:
-        commit_json(record, known | {"made_from": None, "error": str(error) or type(error).__name__})
+    except Exception as error:  # noqa: BLE001  a restorer may be anybody's code; it fails for this picture alone
+        commit_json(record, known | {"made_from": None, "error": said(error)})
 
 
 def _read_record(record: Path) -> dict[str, Any]:
@@ -185,34 +202,46 @@ def _hint(item: Item, pipe: Any) -> str | None:
     return item.hint if description is None or item.hint in description.tasks else None
 
 
-def _score(item: Item, output: Path, names: Sequence[str], weights: Path | None) -> dict[str, Any]:
+def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> Row:
     """One row: the picture's scores before (`NAME_before`) and after restoration, or why there are none."""
-    row: dict[str, Any] = {"id": item.id, "task": item.task, "error": None}
+    row = new_row(item.id, item.task)
     try:
-        target, lq = restored_path(item, output), item.lq
+        target = restored_path(item, output)
         record = _read_record(output / RECORDS / f"{item.id}.json")
         if record.get("made_from") is None or not target.exists():
             raise EvaluationError(record.get("error") or "it was not restored")
-        row["lq_sha256"] = content_hash(lq)
+        lq, truth = item.lq, item.gt
+        row |= {"lq_sha256": content_hash(lq), "gt_sha256": None if truth is None else content_hash(truth)}
         after, before = as_rgb(target), as_rgb(lq)
-        gt = None if item.gt is None else as_rgb(item.gt)
-        usable = [name for name in names if gt is not None or not get_metric(name).needs_reference]
-        row |= score_picture(after, gt, usable, weights)
-        if before.shape == after.shape:
-            scores = score_picture(before, gt, usable, weights)
-            row |= {f"{name}_before": score for name, score in scores.items()}
+        gt = None if truth is None else as_rgb(truth)
     except (GGTHubError, OSError) as error:
-        row["error"] = str(error)
+        fail(row, names, str(error))
+        return row
+    scoring.score(row, after, gt, names)
+    if before.shape == after.shape:
+        scoring.score(row, before, gt, names, "_before")
+    else:
+        for name in names:
+            put(row, f"{name}_before", None, OTHER_SIZE)
     return row
 
 
-def score_picture(picture: Any, gt: Any, names: Sequence[str], weights: Path | None) -> dict[str, float]:
-    """Scores of one picture.
+def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) -> dict[str, Any]:
+    """What a picture cost: seconds, the most memory in bytes and whose it is, the network's parameters.
 
-    Raises:
-        MetricError: if a metric cannot score it, or is not defined for it.
+    It stands beside the scores, not in their table, which is the same whenever the run is repeated.
     """
-    scores = {name: float(score[0]) for name, score in compute(names, picture, gt, weights=weights).items()}
-    if undefined := [name for name, score in scores.items() if math.isnan(score)]:
-        raise MetricError(f"{', '.join(undefined)} cannot be defined for this picture")
-    return scores
+    records = {item.id: _read_record(output / RECORDS / f"{item.id}.json") for item in items}
+    known = {name: record for name, record in records.items() if record.get("seconds") is not None}
+    seconds = {name: record["seconds"] for name, record in known.items()}
+    return {
+        "seconds": sum(seconds.values()) / len(seconds) if seconds else None,
+        "peak_memory": max((record["peak_memory"] for record in known.values()), default=None),
+        "memory_of": "device" if device.type == "cuda" else "process",
+        "parameters": count_parameters(pipe),
+        "seconds_per_picture": seconds,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

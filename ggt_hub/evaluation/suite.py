@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ggt_hub.data.told import Told
 from ggt_hub.errors import DatasetError, EvaluationError, ImageError
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import list_pictures as pictures_below
@@ -26,11 +28,12 @@ class Item:
 
     Attributes:
         id: unique in its suite; results are stored under it, so it must be a relative path.
-        source: the poor picture, or the clean one that `steps` damage; anything that `read_image` takes.
-        gt: its reference; None where there is none.
+        source: the poor picture, or the clean one that `steps` damage; anything that `read_image` takes, or a
+            function that gives it, so that a suite fits into memory.
+        truth: its reference, likewise; None where there is none.
         task: what its scores are grouped by; "all" where nothing is known.
         hint: the task that the restorer is told; None leaves it blind.
-        steps: damage by fixed rules, done when the picture is asked for, so that a suite fits into memory.
+        steps: damage by fixed rules, done when the picture is asked for.
 
     Raises:
         EvaluationError: for an id that would lead out of the output folder.
@@ -38,7 +41,7 @@ class Item:
 
     id: str
     source: Any
-    gt: Any = None
+    truth: Any = None
     task: str = "all"
     hint: str | None = None
     steps: Sequence[dict[str, Any]] | None = None
@@ -49,10 +52,22 @@ class Item:
 
     @property
     def lq(self) -> Any:
-        """The poor picture; anything that `read_image` takes."""
-        if self.steps is None:
-            return self.source
-        return damage(np.asarray(rgb_image(self.source)), self.steps)
+        """The poor picture; anything that `read_image` takes.
+
+        Raises:
+            DatasetError: if it cannot be had; so with `gt`.
+        """
+        source = _given(self.source)
+        return source if self.steps is None else damage(np.asarray(rgb_image(source)), self.steps)
+
+    @property
+    def gt(self) -> Any:
+        """Its reference; None where there is none."""
+        return _given(self.truth)
+
+
+def _given(source: Any) -> Any:
+    return source() if callable(source) else source
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,7 @@ class Suite:
         revision: the data set's revision, if it has one.
         repository: the data set's id on the Hub, for entries on a model card; None where it has none.
         published: name of the table of published results that reports show beside ours.
+        told: what is known of the pictures of a folder, where names cannot decide.
     """
 
     name: str
@@ -77,6 +93,7 @@ class Suite:
     repository: str | None = None
     published: str | None = None
     _settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    told: Told | None = None
 
     def items(self) -> Iterator[Item]:
         """The pictures, in a fixed order.
@@ -88,9 +105,24 @@ class Suite:
         """
         if "damage" in self._settings:
             return _damaged(Path(self.source), self._settings)
-        if "dataset" in self._settings and not Path(self.source).is_dir():
-            return _from_dataset(self.source, self._settings["split"], revision=self.revision)
-        return _from_folder(Path(self.source))
+        if self.is_from_hub:
+            return _from_dataset(self.source, self.split, revision=self.revision)
+        return _from_folder(Path(self.source), self.told)
+
+    @property
+    def is_from_hub(self) -> bool:
+        """Whether the pictures are those of the data set on the Hub, not those of a folder that somebody named."""
+        return "dataset" in self._settings and self.source == self._settings["dataset"]
+
+    @property
+    def rated(self) -> tuple[str, ...]:
+        """What a judge adds to the suite's metrics, where its authors score it so."""
+        return tuple(self._settings.get("rated", ()))
+
+    @property
+    def split(self) -> str:
+        """The split of the data set on the Hub."""
+        return str(self._settings.get("split", "test"))
 
     def exact_revision(self) -> str | None:
         """The data set's commit on the Hub; None for pictures in a folder.
@@ -98,7 +130,7 @@ class Suite:
         Raises:
             HubError: if it cannot be had.
         """
-        if "dataset" not in self._settings or self.repository is None or Path(self.source).is_dir():
+        if not self.is_from_hub or self.repository is None:
             return self.revision
         return resolve(self.repository, repo_type="dataset", revision=self.revision)
 
@@ -108,29 +140,34 @@ def list_suites() -> list[str]:
     return sorted(path.name[:-5] for path in _SUITES.iterdir() if path.name.endswith(".yaml"))
 
 
-def load_suite(name: str, data: str | Path | None = None, revision: str | None = None) -> Suite:
+def load_suite(
+    name: str, data: str | Path | None = None, revision: str | None = None, told: Told | None = None
+) -> Suite:
     """A suite by name, or any folder of pairs or of single pictures.
 
     Args:
-        name: one of `list_suites`, or a folder.
+        name: one of `list_suites`, or a folder; a folder of such a name is written with its path, `./ggt-test`.
         data: folder with the suite's pictures, where they are not downloaded by name.
         revision: of the data set on the Hub.
+        told: what is known of the pictures of a folder, where names cannot decide.
 
     Raises:
-        EvaluationError: if there is no such suite or folder, or the suite needs `data`.
+        EvaluationError: if there is no such suite or folder, the suite needs `data`, or something is told of
+            pictures that are no folder's.
     """
-    if Path(name).is_dir():
-        return Suite(
-            Path(name).resolve().name, f"Pictures in {Path(name).name}", ("psnr", "ssim", "niqe"), str(name)
-        )
     if name not in list_suites():
-        raise EvaluationError(
-            f"no suite or folder {name!r}: there are {', '.join(list_suites())}, or give a folder"
-        )
+        if not Path(name).is_dir():
+            raise EvaluationError(
+                f"no suite or folder {name!r}: there are {', '.join(list_suites())}, or give a folder"
+            )
+        about = Path(name).resolve().name
+        return Suite(about, f"Pictures in {about}", ("psnr", "ssim", "niqe"), str(name), told=told)
     settings = yaml.safe_load((_SUITES / f"{name}.yaml").read_text(encoding="utf-8"))
     source = str(data) if data else settings.get("dataset")
     if source is None or (data and not Path(data).is_dir()):
         raise EvaluationError(f"the suite {name} needs the folder of its pictures: give it with --data")
+    if told and not data:
+        raise EvaluationError(f"the pairs of {name} are known: --lq, --gt and the like are for a folder")
     return Suite(
         name=name,
         title=settings["title"],
@@ -139,6 +176,7 @@ def load_suite(name: str, data: str | Path | None = None, revision: str | None =
         revision=revision,
         repository=settings.get("repository"),
         published=settings.get("published"),
+        told=told,
         _settings=settings,
     )
 
@@ -152,18 +190,37 @@ def _from_dataset(source: str, split: str, **where: Any) -> Iterator[Item]:
 
 
 def _rows(rows: Any) -> Iterator[Item]:
-    from datasets import Image
+    """An item for each row; pictures are fetched when they are asked for, wherever they lie."""
+    tables = rows.with_format("arrow")
+    told = rows.select_columns([name for name in ("id", "task") if name in rows.column_names])
+    has_gt = "gt" in rows.column_names
+    for number, row in enumerate(told):
+        table = tables[number : number + 1]
+        task = row.get("task")
+        truth = partial(_picture, table, "gt") if has_gt and table["gt"][0].is_valid else None
+        yield Item(row["id"], partial(_picture, table, "lq"), truth, task or "all", _known_hint(task))
 
-    for column in ("lq", "gt"):
-        rows = rows.cast_column(column, Image(decode=False))
-    for row in rows:
-        lq, gt = (row[column] and (row[column]["bytes"] or row[column]["path"]) for column in ("lq", "gt"))
-        yield Item(row["id"], lq, gt or None, row["task"] or "all", _known_hint(row["task"]))
+
+def _picture(table: Any, side: str) -> Any:
+    """The file of one picture of a row: bytes.
+
+    Raises:
+        DatasetError: if it cannot be had.
+    """
+    from ggt_hub.data.iterate import fetch_rows
+    from ggt_hub.data.pairs import PICTURES
+
+    others = [name for name in PICTURES if name != side and name in table.column_names]
+    (row,) = fetch_rows([table.drop_columns(others)], threads=1)
+    found = row.files[side]
+    if isinstance(found, Exception):
+        raise DatasetError(f"{side} of {row.row['id']!r}: {found}") from found
+    return found
 
 
-def _from_folder(folder: Path) -> Iterator[Item]:
+def _from_folder(folder: Path, told: Told | None) -> Iterator[Item]:
     """The pairs of all splits if the names tell pairs, otherwise single pictures; sub-folders are tasks."""
-    splits = _pairs_in(folder)
+    splits = _pairs_in(folder, told)
     for rows in splits.values():
         yield from _rows(rows)
     for path in [] if splits else list_pictures(folder):
@@ -171,19 +228,21 @@ def _from_folder(folder: Path) -> Iterator[Item]:
         yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
 
 
-def _pairs_in(folder: Path) -> dict[str, Any]:
+def _pairs_in(folder: Path, told: Told | None) -> dict[str, Any]:
     """The splits of a folder of pairs; none for a folder of single pictures."""
     from ggt_hub.data.folder import is_pair_folder
-    from ggt_hub.data.loading import load_dataset
+    from ggt_hub.data.opening import open_splits
     from ggt_hub.data.pairing import tells_sides
 
-    if not is_pair_folder(folder):
+    has_tables = any(folder.rglob("*.parquet"))
+    if not (told or has_tables or is_pair_folder(folder)):
         return {}
     try:
-        return dict(load_dataset("pairs", data_dir=str(folder)))
+        return open_splits(str(folder.resolve()), told=told)
     except DatasetError:
         # A text file beside single pictures looks like a manifest; names like lq and gt leave no doubt.
-        if tells_sides(path.relative_to(folder).as_posix() for path in list_pictures(folder)):
+        pictures = [] if told or has_tables else pictures_below(folder)
+        if not pictures or tells_sides(path.relative_to(folder).as_posix() for path in pictures):
             raise
         return {}
 

@@ -9,14 +9,36 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ggt_hub.errors import MetricError
 from ggt_hub.metrics.pictures import Array
 
 Aggregate = Literal["mean of products", "product of means"]
 
 
 def rs(rating_before: ArrayLike, rating_after: ArrayLike) -> Array:
-    """By how much the rating (1..5) rose, not less than 0; 0..4 for each picture, as the published code has it."""
-    return np.maximum(0.0, np.asarray(rating_after, np.float64) - np.asarray(rating_before, np.float64))
+    """By how much the rating rose, not less than 0; 0..4 for each picture, as the published code has it.
+
+    Raises:
+        MetricError: if there is none, one is missing or outside of 1..5, or before and after differ in number.
+    """
+    before, after = (_ratings(ratings) for ratings in (rating_before, rating_after))
+    if before.shape != after.shape:
+        raise MetricError(
+            f"{before.size} ratings before but {after.size} after: give one before and one after each"
+        )
+    return np.maximum(0.0, after - before)
+
+
+def _ratings(ratings: ArrayLike) -> Array:
+    try:
+        values = np.asarray(ratings, np.float64)
+    except (TypeError, ValueError) as error:
+        raise MetricError(f"ratings must be numbers from 1 to 5: {error}") from error
+    if not values.size:
+        raise MetricError("there is no rating: give one before and one after each picture")
+    if wrong := [float(value) for value in values.reshape(-1) if not 1 <= value <= 5]:
+        raise MetricError(f"a rating of {wrong[0]:g}: ratings are numbers from 1 (extreme) to 5 (none)")
+    return values
 
 
 def fs(lpips: ArrayLike, rs: ArrayLike) -> Array:

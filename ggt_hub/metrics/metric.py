@@ -21,6 +21,7 @@ class Metric:
         needs_reference: whether it compares with a second picture.
         protocol: channels, range, window, border and rounding, in one line.
         weights: the files that its network needs.
+        library: what must be installed besides, with the extra that brings it: "skimage: metrics".
     """
 
     name: str
@@ -31,3 +32,4 @@ class Metric:
     needs_reference: bool
     protocol: str
     weights: tuple[str, ...] = ()
+    library: str | None = None

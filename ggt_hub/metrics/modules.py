@@ -5,6 +5,7 @@ only the numbers are kept until `compute`. Several processes (`num_process`) are
 """
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -58,15 +59,32 @@ class PictureMetric(evaluate.Metric):
         return tuple(name.strip() for name in given.split(",")) if given else self.names
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """Score one picture; further arguments as those of `add_batch`."""
-        self.add_batch(
-            predictions=[prediction], references=None if reference is None else [reference], **kwargs
-        )
+        """Score one picture; further arguments as those of `add_batch`, for one picture.
+
+        The plural names, under which `evaluate.combine` hands a picture on, mean the same here.
+        """
+        one = {"predictions": prediction, "references": reference}
+        given = {name: value for name, value in (one | kwargs).items() if value is not None}
+        self.add_batch(**{name: [value] if name in self.inputs else value for name, value in given.items()})
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
-        """Score a batch; `weights` is the folder with the weights of perceptual metrics."""
-        for name, scores in self.score(predictions, references, **kwargs).items():
-            self._added.setdefault(name, []).extend(np.asarray([float(score) for score in scores]).tolist())
+        """Score a batch; `weights` is the folder with the weights of perceptual metrics.
+
+        Raises:
+            MetricError: if it holds no picture, or a metric is not defined for one: a mean would be NaN. Nothing of
+                the batch is kept then.
+        """
+        if predictions is None or len(predictions) == 0:
+            raise MetricError(f"{self.name} was given no picture: pass predictions")
+        scores = {
+            name: [float(score) for score in of_all]
+            for name, of_all in self.score(predictions, references, **kwargs).items()
+        }
+        for name, values in scores.items():
+            if wrong := [index for index, value in enumerate(values) if not math.isfinite(value)]:
+                raise MetricError(f"{name} is not defined for picture {wrong[0]}: leave it out")
+        for name, values in scores.items():
+            self._added.setdefault(name, []).extend(values)
 
     def score(self, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
         """Scores of a batch by name."""
@@ -84,9 +102,14 @@ class PictureMetric(evaluate.Metric):
             references: theirs.
             per_picture: also give all scores, as `NAME_per_picture`.
             **kwargs: as for `add_batch`.
+
+        Raises:
+            MetricError: if nothing was added.
         """
         if predictions is not None:
             self.add_batch(predictions=predictions, references=references, **kwargs)
+        if not self._added:
+            raise MetricError(f"{self.name} was given no picture: pass predictions, or add some first")
         added, self._added = self._added, {}
         return self.summary(added) | (
             {f"{name}_per_picture": scores for name, scores in added.items()} if per_picture else {}
@@ -125,10 +148,8 @@ class RealIRScore(PictureMetric):
         **options: Any,
     ) -> dict[str, Any]:
         """LPIPS against the degraded input, RS and FS of each picture; `references` are the degraded inputs."""
-        distance = super().score(predictions, references, **options).get("lpips")
-        if distance is None:
-            raise MetricError("FS needs the weights of LPIPS: put them into a folder and pass it as weights=")
         rise = rs(ratings_before, ratings_after)
+        distance = super().score(predictions, references, **options)["lpips"]
         if len(rise) != len(distance):
             raise MetricError(
                 f"{len(rise)} ratings for {len(distance)} pictures: give one before and one after each"
@@ -138,4 +159,4 @@ class RealIRScore(PictureMetric):
     def summary(self, added: dict[str, list[float]]) -> dict[str, float]:
         """Means of LPIPS and RS, and FS as the protocol averages it."""
         means = super().summary(added)
-        return means | {"fs": mean_fs(added["lpips"], added["rs"], self.aggregate)} if added else means
+        return means | {"fs": mean_fs(added["lpips"], added["rs"], self.aggregate)}

@@ -32,7 +32,9 @@ def niqe(pictures: Pictures) -> Scores:
 
     Luma 0..255 (ITU-R BT.601) rounded to whole levels; blocks of 96x96 at full and 48x48 at half size,
     what is left at the right and bottom is ignored; the window of the local mean is 7x7 with sigma 7/6 and
-    repeats the border. As pyiqa's `niqe`; BasicSR differs in using luma 16..235.
+    repeats the border. As pyiqa's `niqe`; BasicSR differs in using luma 16..235. No implementation is exact, the
+    reference's own float32 and float64 differ by up to 0.08, for rounding decides signs in flat regions; ours and
+    the reference differ as much.
 
     Args:
         pictures: pictures to score; arrays or tensors as in `ggt_hub.metrics.pictures` (tensors are

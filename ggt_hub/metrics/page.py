@@ -1,11 +1,13 @@
 """Small Gradio pages for metrics, as their Spaces show them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ggt_hub.errors import MetricError
+from ggt_hub.errors import GGTHubError, MetricError
+from ggt_hub.images import read_image
 from ggt_hub.metrics.fs import fs, rs
 from ggt_hub.metrics.registry import METRICS, compute
 
@@ -21,24 +23,23 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
 
     def score(picture: Any, reference: Any, chosen: list[str]) -> dict[str, Any]:
         try:
-            gt = None if reference is None else [np.asarray(reference)]
-            if picture is None:
-                raise MetricError("there is no picture: give one")
-            scores = compute(chosen, [np.asarray(picture)], gt)
-        except MetricError as error:
+            if picture is None or not chosen:
+                raise MetricError("there is no picture, or no metric: give one")
+            gt = None if reference is None else [_pixels(reference)]
+            scores = {name: float(compute([name], [_pixels(picture)], gt)[name][0]) for name in chosen}
+        except GGTHubError as error:
             raise gr.Error(str(error)) from error
-        left_out = [name for name in chosen if name not in scores]
-        return {name: round(float(values[0]), 6) for name, values in scores.items()} | (
-            {"not available here": left_out} if left_out else {}
-        )
+        return {
+            name: round(value, 6) if math.isfinite(value) else "undefined" for name, value in scores.items()
+        }
 
     compares = any(name not in METRICS or METRICS[name].needs_reference for name in names)
     protocols = "\n".join(f"- **{name}**: {METRICS[name].protocol}" for name in names if name in METRICS)
     return gr.Interface(
         score,
         [
-            gr.Image(type="pil", image_mode="RGB", height=300, label="picture"),
-            gr.Image(type="pil", image_mode="RGB", height=300, label="reference", visible=compares),
+            _picture("picture"),
+            _picture("reference", visible=compares),
             gr.CheckboxGroup(list(names), value=list(names), label="metrics"),
         ],
         gr.JSON(label="scores"),
@@ -47,6 +48,19 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
         flagging_mode="never",
         api_name="score",
     )
+
+
+def _picture(label: str, *, visible: bool = True) -> Any:
+    """A field for a file, which is read as everywhere here: with all its bits, upright."""
+    import gradio as gr
+
+    return gr.File(
+        type="filepath", file_types=["image", ".tif", ".tiff", ".jxl", ".avif"], label=label, visible=visible
+    )
+
+
+def _pixels(path: Any) -> np.ndarray[Any, Any]:
+    return read_image(path).pixels
 
 
 def rating_page(title: str) -> Any:
@@ -60,13 +74,12 @@ def rating_page(title: str) -> Any:
     def score(result: Any, degraded: Any, before: float, after: float) -> dict[str, Any]:
         if result is None or degraded is None:
             raise gr.Error("FS compares a result with its degraded input: give both pictures")
-        rise = float(rs(before, after))
         try:
-            distance = compute(["lpips"], [np.asarray(result)], [np.asarray(degraded)]).get("lpips")
-        except MetricError as error:
+            rise = float(rs(before, after))
+            pictures = [[_pixels(path)] for path in (result, degraded)]
+            distance = compute(["lpips"], *pictures)["lpips"]
+        except GGTHubError as error:
             raise gr.Error(str(error)) from error
-        if distance is None:
-            return {"rs": rise, "not available here": ["lpips", "fs"]}
         return {
             "lpips": round(float(distance[0]), 6), "rs": rise, "fs": round(float(fs(distance[0], rise)), 6)
         }  # fmt: skip
@@ -74,8 +87,8 @@ def rating_page(title: str) -> Any:
     return gr.Interface(
         score,
         [
-            gr.Image(type="pil", image_mode="RGB", height=300, label="result"),
-            gr.Image(type="pil", image_mode="RGB", height=300, label="degraded input"),
+            _picture("result"),
+            _picture("degraded input"),
             gr.Slider(1, 5, step=1, value=2, label="rating of the degraded input"),
             gr.Slider(1, 5, step=1, value=4, label="rating of the result"),
         ],

@@ -6,6 +6,7 @@ the first two, of mixed sizes; PIL images count as arrays), 8-bit, 16-bit, or fl
 scored there.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -142,6 +143,8 @@ def _tensor_batch(pictures: torch.Tensor) -> torch.Tensor:
 
 def _check_range(lowest: float, highest: float) -> None:
     """Restorers overshoot a little; a picture far outside is one in 0..255 or -1..1."""
+    if math.isnan(lowest) or math.isnan(highest):
+        raise MetricError("a float picture holds NaN: look at what made it")
     if lowest < -0.5 or highest > 2:
         raise MetricError(
             f"a float picture reaches from {lowest:.4g} to {highest:.4g}: "

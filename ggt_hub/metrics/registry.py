@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from math import inf, sqrt
 from pathlib import Path
 
@@ -84,7 +85,8 @@ _ALL = [
     ),
     Metric(
         "registration-error", registration_error, "lower", (0, inf), None, True,
-        "pixels; length of the shift by phase correlation of luma under a Hann window",
+        "pixels; length of the shift by cross-correlation of luma under a Hann window, sharpness made equal",
+        library="skimage: metrics",
     ),
 ]  # fmt: skip
 
@@ -121,6 +123,7 @@ def available(names: Sequence[str], weights: str | Path | None = None) -> tuple[
     left_out: dict[str, str] = {}
     for name in names:
         try:
+            _check_library(get_metric(name))
             for file in get_metric(name).weights:
                 load_weights(file, Path(weights) if weights else None)
             if name.startswith("pyiqa:"):
@@ -131,12 +134,16 @@ def available(names: Sequence[str], weights: str | Path | None = None) -> tuple[
     return [name for name in names if name not in left_out], left_out
 
 
+def _check_library(metric: Metric) -> None:
+    module, _, extra = (metric.library or "").partition(": ")
+    if module and find_spec(module) is None:
+        raise MetricUnavailableError(f"{metric.name} needs {module}: pip install 'ggt-hub[{extra}]'")
+
+
 def compute(
     names: Sequence[str], restored: Pictures, gt: Pictures | None = None, *, weights: str | Path | None = None
 ) -> dict[str, Scores]:
     """Score pictures by several metrics.
-
-    A metric whose weights or library cannot be had is left out, and the log says so in one line.
 
     Args:
         names: keys of `METRICS`, or `pyiqa:NAME`.
@@ -149,9 +156,10 @@ def compute(
 
     Raises:
         MetricError: if a name is unknown, a reference is needed and missing, or the pictures cannot be scored.
+        MetricUnavailableError: if the weights or the library of a metric cannot be had.
     """
     scores: dict[str, Scores] = {}
-    for name in available(names, weights)[0]:
+    for name in names:
         metric = get_metric(name)
         if metric.needs_reference and gt is None:
             raise MetricError(f"{name} compares with a reference: give one, or ask for niqe or piqe")

@@ -97,12 +97,27 @@ def _planes(
 
 
 def _terms(x: Any, y: Any) -> tuple[Any, Any]:
-    """The luminance and the contrast-structure term at every position (equations 6, 9 and 10)."""
+    """The luminance and the contrast-structure term at every position (equations 6, 9 and 10).
+
+    Variances are small differences of large squares: in float32 they drown where a picture is bright and smooth.
+    They stay the same if one constant is taken from both pictures, and the squares of what is left are small.
+    """
+    offset = _level(y)
+    x, y = x - offset, y - offset
     mean_x, mean_y = _blur(x), _blur(y)
     means, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     covariance = _blur(x * y) - means
     variances = _blur(x * x + y * y) - squares
-    return (2 * means + _C1) / (squares + _C1), (2 * covariance + _C2) / (variances + _C2)
+    level_x, level_y = mean_x + offset, mean_y + offset
+    luminance = (2 * level_x * level_y + _C1) / (level_x * level_x + level_y * level_y + _C1)
+    return luminance, (2 * covariance + _C2) / (variances + _C2)
+
+
+def _level(y: Any) -> Any:
+    """A constant for each picture in the middle of its values; whole, so that taking it away is exact."""
+    if isinstance(y, torch.Tensor):
+        return y.mean((1, 2, 3), keepdim=True).round()
+    return y.mean((1, 2, 3), keepdims=True, dtype=np.float64).round().astype(y.dtype)
 
 
 def _blur(x: Any) -> Any:
@@ -128,6 +143,7 @@ def _halve(x: Any) -> Any:
 
 
 def _mean(values: Any) -> Any:
+    """The mean of each picture; rounding never lifts it above 1."""
     if isinstance(values, torch.Tensor):
-        return values.mean((1, 2, 3), dtype=torch.float64)
-    return values.mean((1, 2, 3), dtype=np.float64)
+        return values.mean((1, 2, 3), dtype=torch.float64).clamp(max=1)
+    return values.mean((1, 2, 3), dtype=np.float64).clip(max=1)

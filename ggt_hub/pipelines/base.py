@@ -1,6 +1,7 @@
 """The contract of all restorers: `RestorerPipeline.from_pretrained(x)` and `pipe(image, ...)`."""
 
 import json
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
+from huggingface_hub import metadata_load
 from numpy.typing import NDArray
 
-import ggt_hub.models  # noqa: F401  diffusers finds component classes only in modules that are imported already
+import ggt_hub.models  # diffusers finds component classes only in modules that are imported already
 from ggt_hub.converters.checkpoint import Checkpoint, one_line
 from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
@@ -20,6 +22,8 @@ from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrap
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.placement import MemoryPlan
 from ggt_hub.tasks import check_task
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Restorers that are part of the package: one folder each, as `save_pretrained` writes it."""
@@ -103,6 +107,25 @@ class RestorerPipeline(DiffusionPipeline):
             if isinstance(component, ModelMixin) and name not in kwargs:
                 _check_complete(component, folder / name, kwargs.get("variant"))
         return pipe
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """The index of a saved pipeline, with our own classes where a published one names files of its repository.
+
+        Those files let stock diffusers load it without this package; here nothing of them is run.
+        """
+        loaded = super().load_config(*args, **kwargs)
+        index = loaded[0] if isinstance(loaded, tuple) else loaded
+        if isinstance(index.get("_class_name"), (list, tuple)):
+            index["_class_name"] = index["_class_name"][1]
+            for name, value in index.items():
+                if (
+                    isinstance(value, (list, tuple))
+                    and len(value) == 2
+                    and value[1] in ggt_hub.models.__all__
+                ):
+                    index[name] = [ggt_hub.models.__name__, value[1]]
+        return loaded
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> Path:
@@ -230,6 +253,15 @@ WHERE = ("revision", "token", "cache_dir", "local_files_only")
 
 
 def locate(source: str | Path, where: dict[str, Any]) -> Path:
+    """The folder that `source` stands for; of a card without weights, that of the weights which it describes."""
+    folder = _folder(source, where)
+    if (original := _described_only(folder)) is None:
+        return folder
+    logger.warning("%s is a card without weights: loading %s, which it describes", source, original)
+    return _folder(original, {key: value for key, value in where.items() if key != "revision"})
+
+
+def _folder(source: str | Path, where: dict[str, Any]) -> Path:
     """The folder that `source` stands for: the package's own, a local one, or a snapshot from the Hub."""
     if isinstance(source, str) and (BUNDLED / source / "model_index.json").is_file():
         return _without_revision(BUNDLED / source, where)
@@ -243,6 +275,16 @@ def locate(source: str | Path, where: dict[str, Any]) -> Path:
             f"(namespace/name), or one that ships with the package ({names})"
         )
     return snapshot(str(source), **where)
+
+
+def _described_only(folder: Path) -> str | None:
+    """The repository whose weights a card describes that stands alone (with pictures at most)."""
+    files = {path.suffix.lower() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    if not (folder / "README.md").is_file() or files - {".md", ".png", ".jpg", ".jpeg", ".webp"}:
+        return None
+    header = metadata_load(folder / "README.md") or {}
+    original = header.get("base_model")
+    return original if isinstance(original, str) else None
 
 
 def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
@@ -275,9 +317,10 @@ def pipeline_class(folder: Path) -> type[RestorerPipeline]:
     index = folder / "model_index.json"
     try:
         name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+        name = name[1] if isinstance(name, list) else name  # a file of the repository, and the class in it
     except FileNotFoundError as error:
         raise RestorerError(f"{folder} is not a restorer: it has no model_index.json") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise RestorerError(f"{index} is damaged: {error!r}") from error
     if name not in PIPELINES:
         raise RestorerError(

@@ -9,6 +9,7 @@ from ggt_hub.errors import EvaluationError, PublishError
 from ggt_hub.publishing.cards import render_card
 from ggt_hub.publishing.manifest import Entry
 from ggt_hub.publishing.results import RESULTS, results_table
+from ggt_hub.publishing.standalone import standalone
 
 CARD = "README.md"
 _SHOWN_HIDDEN = {RESULTS, ".gitattributes"}
@@ -45,9 +46,9 @@ def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str
     Raises:
         PublishError: if the folder or the card is missing, or the card cannot be filled in.
     """
-    sources = _files(entry)
+    sources: dict[str, Path | bytes] = dict(_files(entry))
     card = sources.pop(CARD, None)
-    if card is None:
+    if not isinstance(card, Path):
         raise PublishError(
             f"{entry.name} has no {CARD}: write one in its folder, or name it by card in the manifest"
         )
@@ -57,6 +58,8 @@ def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str
     moved = [(f"{written_for}/{name}", f"{namespace}/{name}") for name in names]
     text = render_card(card.read_text(encoding="utf-8"), entry.name, values, moved)
     items = [_item(CARD, text.encode())]
+    if entry.kind == "model" and entry.folder is not None:
+        sources |= standalone(entry.folder)
     return items + [_item(path, source) for path, source in sorted(sources.items())]
 
 

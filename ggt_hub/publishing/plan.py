@@ -10,7 +10,7 @@ from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import Item, collect
 from ggt_hub.publishing.manifest import Entry, read_manifest
 from ggt_hub.publishing.proof import prove
-from ggt_hub.publishing.push import State, ask_about_card, check_rights, check_tag, look, push
+from ggt_hub.publishing.push import State, ask_about_card, check_others, check_rights, check_tag, look, push
 from ggt_hub.publishing.refusals import check
 
 
@@ -82,10 +82,18 @@ def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, State]]
         yield parcel, look(api, parcel.entry, parcel.repo_id, parcel.items)
 
 
-def publish(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, bool, str]]:
+def publish(
+    parcels: list[Parcel], api: HfApi, *, overwrite_others: bool = False
+) -> Iterator[tuple[Parcel, bool, str]]:
     """Publish, one repository after the other, then prove each.
 
-    Nothing is changed before all are known to be possible: rights, cards, and versions that are not taken.
+    Nothing is changed before all are known to be possible: rights, cards, versions that are not taken, and no
+    change of somebody else's that would be lost.
+
+    Args:
+        parcels: what to publish.
+        api: the client, logged in.
+        overwrite_others: undo what others changed on the Hub since we published last.
 
     Yields:
         The parcel, whether anything had to be done, and what was proven.
@@ -99,6 +107,8 @@ def publish(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, bool, s
     states = list(compare(parcels, api))
     for parcel, state in states:
         check_tag(parcel.entry, parcel.repo_id, state)
+        if not overwrite_others:
+            check_others(parcel.repo_id, state)
     done = [push(api, parcel.entry, parcel.repo_id, parcel.items, state) for parcel, state in states]
     for parcel, is_new in zip(parcels, done, strict=True):
         yield parcel, is_new, prove(parcel.entry, parcel.repo_id, parcel.items)

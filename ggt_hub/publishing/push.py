@@ -5,15 +5,18 @@ arrived are not sent again, a commit that took effect is not made twice, and a t
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,
     LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
@@ -27,7 +30,7 @@ _MADE_BY_THE_HUB = ".gitattributes"
 
 @dataclass(frozen=True)
 class Difference:
-    """What a repository lacks, has otherwise, and has beyond what the working tree says: paths."""
+    """What a repository lacks, has otherwise, and has beyond something else (the working tree, a tag): paths."""
 
     missing: list[str]
     changed: list[str]
@@ -46,12 +49,17 @@ class State:
         tags: tag -> commit.
         from_main: how `main` differs from the working tree.
         from_tag: how the tag of this version differs; None where it is not set yet.
+        published: the tag of what we have published last; None where there is none.
+        by_others: what is on `main` only since then, and publishing would undo: path -> `added`, `changed` or
+            `deleted`, by whoever did it.
     """
 
     commit: str | None
     tags: dict[str, str]
     from_main: Difference
     from_tag: Difference | None
+    published: str | None = None
+    by_others: dict[str, str] = field(default_factory=dict)
 
 
 def check_rights(api: HfApi, namespace: str) -> None:
@@ -90,7 +98,7 @@ def _reasons(answer: str) -> str:
     try:
         return "; ".join(error["message"] for error in json.loads(answer)["errors"])
     except (ValueError, KeyError, TypeError):
-        return " ".join(answer.split())
+        return _one_line(answer)
 
 
 def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
@@ -106,15 +114,21 @@ def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
             return State(None, {}, Difference([item.path for item in items], [], []), None)
         commit = next(ref.target_commit for ref in refs.branches if ref.name == "main")
         tags = {ref.name: ref.target_commit for ref in refs.tags}
-        from_main = _difference(api, entry, repo_id, commit, items)
-        is_tagged = entry.tag in tags
-        from_tag = _difference(api, entry, repo_id, tags[entry.tag], items) if is_tagged else None
-    return State(commit, tags, from_main, from_tag)
+        now = _tree(api, entry, repo_id, commit)
+        from_main = _difference(now, items)
+        if entry.tag in tags:  # nothing will be changed, whatever others did since
+            return State(commit, tags, from_main, _difference(_tree(api, entry, repo_id, entry.tag), items))
+        published = _last_published(api, entry, repo_id, tags)
+        before = _tree(api, entry, repo_id, published) if published else {}
+        return State(commit, tags, from_main, None, published, _undone(before, now, from_main))
 
 
-def _difference(api: HfApi, entry: Entry, repo_id: str, commit: str, items: list[Item]) -> Difference:
-    listed = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type=entry.repo_type)
-    there = {file.path: file for file in listed if isinstance(file, RepoFile)}
+def _tree(api: HfApi, entry: Entry, repo_id: str, revision: str) -> dict[str, RepoFile]:
+    listed = api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=entry.repo_type)
+    return {file.path: file for file in listed if isinstance(file, RepoFile)}
+
+
+def _difference(there: dict[str, RepoFile], items: list[Item]) -> Difference:
     wanted = {item.path: item for item in items}
     common = [path for path in wanted if path in there]
     return Difference(
@@ -122,6 +136,30 @@ def _difference(api: HfApi, entry: Entry, repo_id: str, commit: str, items: list
         changed=[path for path in common if not _is_same(wanted[path], there[path])],
         surplus=[path for path in there if path not in wanted and path != _MADE_BY_THE_HUB],
     )
+
+
+def _last_published(api: HfApi, entry: Entry, repo_id: str, tags: dict[str, str]) -> str | None:
+    """The newest tag that stands on a commit of ours: others may set tags, but do not give them our titles."""
+    versions = sorted(
+        (tuple(map(int, tag[1:].split("."))), tag) for tag in tags if re.fullmatch(r"v\d+\.\d+\.\d+", tag)
+    )
+    for _, tag in reversed(versions):
+        newest = api.list_repo_commits(repo_id, repo_type=entry.repo_type, revision=tag)[0]
+        if newest.title == _title(entry.name, tag[1:]):
+            return tag
+    return None
+
+
+def _undone(before: dict[str, RepoFile], now: dict[str, RepoFile], ours: Difference) -> dict[str, str]:
+    """What somebody did after `before`, and a commit of our difference would undo."""
+    undone = {
+        path: "changed" if path in before else "added"
+        for path in [*ours.changed, *ours.surplus]
+        if path not in before or before[path].blob_id != now[path].blob_id
+    }
+    if not before:
+        undone.pop(_MADE_BY_THE_HUB, None)
+    return dict(sorted((undone | {path: "deleted" for path in ours.missing if path in before}).items()))
 
 
 def _is_same(item: Item, file: RepoFile) -> bool:
@@ -140,6 +178,23 @@ def check_tag(entry: Entry, repo_id: str, state: State) -> None:
         raise PublishError(
             f"{repo_id} {entry.tag} is published with other content ({shown}), and tags never move: raise the "
             "version in the manifest and in ggt_hub/revisions.py"
+        )
+
+
+def check_others(repo_id: str, state: State) -> None:
+    """Refuse to undo what somebody else did on the Hub.
+
+    Raises:
+        PublishError: naming each file, and what was done to it.
+    """
+    if state.by_others:
+        since = (
+            f"after {state.published} was published" if state.published else "and nothing is published yet"
+        )
+        files = ", ".join(f"{path} ({how})" for path, how in state.by_others.items())
+        raise PublishError(
+            f"{repo_id} was changed on the Hub {since}, and publishing would undo that: {files}: bring it into "
+            "the working tree, or give --overwrite-others to lose it"
         )
 
 
@@ -183,28 +238,55 @@ def _commit(
     return api.create_commit(
         repo_id,
         [*additions, *deletions],
-        commit_message=f"{entry.name} {entry.version}",
+        commit_message=_title(entry.name, entry.version),
         repo_type=entry.repo_type,
         parent_commit=parent,
     ).oid
 
 
+def _title(name: str, version: str) -> str:
+    """What our commits are called."""
+    return f"{name} {version}"
+
+
+_AGAIN = "run the same command again: it goes on from what is there"
+_TO_DO = {
+    401: "check the token with `hf auth whoami`",
+    403: "check the token and its rights with `hf auth whoami`",
+    408: _AGAIN,
+    409: _AGAIN,
+    412: _AGAIN,
+    429: f"wait, then {_AGAIN}",
+}
+"""What helps against a refusal, by its status; those of the Hub's own faults (500 and more) pass."""
+
+
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """Turn what the client raises into one `PublishError` that says what to do."""
-    again = "run the same command again: it goes on where this one stopped"
     try:
         yield
     except PublishError:
         raise
     except LocalTokenNotFoundError as error:
         raise PublishError("publishing needs a login: run `hf auth login` first") from error
-    except HfHubHTTPError as error:
-        hint = "check the token with `hf auth whoami`" if error.response.status_code in (401, 403) else again
-        raise PublishError(f"{what}: the Hub refuses ({str(error).splitlines()[0]}): {hint}") from error
-    except ValueError as error:  # the Hub's verdict on a card
-        raise PublishError(f"{what}: {error}") from error
-    except (HTTPError, OSError, RuntimeError) as error:  # a file that failed to upload is a RuntimeError
+    except OfflineModeIsEnabled as error:
         raise PublishError(
-            f"{what}: the connection broke ({error or type(error).__name__}): {again}"
+            f"{what}: the Hub was not asked, because offline mode is on: unset HF_HUB_OFFLINE, then run this again"
         ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        reason = _one_line(error.server_message or str(error))
+        to_do = _TO_DO.get(
+            status, _AGAIN if status >= 500 else "correct that, then run the same command again"
+        )
+        raise PublishError(f"{what}: the Hub refuses with {status} ({reason}): {to_do}") from error
+    except ValueError as error:  # the Hub's verdict on a card
+        raise PublishError(f"{what}: {_one_line(str(error))}") from error
+    except (HTTPError, OSError, RuntimeError) as error:  # a file that failed to upload is a RuntimeError
+        reason = _one_line(str(error)) or type(error).__name__
+        raise PublishError(f"{what}: no answer from {ENDPOINT} ({reason}): {_AGAIN}") from error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

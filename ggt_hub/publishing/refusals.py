@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 import pyarrow.parquet as pq
 
 from ggt_hub import __version__
-from ggt_hub.data.notes import NOTES, check_shareable, sources_of
+from ggt_hub.data.guard import check_shareable
+from ggt_hub.data.notes import NOTES, sources_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.publishing.cards import check_card
 from ggt_hub.publishing.contents import CARD, Item

@@ -33,7 +33,11 @@ def _line(cells: list[str]) -> str:
 
 
 def _words(mean: dict[str, Any] | None) -> str:
-    return f"{mean['mean']:.4g} ({mean['low']:.4g} to {mean['high']:.4g})" if mean else ""
+    if not mean or mean["mean"] is None:
+        return ""
+    if mean["low"] is None:  # of one picture
+        return f"{mean['mean']:.4g}"
+    return f"{mean['mean']:.4g} ({mean['low']:.4g} to {mean['high']:.4g})"
 
 
 def check_results(path: str, source: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from ggt_hub.vlm.chat import Budget, Chat, ServerChat
 from ggt_hub.vlm.judge import Judge, Rating
-from ggt_hub.vlm.ledger import Ledger
+from ggt_hub.vlm.ledger import Ledger, ledger_path
 from ggt_hub.vlm.local import LocalChat
 from ggt_hub.vlm.protocols import PROTOCOLS, Protocol
 
@@ -16,4 +16,5 @@ __all__ = [
     "Protocol",
     "Rating",
     "ServerChat",
+    "ledger_path",
 ]

@@ -1,9 +1,10 @@
 """Rating how strongly a degradation shows in pictures, by RealIR-Bench's protocol."""
 
 import io
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ggt_hub.errors import QuestionRefusedError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError
 from ggt_hub.images import read_image
 from ggt_hub.vlm.chat import Chat, Turn
-from ggt_hub.vlm.ledger import Ledger
+from ggt_hub.vlm.ledger import Entry, Ledger
 from ggt_hub.vlm.protocols import Protocol, Rubric, published_rubric, resized_for_rating
+
+_PROBES = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Rating:
     Attributes:
         score: 1 (extreme) to 5 (none of the degradation); None if no reply could be read.
         replies: all replies, in order; the last one is the one that was read.
-        refused: why the server would not take this picture; None where it did.
+        refused: why there is no reply to this picture; None where there is one.
     """
 
     score: int | None
@@ -34,53 +37,97 @@ class Rating:
 
 
 class Judge:
-    """Rates pictures; every reply is in the ledger before it is read.
+    """Rates pictures; every reply is in the ledger before it is read, and no question is asked twice.
 
     Args:
         chat: the model that is asked.
         protocol: how replies are read, from `PROTOCOLS`.
         ledger: where replies are kept.
         workers: questions asked at the same time.
+        ask_again: ask also what was refused or possibly billed before.
     """
 
-    def __init__(self, chat: Chat, protocol: Protocol, ledger: Ledger, *, workers: int = 8) -> None:
+    def __init__(
+        self, chat: Chat, protocol: Protocol, ledger: Ledger, *, workers: int = 8, ask_again: bool = False
+    ) -> None:
         self.chat, self.protocol, self.ledger, self.workers = chat, protocol, ledger, workers
+        self.ask_again = ask_again
         self.rubric: Rubric = published_rubric()
+        self._sources: set[str] = set()
+        self._asked_again: set[str] = set()
 
     @property
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """What a number from this judge must be published with."""
         return {
             "judge": self.chat.model,
             "revision": self.chat.revision,
+            "parameters": self.chat.parameters,
             "protocol": self.protocol.name,
             "aggregate": self.protocol.aggregate,
             "rubric_sha256": self.rubric.sha256_of_user_utf8,
             "rubric_source": self.rubric.source,
+            "endpoints": sorted(self._sources),
         }
 
-    def rate(self, pictures: Sequence[Any], degradations: Sequence[str]) -> list[Rating]:
+    def probe(self, pictures: Sequence[Any], degradations: Sequence[str]) -> None:
+        """Ask about the first few pictures, one by one, until one is rated: before hours of work, not after.
+
+        Raises:
+            JudgeError: if the model fails for good, or refuses all of these.
+        """
+        refusals = []
+        for picture, degradation in zip(pictures[:_PROBES], degradations, strict=False):
+            (rating,) = self.rate([picture], [degradation])
+            if rating.replies or rating.refused is None:
+                return
+            refusals.append(rating.refused)
+        if len(refusals) == _PROBES:
+            raise JudgeError(f"{self.chat.model} refuses the first {_PROBES} pictures: {refusals[0]}")
+
+    def rate(self, pictures: Sequence[Any], degradations: Sequence[str], repeat: int = 0) -> list[Rating]:
         """Rate each picture for the degradation named beside it.
 
         Args:
-            pictures: anything that `read_image` takes.
+            pictures: anything that `read_image` takes, or functions that give it when the turn comes.
             degradations: one name for each, put into the rubric as it is.
+            repeat: number of the rating: another one is another question, even about the same picture.
 
         Raises:
             JudgeError: if the model fails for good or the budget is spent; what was answered stays stored.
         """
-        with ThreadPoolExecutor(self.workers) as pool:
-            ratings = pool.map(self._rate, pictures, degradations)
-            return list(tqdm(ratings, total=len(pictures), desc="rating", unit="picture", leave=False))
+        stopped = threading.Event()
 
-    def _rate(self, picture: Any, degradation: str) -> Rating:
-        image = _png(picture)
+        def rate_one(picture: Any, degradation: str) -> Rating:
+            if stopped.is_set():
+                return Rating(None, ())
+            try:
+                return self._rate(picture, degradation, repeat)
+            except BaseException:
+                stopped.set()  # before another thread takes the next question
+                raise
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting = [
+                pool.submit(rate_one, picture, degradation)
+                for picture, degradation in zip(pictures, degradations, strict=True)
+            ]
+            try:
+                shown = tqdm(as_completed(waiting), "rating", len(waiting), unit="picture", leave=False)
+                for done in shown:
+                    done.result()
+            finally:
+                stopped.set()  # also where a person interrupts it
+        return [rating.result() for rating in waiting]
+
+    def _rate(self, picture: Any, degradation: str, repeat: int) -> Rating:
+        image = _png(picture() if callable(picture) else picture)
         question = self.rubric.question(degradation)
         replies: list[str] = []
         later: list[Turn] = []
         for attempt, pause in enumerate((0.0, *self.protocol.pauses)):
             try:
-                reply = self._ask(image, question, later, attempt, pause)
+                reply = self._ask(image, question, later, (repeat, attempt), pause)
             except QuestionRefusedError as error:
                 return Rating(None, tuple(replies), str(error))
             replies.append(reply)
@@ -91,22 +138,52 @@ class Judge:
                 later = [*later, ("assistant", reply), ("user", self.protocol.repair)]
         return Rating(None, tuple(replies))
 
-    def _ask(self, image: bytes, question: str, later: list[Turn], attempt: int, pause: float) -> str:
+    def _ask(
+        self, image: bytes, question: str, later: list[Turn], number: tuple[int, int], pause: float
+    ) -> str:
         key = self.ledger.key(
             model=self.chat.model,
             revision=self.chat.revision,
+            parameters=self.chat.parameters,
             system=self.rubric.system,
             question=question,
             image=image,
             later=later,
-            attempt=attempt,
+            number=number,
         )
-        reply = self.ledger.get(key)
-        if reply is None:
+        # What was in flight here when a run was killed cost nothing; elsewhere it may have been billed.
+        again = (self.ask_again or self.chat.endpoint is None) and key not in self._asked_again
+        entry = self.ledger.claim(key, again=again)
+        if entry is None:
+            self._asked_again.add(key)
             time.sleep(pause)
+            entry = self._asked(key, image, question, later)
+        if entry.source:
+            self._sources.add(entry.source)
+        if entry.state == "answered":
+            return entry.content or ""
+        hint = "" if self.ask_again else "; --ask-again asks it again"
+        unknown = "possibly billed: " if entry.state == "possibly billed" else ""
+        raise QuestionRefusedError(f"{unknown}{entry.reason}{hint}", entry.content)
+
+    def _asked(self, key: str, image: bytes, question: str, later: list[Turn]) -> Entry:
+        """Ask, and keep what came of it before it is used."""
+        source = self.chat.endpoint
+        try:
             reply = self.chat.ask(image, self.rubric.system, question, later)
-            self.ledger.put(key, reply)
-        return reply
+            entry = Entry("answered", reply, source=source)
+        except PossiblyBilledError as error:
+            entry = Entry("possibly billed", error.content, str(error), source)
+        except QuestionRefusedError as error:
+            entry = Entry("refused", error.content, str(error), source)
+        except JudgeError:
+            self.ledger.release(key)
+            raise
+        except BaseException:
+            self.ledger.settle(key, Entry("possibly billed", reason="the run was interrupted", source=source))
+            raise
+        self.ledger.settle(key, entry)
+        return entry
 
 
 def rgb_image(source: Any) -> Image.Image:

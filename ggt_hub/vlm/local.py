@@ -35,7 +35,9 @@ class LocalChat:
             device: None takes the GPU where there is one.
             max_new_tokens: the longest reply.
         """
-        self.model = str(source)
+        self._source = str(source)
+        self.model = Path(source).name if Path(source).is_dir() else self._source
+        self.endpoint = None
         self._asked, self._device = revision, device
         self._max_new_tokens = max_new_tokens
         self._loaded: tuple[Any, Any] | None = None
@@ -48,13 +50,18 @@ class LocalChat:
         Raises:
             JudgeError: if the model is neither a folder, nor on the Hub at the revision asked for.
         """
-        folder = Path(self.model)
+        folder = Path(self._source)
         if folder.is_dir():
             return fingerprint(folder)
         try:
-            return resolve(self.model, revision=self._asked)
+            return resolve(self._source, revision=self._asked)
         except HubError as error:
             raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What else decides the reply."""
+        return {"temperature": 0, "max_tokens": self._max_new_tokens}
 
     def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
         """The model's reply; arguments as those of `ServerChat.ask`.
@@ -85,10 +92,10 @@ class LocalChat:
 
             device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
             dtype = torch.float32 if device == "cpu" else torch.bfloat16
-            where = {} if Path(self.model).is_dir() else {"revision": self.revision}
+            where = {} if Path(self._source).is_dir() else {"revision": self.revision}
             try:
-                model = AutoModelForImageTextToText.from_pretrained(self.model, dtype=dtype, **where)
-                processor = AutoProcessor.from_pretrained(self.model, **where)
+                model = AutoModelForImageTextToText.from_pretrained(self._source, dtype=dtype, **where)
+                processor = AutoProcessor.from_pretrained(self._source, **where)
             except (OSError, ValueError, ImportError) as error:
                 raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
             self._loaded = model.to(device).eval(), processor

@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard
 
 from ggt_hub import load_dataset
 from ggt_hub.data.export import check_sums, export
-from ggt_hub.data.notes import check_shareable
+from ggt_hub.data.guard import check_shareable
 from ggt_hub.data.opening import open_splits
 from ggt_hub.data.parts import dataset_parts, picture_sizes
 from ggt_hub.errors import DatasetError

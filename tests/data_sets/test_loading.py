@@ -1,6 +1,9 @@
 """`load_dataset` through the local Hub: ours by name, all else untouched, never another revision."""
 
+import functools
 import itertools
+import shutil
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -226,3 +229,91 @@ def test_data_of_ones_own_are_uploaded_as_ever(repository, hub):
     hub.namespaces.add("me")
     datasets.Dataset.from_dict({"x": [1, 2]}).push_to_hub("me/own", token="hf_member")
     assert ggt_hub.load_dataset("me/own", split="train")["x"][:] == [1, 2]
+
+
+def write_pairs(folder, first, count=3):
+    for n in range(count):
+        for side, k in (("lq", 0), ("gt", 1000)):
+            (folder / side).mkdir(parents=True, exist_ok=True)
+            (folder / side / f"{n}.png").write_bytes(picture(first + n + k))
+    return folder
+
+
+def pixels(rows):
+    return [np.asarray(row["lq"]).tobytes() for row in rows]
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_folder_in_another_place_gives_its_own_pictures(library, how, tmp_path):
+    a = write_pairs(tmp_path / "a", 0)
+    before = pixels(library.load_dataset("pairs", data_dir=str(a), split="train"))
+    if how == "copied":
+        shutil.copytree(a, tmp_path / "b")  # with the same names, sizes and times
+    else:
+        a.rename(tmp_path / "b")
+    other = write_pairs(tmp_path / "other", 500)
+    for path in a.rglob("*.png") if how == "copied" else ():
+        path.write_bytes((other / path.relative_to(a)).read_bytes())
+    assert pixels(library.load_dataset("pairs", data_dir=str(tmp_path / "b"), split="train")) == before
+
+
+def test_rows_of_a_folder_decode_from_any_working_directory(library, tmp_path, monkeypatch):
+    write_pairs(tmp_path / "a", 0)
+    monkeypatch.chdir(tmp_path)
+    rows = library.load_dataset("./a", split="train")
+    monkeypatch.chdir("/")
+    assert np.asarray(rows[0]["lq"]).shape == (16, 16, 3)
+
+
+def test_a_name_of_the_list_is_never_a_folder(library, repository, tmp_path, monkeypatch):
+    write_pairs(tmp_path / "pairs", 0)
+    write_pairs(tmp_path / "ggt-100k", 0)
+    monkeypatch.chdir(tmp_path)
+    assert len(library.load_dataset("ggt-100k", split="train", revision="v1")) == 9
+    assert len(library.load_dataset("./ggt-100k", split="train")) == 3
+    with pytest.raises(DatasetError, match=r"the folder here of that name is '\./pairs'"):
+        library.load_dataset("pairs")
+    assert len(library.load_dataset("./pairs", split="train")) == 3
+
+
+def test_a_folder_has_no_revisions(tmp_path):
+    write_pairs(tmp_path / "a", 0)
+    with pytest.raises(DatasetError, match=r"the folder .* has no revisions"):
+        ggt_hub.load_dataset(str(tmp_path / "a"), revision="v1")
+
+
+def test_after_an_index_was_written_each_revision_is_still_its_own(
+    library, repository, tmp_path, monkeypatch
+):
+    from ggt_hub.data.opening import make_index
+
+    monkeypatch.chdir(tmp_path)
+    make_index("ggt-100k", Path("ggt-100k"), revision="v1")
+    assert len(library.load_dataset("ggt-100k", split="train")) == 10
+    with pytest.raises(HubError, match="no revision 'v9'"):
+        library.load_dataset("ggt-100k", revision="v9")
+
+
+def test_linked_folders_are_data_and_broken_links_are_named(tmp_path, caplog):
+    write_pairs(tmp_path / "real", 0)
+    for side in ("lq", "gt"):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        (tmp_path / "set" / side / "album").symlink_to(tmp_path / "real" / side)
+    (tmp_path / "set/lq/album2.png").symlink_to("/nowhere.png")
+    rows = ggt_hub.load_dataset("pairs", data_dir=str(tmp_path / "set"), split="train")
+    assert len(rows) == 3
+    assert "album2.png" in caplog.text
+
+
+def test_a_foreign_wrapper_is_left_alone(monkeypatch, caplog):
+    stock = datasets.load.dataset_module_factory
+
+    @functools.wraps(stock)
+    def foreign(*args, **kwargs):
+        return stock(*args, **kwargs)
+
+    monkeypatch.setattr(datasets.load, "dataset_module_factory", foreign)
+    assert not ggt_hub.register_datasets()
+    assert "somebody has changed how" in caplog.text
+    ggt_hub.unregister_datasets()
+    assert datasets.load.dataset_module_factory is foreign

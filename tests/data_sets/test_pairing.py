@@ -1,6 +1,7 @@
 """Pairing by the ordered rules, and what happens where none fits."""
 
 import random
+import unicodedata
 
 import pytest
 
@@ -314,7 +315,7 @@ def test_what_is_told_decides(told, found):
     if "other" in str(told):
         paths += ["other/1.png"]
     if found is None:
-        with pytest.raises(DatasetError, match="no picture is left"):
+        with pytest.raises(DatasetError, match="include= and exclude= leave none"):
             pair_up(loose(*paths), told=Told(**told))
         return
     pairing = pair_up(loose(*paths), told=Told(**told))
@@ -416,3 +417,22 @@ def test_manifests_as_people_and_spreadsheets_write_them(name, text, encoding):
     (entry,) = read_manifest(name, text.encode(encoding))
     assert entry[:2] == ("a b/1 x.png", "c d/1 x.png")
     assert entry.is_told == ("q" in text or "Input" in text)
+
+
+def test_accents_pair_however_a_system_spells_them_and_capitals_are_named():
+    nfc, nfd = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    assert paired(f"lq/{nfd}.png", f"gt/{nfc}.png", "lq/b.png", "gt/b.png")[0] == {
+        (f"lq/{nfd}.png", f"gt/{nfc}.png"), ("lq/b.png", "gt/b.png"),
+    }  # fmt: skip
+    assert listed("m.csv", f"lq,gt\nx/{nfc}.png,y/{nfd}.png\n", f"x/{nfd}.png", f"y/{nfc}.png") == [
+        (f"x/{nfd}.png", f"y/{nfc}.png")
+    ]
+    with pytest.raises(DatasetError, match="Some differ in capitals alone, such as IMG_1: rename one side"):
+        pair_up(loose("lq/IMG_1.png", "gt/img_1.png"))
+
+
+def test_a_column_source_is_no_side_unless_there_is_a_target():
+    (entry,) = read_manifest("m.csv", b"source,lq,gt\nset one,a.png,b.png\n")
+    assert (entry.lq, entry.gt, entry.further) == ("a.png", "b.png", {"source": "set one"})
+    (entry,) = read_manifest("m.csv", b"source,target\na.png,b.png\n")
+    assert (entry.lq, entry.gt) == ("a.png", "b.png")

@@ -34,11 +34,18 @@ def test_the_printed_fs_is_the_product_of_the_printed_means():
         assert math.isclose(fs, 0.2 * (1 - lps) * rs, abs_tol=1.1e-3)
 
 
-def test_a_table_is_shown_only_where_judge_protocol_and_rubric_agree():
+def test_a_table_is_shown_only_where_judge_protocol_and_rubric_agree(monkeypatch):
+    # The rubric of the paper is not the published code's, by which we ask.
+    assert published_table("realrestorer-realir-bench", JUDGE) is None
+    about, rows = load_published("realrestorer-realir-bench")
+    about["rubric_sha256"] = JUDGE["rubric_sha256"]
+    monkeypatch.setattr("ggt_hub.evaluation.published.load_published", lambda name: (about, rows))
     table = published_table("realrestorer-realir-bench", JUDGE)
     assert table.title.startswith("Quoted:")
     assert ["RealRestorer", "all", 0.445, 1.312, 0.146] in table.rows
     for key, other in (("protocol", "realir-code"), ("judge", "other"), ("rubric_sha256", "0")):
         assert published_table("realrestorer-realir-bench", JUDGE | {key: other}) is None
     assert published_table("realrestorer-foundir", None) is None
+    about["rubric_sha256"] = None
+    assert published_table("realrestorer-realir-bench", JUDGE | {"rubric_sha256": None}) is None
     assert published_table(None, JUDGE) is None

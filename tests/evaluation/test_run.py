@@ -1,5 +1,8 @@
+import csv
+import hashlib
+import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,12 @@ from PIL import Image
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import DatasetError, EvaluationError, JudgeError, MetricError, WriteError
 from ggt_hub.evaluation import compare, load_suite, run_suite
-from ggt_hub.evaluation.run import Scoring
+from ggt_hub.evaluation.entries import benchmark_yaml
+from ggt_hub.evaluation.scoring import Scoring
 from ggt_hub.evaluation.suite import Item, Suite
+from ggt_hub.evaluation.table import runs_table
 from ggt_hub.images import read_image, write_image
-from ggt_hub.metrics import psnr
+from ggt_hub.metrics import METRICS, psnr
 from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
 from tests.metrics.golden import noisy
 from tests.metrics.test_perceptual import weights  # noqa: F401  a fixture
@@ -161,20 +166,209 @@ def test_a_picture_that_fails_is_listed_and_makes_the_score_incomplete(compact, 
     assert not (tmp_path / "out" / ".eval_results").exists()
 
 
-def test_entries_for_a_card_are_written_for_a_whole_data_set_on_the_hub(compact, three, tmp_path):
-    suite = suite_of(three, repository="someone/pairs")
+class OnTheHub(Pictures):
+    """A suite whose pictures are those of a data set on the Hub."""
+
+    is_from_hub, split, rated = True, "test", ()
+
+    def exact_revision(self):
+        return self.revision
+
+
+def test_entries_for_a_card_are_written_for_a_whole_data_set_on_the_hub_at_a_known_revision(
+    compact, three, tmp_path
+):
+    suite = replace(suite_of(three, repository="someone/pairs"), revision="a" * 40)
+    suite = OnTheHub(**{field.name: getattr(suite, field.name) for field in fields(suite)})
     results = run_suite(suite, compact, tmp_path)
-    entries = {
-        entry.task_id: entry
-        for entry in parse_eval_result_entries(
-            yaml.safe_load((tmp_path / ".eval_results/three.yaml").read_text())
-        )
-    }
+    written = yaml.safe_load((tmp_path / ".eval_results/three.yaml").read_text())
+    entries = {entry.task_id: entry for entry in parse_eval_result_entries(written)}
     assert set(entries) == {"psnr", "niqe"}
-    assert entries["psnr"].dataset_id == "someone/pairs"
+    assert (entries["psnr"].dataset_id, entries["psnr"].dataset_revision) == ("someone/pairs", "a" * 40)
     assert entries["psnr"].value == pytest.approx(results["overall"]["psnr"]["mean"], abs=1e-6)
-    run_suite(suite, compact, tmp_path / "part", limit=2)
-    assert not (tmp_path / "part/.eval_results").exists()
+    assert entries["psnr"].date == results["date"][:10]
+    assert entries["psnr"].source_url.startswith("https://")
+    declared = yaml.safe_load(benchmark_yaml(suite))
+    assert [task["id"] for task in declared["tasks"]] == ["psnr", "niqe"]
+    assert {task["split"] for task in declared["tasks"]} == {"test"}
+    run_suite(suite, compact, tmp_path, limit=2)  # what is true no more goes
+    assert not (tmp_path / ".eval_results/three.yaml").exists()
+    for name, other in (
+        ("moving", replace(suite, revision="main")),
+        ("folder", suite_of(three, repository="s/p")),
+    ):
+        run_suite(other, compact, tmp_path / name)
+        assert not (tmp_path / name / ".eval_results").exists()
+
+
+def test_one_metric_never_takes_a_picture_from_another(compact, three, tmp_path):
+    flat = np.full((192, 192, 3), 128, np.uint8)
+    small = three[0].gt[:90]
+    items = [three[0], Item("flat.png", flat, flat), Item("small.png", small, small)]
+    results = run_suite(suite_of(items), RestorerPipeline.from_pretrained("identity"), tmp_path)
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "scores.parquet").to_pylist()}
+    assert results["overall"]["psnr"] | {"count": 3, "of": 3} == results["overall"]["psnr"]
+    assert results["overall"]["psnr"]["mean"] == pytest.approx(
+        np.mean([row["psnr"] for row in rows.values()])
+    )
+    assert results["overall"]["niqe"] | {"count": 1, "of": 3} == results["overall"]["niqe"]
+    assert rows["flat.png"]["niqe_status"] == "undefined for this picture"
+    assert rows["small.png"]["niqe_status"].startswith("failed: ")
+    assert rows["flat.png"]["psnr_status"] == "scored"
+    assert set(results["failed"]) == {"flat.png", "small.png"}
+    assert (results["complete"], results["overall"]["scored"]) == (False, 1)
+    assert "n=1 of 3" in (tmp_path / "report.html").read_text()
+
+
+def test_any_exception_of_a_restorer_or_a_metric_fails_that_picture_alone(three, tmp_path, monkeypatch):
+    identity = RestorerPipeline.from_pretrained("identity")
+
+    def moody(image, **arguments):
+        if image.size == (192, 190):
+            raise KeyError("x")
+        return identity(image, **arguments)
+
+    odd = three[0].gt[:190]
+    items = [three[0], Item("odd.png", odd, odd)]
+    results = run_suite(suite_of(items, ("psnr",)), moody, tmp_path / "a")
+    assert results["failed"] == {"odd.png": "KeyError: 'x'"}
+    assert results["overall"]["psnr"]["count"] == 1
+
+    def breaks(picture, gt):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(METRICS, "breaks", replace(METRICS["psnr"], name="breaks", function=breaks))
+    results = run_suite(suite_of(items, ("psnr", "breaks")), identity, tmp_path / "b")
+    assert results["failed"]["odd.png"] == "breaks failed: ZeroDivisionError"
+    assert results["overall"]["psnr"]["count"] == 2
+
+
+def test_two_pictures_of_one_id_are_refused(compact, three, tmp_path):
+    with pytest.raises(
+        EvaluationError, match=r"1 ids of three stand for several pictures, such as 'a/mild\.png'"
+    ):
+        run_suite(suite_of([three[0], three[0]]), compact, tmp_path)
+
+
+def test_a_run_records_what_it_took_and_where(compact, three, tmp_path):
+    results = run_suite(suite_of(three, ("psnr",)), compact, tmp_path)
+    again = run_suite(suite_of(three, ("psnr",)), compact, tmp_path)
+    cost = results["cost"]
+    assert again["cost"]["seconds_per_picture"] == cost["seconds_per_picture"]  # nothing was restored anew
+    assert set(cost["seconds_per_picture"]) == {item.id for item in three}
+    assert cost["seconds"] == pytest.approx(np.mean(list(cost["seconds_per_picture"].values())))
+    networks = [part for part in compact.components.values() if isinstance(part, torch.nn.Module)]
+    assert cost["parameters"] == sum(p.numel() for network in networks for p in network.parameters())
+    assert cost["peak_memory"] > 4 * cost["parameters"]
+    assert results["device"] == "cpu" or torch.cuda.is_available()
+    assert {"python", "torch"} <= set(results["versions"])
+    assert results["date"].endswith("+00:00")
+    (row, *_) = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert row["gt_sha256"] == hashlib.sha256(three[0].gt.tobytes()).hexdigest()
+
+
+def test_runs_against_other_references_are_not_compared(three, tmp_path):
+    identity = RestorerPipeline.from_pretrained("identity")
+    for name, gt in (("a", three[0].gt), ("b", three[1].lq)):
+        run_suite(suite_of([Item("x.png", three[0].lq, gt)], ("psnr",)), identity, tmp_path / name)
+    with pytest.raises(EvaluationError, match=r"1 references differ between the runs, such as x\.png"):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_comparison_says_what_a_run_lacks_and_which_is_better(compact, three, tmp_path):
+    clean = three[0].gt
+    items = [Item(f"{n}.png", noisy(clean[n : n + 150], 20, n), clean[n : n + 150]) for n in range(7)]
+    run_suite(suite_of(items, ("psnr",)), RestorerPipeline.from_pretrained("identity"), tmp_path / "a")
+    run_suite(suite_of(items, ("psnr",)), compact, tmp_path / "b", limit=6)
+    found = compare(tmp_path / "a", tmp_path / "b")
+    psnr_row = next(entry for entry in found.differences if entry.metric == "psnr")
+    assert [entry.task for entry in found.differences] == ["all pictures"]  # one task alone is no row more
+    assert (psnr_row.better, psnr_row.pictures) == ("B", 6)
+    assert psnr_row.p == pytest.approx(2 / 64)  # all of six better: 2 of 64 swaps
+    assert "B is part of a suite: only the first 6 pictures were run" in found.notes
+    assert "compared over the 6 pictures that both have; A has 7, B 6" in found.notes
+
+
+def test_sides_cropped_alike_are_scored_and_the_protocol_says_so(three, tmp_path):
+    clean = three[0].gt
+    larger = np.pad(clean, ((0, 20), (0, 7), (0, 0)))
+    items = [Item("x.png", noisy(clean, 10), larger)]
+    identity = RestorerPipeline.from_pretrained("identity")
+    results = run_suite(suite_of(items, ("psnr",)), identity, tmp_path / "as they are")
+    assert "both must be of one size" in results["failed"]["x.png"]
+    results = run_suite(
+        suite_of(items, ("psnr",)),
+        identity,
+        tmp_path / "fit",
+        scoring=Scoring(crop_border=3, crop_to_fit=True),
+    )
+    expected = psnr(items[0].lq[3:-3, 3:-3], clean[3:-3, 3:-3])[0]
+    assert results["overall"]["psnr"]["mean"] == pytest.approx(expected)
+    assert results["protocols"]["psnr"].endswith(
+        "; 3 pixels of each side cut off before; cropped at the right and bottom to the size of both"
+    )
+    too_large = [Item("x.png", clean, np.pad(clean, ((0, 33), (0, 0), (0, 0))))]
+    results = run_suite(
+        suite_of(too_large, ("psnr",)), identity, tmp_path / "no", scoring=Scoring(crop_to_fit=True)
+    )
+    assert not results["complete"]
+
+
+def test_the_judges_own_noise_is_measured_by_planted_pictures_and_repeats(compact, three, tmp_path, weights):  # noqa: F811
+    # six first ratings; then the six again; the planted two are the second ratings of the first two inputs
+    first, second = (2, 3, 3, 4, 5, 4), (3, 3, 1, 4, 5, 4)
+    with ChatServer(*(f"退化分数：{score}" for score in first + second)) as server:
+        judge = Judge(
+            ServerChat("j", server.url), PROTOCOLS["strict"], Ledger(tmp_path / "l.sqlite"), workers=1
+        )
+        scoring = Scoring(weights=weights, judge=judge, repeats=2, planted=2)
+        # the probe asks the first question, which is not asked again
+        results = run_suite(suite_of(three, ("niqe",)), compact, tmp_path / "out", scoring=scoring)
+    noise = results["judge_noise"]
+    assert len(server.requests) == 12
+    assert noise["unchanged"] == {"count": 2, "RS": 0.5}  # 2 to 3, 3 to 3
+    variance = np.mean([np.var(pair, ddof=1) for pair in zip(first, second, strict=True)])
+    assert noise["repeated"]["deviation"] == pytest.approx(np.sqrt(variance))
+    assert noise["repeated"] | {"ratings": 2, "count": 6, "equal": 4 / 6} == noise["repeated"]
+    assert results["overall"]["RS"]["mean"] == pytest.approx((2 + 2 + 1) / 3)  # of the first ratings
+
+
+def test_fs_of_the_paper_is_compared_as_a_product_of_means(compact, three, tmp_path, weights):  # noqa: F811
+    for name, scores in (("a", (1, 3, 4, 5, 2, 4)), ("b", (1, 3, 4, 3, 5, 5))):
+        with ChatServer(*(f"退化分数：{score}" for score in scores)) as server:
+            (tmp_path / name).mkdir()
+            judged_run(compact, three, tmp_path / name, weights, server, "realir-paper")
+    means = [
+        json.loads((tmp_path / name / "results.json").read_text())["overall"]["FS"]["mean"] for name in "ab"
+    ]
+    found = {(one.metric, one.task): one for one in compare(tmp_path / "a", tmp_path / "b").differences}
+    assert found["FS", "all pictures"].difference.mean == pytest.approx(means[1] - means[0])
+
+
+def test_runs_make_a_table_with_arrows_the_best_in_bold_and_what_they_cost(compact, three, tmp_path):
+    run_suite(suite_of(three), compact, tmp_path / "full")
+    half = run_suite(suite_of(three), compact, tmp_path / "half", arguments={"strength": 0.5})
+    folders = [tmp_path / "full", tmp_path / "half"]
+    head, _, *lines = runs_table(folders, "md").splitlines()
+    assert head == "| model | psnr ↑ | niqe ↓ | s / picture | memory (GiB) | parameters (M) |"
+    assert lines[0].startswith("| compact | **") or lines[0].startswith("| compact |")
+    assert lines[1].startswith("| compact (strength=0.5) | ")
+    bold = [line.split(" | ")[1].startswith("**") for line in lines]
+    means = [
+        json.loads((folder / "results.json").read_text())["overall"]["psnr"]["mean"] for folder in folders
+    ]
+    assert bold == [means[0] > means[1], means[1] > means[0]]
+    table = list(csv.DictReader(io.StringIO(runs_table(folders, "csv"))))
+    assert float(table[1]["psnr"]) == half["overall"]["psnr"]["mean"]
+    assert float(table[1]["psnr_low"]) == half["overall"]["psnr"]["low"]
+    latex = runs_table(folders, "latex")
+    assert r"psnr $\uparrow$ & niqe $\downarrow$" in latex
+    assert latex.count(r"\textbf{") == 2
+    with pytest.raises(EvaluationError, match="unknown format 'html'"):
+        runs_table(folders, "html")
+    run_suite(suite_of(three), compact, tmp_path / "part", limit=2)
+    with pytest.raises(EvaluationError, match="over different numbers of pictures"):
+        runs_table([*folders, tmp_path / "part"], "md")
 
 
 def test_two_runs_are_compared_picture_by_picture(compact, three, tmp_path):
@@ -185,15 +379,23 @@ def test_two_runs_are_compared_picture_by_picture(compact, three, tmp_path):
         for name in ("half", "full")
     ]
     expected = np.mean([rows[1][name] - rows[0][name] for name in ("a/mild.png", "a/strong.png")])
-    entries = {(entry.metric, entry.task): entry for entry in compare(tmp_path / "half", tmp_path / "full")}
+    entries = {
+        (entry.metric, entry.task): entry
+        for entry in compare(tmp_path / "half", tmp_path / "full").differences
+    }
     overall = entries["psnr", "all pictures"]
     assert overall.difference.mean == pytest.approx(expected)
     assert overall.pictures == 2
     assert overall.difference.low <= expected <= overall.difference.high
     assert entries["niqe", "b"].pictures == 1
-    run_suite(suite_of(three, ("psnr",)), compact, tmp_path / "other")
-    with pytest.raises(EvaluationError, match="differ in protocols"):
-        compare(tmp_path / "full", tmp_path / "other")
+    run_suite(suite_of(three, ("psnr", "piqe")), compact, tmp_path / "other")
+    found = compare(tmp_path / "full", tmp_path / "other")
+    assert {entry.metric for entry in found.differences} == {"psnr"}
+    assert "only A has niqe" in found.notes
+    assert "only B has piqe" in found.notes
+    run_suite(suite_of(three), compact, tmp_path / "cut", scoring=Scoring(crop_border=4))
+    with pytest.raises(EvaluationError, match="differ in crop_border: 0 and 4"):
+        compare(tmp_path / "full", tmp_path / "cut")
     with pytest.raises(EvaluationError, match="no results in"):
         compare(tmp_path / "full", tmp_path / "nowhere")
 
@@ -231,8 +433,11 @@ def test_rs_and_fs_are_averaged_as_the_protocol_says(protocol, compact, three, t
 def test_an_unreadable_rating_makes_the_score_incomplete(compact, three, tmp_path, weights):  # noqa: F811
     with ChatServer("退化分数：4", "退化分数：4", "no", "no", "退化分数：5") as server:
         results = judged_run(compact, three, tmp_path, weights, server, "strict")
-    assert list(results["failed"]) == ["b/alone.png"]
+    assert results["failed"] == {
+        "b/alone.png": "RS, lpips_to_input, FS failed: the judge gave no readable rating"
+    }
     assert results["overall"]["RS"]["count"] == 2
+    assert results["overall"]["niqe"]["count"] == 3  # the judge is no reason to leave it out
 
 
 def test_a_run_that_the_judges_budget_stops_goes_on_without_paying_twice(compact, three, tmp_path, weights):  # noqa: F811
@@ -249,6 +454,8 @@ def test_a_picture_that_the_server_refuses_is_an_item_that_failed(compact, three
         results = judged_run(compact, three, tmp_path, weights, server, "realir-code")
     assert list(results["failed"]) == ["a/strong.png"]
     assert "BadRequestError" in results["failed"]["a/strong.png"]
+    assert results["overall"]["niqe"]["count"] == 3
+    assert results["overall"]["RS"] | {"count": 2, "of": 3} == results["overall"]["RS"]
 
 
 def test_what_cannot_be_had_is_said_once_and_the_rest_is_scored(compact, three, tmp_path, caplog):
@@ -263,12 +470,16 @@ def test_what_cannot_be_had_is_said_once_and_the_rest_is_scored(compact, three, 
             scoring=Scoring(weights=tmp_path / "none", judge=judge),
         )
     assert list(results["left_out"]) == ["dists", "FS"]
-    assert results["complete"]
+    assert not results["complete"]
+    assert results["overall"]["psnr"]["count"] == 2
     assert set(results["overall"]) >= {"psnr", "RS"}
     assert "FS" not in results["overall"]
     left_out = [record.getMessage() for record in caplog.records if "is left out" in record.getMessage()]
     assert len(left_out) == 2  # not once for each picture
-    assert "Left out: dists, since the weights" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Incomplete" in page
+    assert "the weights DISTS" in page or "the weights vgg16" in page
+    assert str(tmp_path) not in (tmp_path / "results.json").read_text()
 
 
 def test_unknown_metrics_and_empty_suites_are_refused_before_any_work(compact, three, tmp_path):

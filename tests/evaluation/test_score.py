@@ -53,7 +53,7 @@ def test_what_has_no_partner_or_cannot_be_read_is_listed_and_never_left_out(fold
 def test_a_score_that_cannot_be_defined_is_a_failure(tmp_path):
     Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(tmp_path / "flat.png")
     scores = score_folders(tmp_path, None, ["niqe"])
-    assert scores["failed"] == {"flat": "niqe cannot be defined for this picture"}
+    assert scores["failed"] == {"flat": "niqe undefined for this picture"}
 
 
 def test_the_command_prints_and_writes_the_scores(folders, tmp_path):
@@ -91,3 +91,51 @@ def test_names_that_differ_in_their_suffix_alone_are_two_pictures(folders):
         "one": "there is no picture for this reference",
     }
     assert scores["overall"]["psnr"]["count"] == 1
+
+
+def test_a_metric_that_was_named_and_cannot_be_had_is_exit_code_one(folders, tmp_path):
+    results, references = folders
+    target = tmp_path / "scores.json"
+    arguments = [
+        "score",
+        str(results),
+        str(references),
+        "--metrics",
+        "psnr,lpips",
+        "--weights",
+        str(tmp_path / "no"),
+    ]
+    outcome = CliRunner().invoke(app, [*arguments, "--json", str(target)])
+    assert outcome.exit_code == 1
+    assert "missing: lpips: the weights" in outcome.output
+    written = json.loads(target.read_text())
+    assert (written["complete"], list(written["left_out"])) == (False, ["lpips"])
+    assert written["overall"]["psnr"]["count"] == 2
+
+
+def test_a_metric_that_fails_for_a_picture_leaves_the_other_metrics_theirs(folders):
+    results, references = folders
+    for side in folders:
+        Image.fromarray(np.zeros((1, 40, 3), np.uint8)).save(side / "thin.png")
+    scores = score_folders(results, references, ["psnr", "ssim", "registration-error"])
+    assert scores["overall"]["psnr"]["count"] == 3
+    assert scores["overall"]["ssim"] | {"count": 2, "of": 3} == scores["overall"]["ssim"]
+    assert scores["failed"].keys() == {"thin"}
+    assert scores["failed"]["thin"].startswith("ssim failed: a picture of 40x1 is too small")
+
+
+def test_results_are_found_by_a_template(folders):
+    results, references = folders
+    (results / "one.png").rename(results / "one_x1_out.png")
+    (results / "deep/two.png").rename(results / "deep/two_x1_out.png")
+    scores = score_folders(results, references, ["psnr"], template="{}_x1_out")
+    assert scores["complete"]
+    assert scores["overall"]["psnr"]["count"] == 2
+    with pytest.raises(EvaluationError, match=r"must hold {} once"):
+        score_folders(results, references, ["psnr"], template="_x1")
+
+
+def test_no_metric_is_an_error(folders):
+    outcome = CliRunner().invoke(app, ["score", *map(str, folders), "--metrics", " , "])
+    assert isinstance(outcome.exception, EvaluationError)
+    assert "--metrics names none" in str(outcome.exception)

@@ -4,12 +4,14 @@ from functools import partial
 from pathlib import Path
 
 import evaluate
+import gradio
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from ggt_hub.errors import MetricError
+from ggt_hub.errors import MetricError, MetricUnavailableError
+from ggt_hub.images import write_image
 from ggt_hub.metrics import compute, lpips, niqe, psnr, ssim
 from ggt_hub.metrics.page import rating_page
 from tests.metrics.golden import noisy, tensor
@@ -61,14 +63,60 @@ def test_modules_are_combined_also_with_one_that_takes_no_reference():
     assert combined.compute() == pytest.approx(scores)
 
 
-def test_lpips_takes_its_weights_from_a_folder_and_is_left_out_without(weights, tmp_path):  # noqa: F811
+def test_modules_are_combined_also_picture_by_picture():
+    combined = evaluate.combine([load("psnr_ssim", "psnr"), str(SPACES / "niqe")])
+    for poor, clean in zip(POOR, CLEAN, strict=True):
+        combined.add(prediction=poor, reference=clean)
+    assert combined.compute() == pytest.approx({"psnr": psnr(POOR, CLEAN).mean(), "niqe": niqe(POOR).mean()})
+    metric = load("psnr_ssim", "psnr")
+    metric.add(references=CLEAN[0], predictions=POOR[0])
+    assert metric.compute()["psnr"] == pytest.approx(psnr(POOR[0], CLEAN[0])[0])
+
+
+def test_nothing_and_what_is_no_number_are_refused():
+    metric = load("psnr_ssim", "psnr")
+    for given in ({"predictions": [], "references": []}, {}):
+        with pytest.raises(MetricError, match="was given no picture"):
+            metric.compute(**given)
+    holes = np.full((32, 32, 3), np.nan)
+    with pytest.raises(MetricError, match="holds NaN"):
+        metric.compute(predictions=[holes], references=[holes])
+    flat = np.full((200, 200, 3), 128, np.uint8)
+    niqe_module = load("niqe")
+    with pytest.raises(MetricError, match="niqe is not defined for picture 1"):
+        niqe_module.add_batch(predictions=[POOR[0], flat])
+    niqe_module.add_batch(predictions=[POOR[0]])  # nothing of the refused batch was kept
+    assert niqe_module.compute()["niqe"] == pytest.approx(niqe(POOR[0])[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ([2, 9], [4, 5], "a rating of 9"),
+        ([2, 3], [0, 5], "a rating of 0"),
+        ([2, None], [4, 5], "a rating of nan"),
+        ([2, float("nan")], [4, 5], "a rating of nan"),
+        ([2], [4, 5], "1 ratings before but 2 after"),
+        ([], [], "there is no rating"),
+        (["good", 3], [4, 5], "ratings must be numbers"),
+    ],
+)
+def test_bad_ratings_are_refused(before, after, reason, weights):  # noqa: F811
+    restored, gt = [pair[0] for pair in CROPS], [pair[1] for pair in CROPS]
+    asked = {"predictions": restored, "references": gt, "weights": weights}
+    with pytest.raises(MetricError, match=reason):
+        load("realir_fs").compute(**asked, ratings_before=before, ratings_after=after)
+
+
+def test_lpips_takes_its_weights_from_a_folder_and_is_an_error_without(weights, tmp_path):  # noqa: F811
     restored, gt = CROPS[0]
     expected = expected_lpips("alex", weights, restored, gt)
     metric = load("lpips_dists")
     scores = metric.compute(predictions=[restored], references=[gt], weights=weights)
     assert scores["lpips"] == pytest.approx(expected, abs=1e-5)
     assert 0 < scores["dists"] < 1
-    assert metric.compute(predictions=[restored], references=[gt], weights=tmp_path) == {}
+    with pytest.raises(MetricUnavailableError, match=r"the weights .* cannot be had"):
+        metric.compute(predictions=[restored], references=[gt], weights=tmp_path)
 
 
 def test_rs_and_fs_follow_the_protocol_that_is_named(weights):  # noqa: F811
@@ -106,7 +154,7 @@ def test_a_module_loads_from_a_space_on_the_hub(hub):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_space_has_a_page_and_a_card(name):
+def test_each_space_has_a_page_and_a_card(name, tmp_path):
     head = (SPACES / name / "README.md").read_text().split("---")[1]
     card = yaml.safe_load(head)
     assert card["sdk"] == "gradio"
@@ -115,17 +163,29 @@ def test_each_space_has_a_page_and_a_card(name):
     page = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(page)
     if name == "psnr_ssim":
-        scores = page.page.fn(POOR[0], CLEAN[0], ["psnr"])
-        assert scores == {"psnr": round(float(psnr(POOR[0], CLEAN[0])[0]), 6)}
+        deep = [picture.astype(np.uint16) * 257 + 3 for picture in (POOR[0][:64, :64], CLEAN[0][:64, :64])]
+        paths = [str(tmp_path / f"{side}.png") for side in ("lq", "gt")]
+        for pixels, path in zip(deep, paths, strict=True):
+            write_image(pixels, path)
+        assert page.page.fn(*paths, ["psnr"]) == {"psnr": round(float(psnr(*deep)[0]), 6)}
+        with pytest.raises(gradio.Error, match="psnr compares with a reference"):
+            page.page.fn(paths[0], None, ["psnr"])
+        (tmp_path / "broken.png").write_bytes(b"no picture")
+        with pytest.raises(gradio.Error, match=r"broken\.png"):
+            page.page.fn(str(tmp_path / "broken.png"), paths[1], ["psnr"])
 
 
-def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypatch):  # noqa: F811
+def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypatch, tmp_path):  # noqa: F811
     restored, gt = CROPS[0]
     page = rating_page("FS").fn
     expected = lpips(restored, gt, weights=weights)[0]
     monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights=weights))
-    assert page(restored, gt, 2, 5) == pytest.approx(
+    paths = [str(tmp_path / "after.png"), str(tmp_path / "before.png")]
+    for pixels, path in zip((restored, gt), paths, strict=True):
+        write_image(pixels, path)
+    assert page(*paths, 2, 5) == pytest.approx(
         {"lpips": expected, "rs": 3, "fs": 0.6 * (1 - expected)}, abs=1e-6
     )
     monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights="nowhere"))
-    assert page(restored, gt, 5, 2) == {"rs": 0, "not available here": ["lpips", "fs"]}
+    with pytest.raises(gradio.Error, match=r"the weights .* cannot be had"):
+        page(*paths, 5, 2)

@@ -45,6 +45,31 @@ def test_precise_ms_ssim_differs_by_rounding_only():
     assert ms_ssim(restored, gt)[0] == pytest.approx(ms_ssim(restored, gt, precise=True)[0], abs=1e-5)
 
 
+Y, X = np.mgrid[:256, :256]
+SMOOTH = {
+    "bright": 250 + 2 * np.sin(X / 40),
+    "gradient": X / 1.01,
+    "dark and bright halves": np.where(X < 128, 5, 250) + 1.5 * np.sin(Y / 30),
+    "vignette": 255 - np.hypot(X - 128, Y - 128) / 2,
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("channels", ["rgb", "y"])
+def test_bright_and_smooth_pictures_are_scored_to_five_digits(name, channels):
+    gt, restored = (
+        np.repeat(np.clip(np.rint(plane), 0, 255)[..., None], 3, 2).astype(np.uint8)
+        for plane in (SMOOTH[name], SMOOTH[name] + 0.6 * np.sin(X / 9))
+    )
+    expected = structural_similarity(gt.astype(float), restored.astype(float), channel_axis=2, **PAPER)
+    assert ssim(restored, gt, channels=channels)[0] == pytest.approx(expected, abs=1e-5)
+    assert float(ssim(tensor(restored), tensor(gt), channels=channels)[0]) == pytest.approx(
+        expected, abs=1e-5
+    )
+    for picture in (restored, gt, tensor(gt)):
+        assert float(ssim(picture, picture, channels=channels)[0]) <= 1
+
+
 @pytest.mark.parametrize(("metric", "smallest"), [(ssim, 11), (ms_ssim, 161)])
 def test_the_smallest_side_is_the_window_at_the_coarsest_scale(metric, smallest):
     fits = np.zeros((smallest, smallest + 3, 3), np.uint8)

@@ -78,6 +78,24 @@ def test_a_gated_and_a_missing_repository(hub: LocalHub, saved: Path) -> None:
         RestorerPipeline.from_pretrained("some/missing")
 
 
+def test_a_card_alone_leads_to_the_repository_that_it_describes(
+    hub: LocalHub, saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    (card / "README.md").write_text("---\nbase_model: authors/weights\n---\nLoads their weights.\n")
+    (card / "before-after.webp").write_bytes(b"a picture")
+    hub.add("model", "org/described", card, tags=["v1"])
+    hub.add("model", "authors/weights", saved)
+    found = RestorerPipeline.from_pretrained("org/described", revision="v1")
+    assert np.array_equal(restored(found), restored(RestorerPipeline.from_pretrained(saved)))
+    assert "loading authors/weights" in caplog.text
+    (card / "adapter.safetensors").write_bytes(b"their own weights")
+    hub.add("model", "org/adapted", card)
+    with pytest.raises(RestorerError, match=r"no model_index\.json"):
+        RestorerPipeline.from_pretrained("org/adapted")
+
+
 def test_what_is_not_a_restorer_is_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(
         RestorerError, match=r"no restorer at 'compcat': .*ships with the package \('compact'\)"

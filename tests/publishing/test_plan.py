@@ -2,11 +2,14 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from ggt_hub.errors import PublishError
+from ggt_hub.publishing import plan
 from ggt_hub.publishing.plan import compare, pack, publish
 from tests.publishing.trees import card, manifest, whole, write
 
@@ -97,7 +100,8 @@ def test_check_names_each_difference_and_changes_nothing(api, hub, tmp_path):
     hub.requests.clear()
     states = {parcel.entry.name: state for parcel, state in compare(pack(path), api)}
     assert (states["demo"].from_tag.missing, states["demo"].from_tag.changed) == (["new.py"], ["app.py"])
-    assert states["net"].from_tag.surplus == ["model_index.json"]
+    gone = ["model_index.json", "pipeline.py", "restorer/network.py"]  # no index, so no pipeline to run it
+    assert sorted(states["net"].from_tag.surplus) == gone
     assert not states["pairs"].from_tag
     assert {request.method for request in hub.requests} == {"GET"}
 
@@ -118,10 +122,12 @@ def test_packing_contacts_nothing(tmp_path, monkeypatch):
     path = whole(tmp_path)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     parcels = pack(path)
-    assert [len(parcel.items) for parcel in parcels] == [3, 4, 3, 2]
+    assert [len(parcel.items) for parcel in parcels] == [3, 6, 3, 2]
     assert {item.path for item in parcels[1].items} == {
         "README.md",
         "model_index.json",
+        "pipeline.py",
+        "restorer/network.py",
         "restorer/config.json",
         "restorer/diffusion_pytorch_model.safetensors",
     }
@@ -165,3 +171,105 @@ def test_a_card_that_the_hub_refuses_stops_everything_before_a_version_is_burnt(
         "GET",
         "HEAD",
     }
+
+
+def raise_version(path: Path, name: str, to: str = "1.1.0") -> None:
+    old = f'name = "{name}"\nversion = "1.0.0"'
+    path.write_text(path.read_text().replace(old, old.replace("1.0.0", to)))
+
+
+def by_others(api, *operations, repo_id="org/demo", title="A better text"):
+    api.create_commit(repo_id, operations, commit_message=title, repo_type="space")
+
+
+def test_what_others_changed_is_listed_and_stays_unless_told_otherwise(api, tmp_path):
+    path = whole(tmp_path)
+    write(tmp_path / "demo/old.txt", "old")
+    list(publish(pack(path, names=["demo"]), api))
+    by_others(
+        api,
+        CommitOperationAdd("README.md", card("space", "A better text.\n").encode()),
+        CommitOperationAdd("notes/theirs.md", b"theirs"),
+        CommitOperationDelete("old.txt"),
+    )
+    api.create_tag("org/demo", tag="v1.0.9", repo_type="space")  # a tag of theirs is no version of ours
+    write(tmp_path / "demo/app.py", "print('new')\n")
+    raise_version(path, "demo")
+    before = api.list_repo_refs("org/demo", repo_type="space").branches[0].target_commit
+    with pytest.raises(PublishError) as raised:
+        list(publish(pack(path), api))
+    assert str(raised.value) == (
+        "org/demo was changed on the Hub after v1.0.0 was published, and publishing would undo that: README.md "
+        "(changed), notes/theirs.md (added), old.txt (deleted): bring it into the working tree, or give "
+        "--overwrite-others to lose it"
+    )
+    assert api.list_repo_refs("org/demo", repo_type="space").branches[0].target_commit == before
+    assert not api.repo_exists("org/net"), "refused before anything was changed"
+    list(publish(pack(path, names=["demo"]), api, overwrite_others=True))
+    assert set(api.list_repo_files("org/demo", repo_type="space")) == {
+        ".gitattributes", "README.md", "app.py", "old.txt",
+    }  # fmt: skip
+
+
+def test_what_others_changed_as_the_working_tree_has_it_is_no_obstacle(api, tmp_path):
+    path = whole(tmp_path)
+    list(publish(pack(path, names=["demo"]), api))
+    by_others(api, CommitOperationAdd("new.py", b"new = 1\n"))
+    write(tmp_path / "demo/new.py", "new = 1\n")
+    write(tmp_path / "demo/app.py", "print('new')\n")
+    raise_version(path, "demo")
+    assert [is_new for _, is_new, _ in publish(pack(path, names=["demo"]), api)] == [True]
+
+
+def test_a_repository_that_somebody_else_filled_is_not_emptied(api, tmp_path):
+    path = whole(tmp_path)
+    api.create_repo("org/demo", repo_type="space", space_sdk="gradio")
+    by_others(api, CommitOperationAdd("theirs.py", b"theirs = 1\n"))
+    with pytest.raises(PublishError, match=r"nothing is published yet, .* theirs\.py \(added\)"):
+        list(publish(pack(path, names=["demo"]), api))
+    assert "theirs.py" in api.list_repo_files("org/demo", repo_type="space")
+
+
+def test_a_change_between_the_look_and_the_commit_is_not_overwritten(api, tmp_path, monkeypatch):
+    path = whole(tmp_path)
+    list(publish(pack(path, names=["demo"]), api))
+    write(tmp_path / "demo/app.py", "print('new')\n")
+    raise_version(path, "demo")
+    look, parcels = plan.compare, pack(path, names=["demo"])
+
+    def then_somebody_commits(*arguments):
+        states = list(look(*arguments))
+        by_others(api, CommitOperationAdd("app.py", b"theirs = 1\n"))
+        return states
+
+    monkeypatch.setattr(plan, "compare", then_somebody_commits)
+    with pytest.raises(PublishError, match=r"refuses with 412 .*A commit has happened since"):
+        list(publish(parcels, api))
+    monkeypatch.setattr(plan, "compare", look)
+    with pytest.raises(PublishError, match=r"app\.py \(changed\)"):
+        list(publish(parcels, api))
+
+
+def test_offline_nothing_is_said_to_have_begun(api, tmp_path, monkeypatch):
+    parcels = pack(whole(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for call in (publish, plan.compare):
+        with pytest.raises(PublishError, match="the Hub was not asked, because offline mode is on"):
+            list(call(parcels, api))
+
+
+def test_the_reason_of_a_refusal_is_the_hubs_own(api, hub, tmp_path, monkeypatch):
+    parcels = pack(whole(tmp_path))
+    answer = SimpleNamespace(status_code=403, headers={}, request=None)
+    refusal = HfHubHTTPError(
+        "403 Client Error\nfor url", response=answer, server_message="Storage limit\nreached"
+    )
+
+    def refuse(*_, **__):
+        raise refusal
+
+    monkeypatch.setattr(HfApi, "create_commit", refuse)
+    with pytest.raises(
+        PublishError, match=r"^org/pairs: the Hub refuses with 403 \(Storage limit reached\): ch"
+    ):
+        list(publish(parcels, api))

@@ -13,9 +13,9 @@ from ggt_hub.publishing.plan import pack
 from tests.publishing.trees import card, manifest, write
 
 ROWS = [
-    {"id": "1", "task": "rain", "psnr": 30.0, "error": None},
-    {"id": "2", "task": "rain", "psnr": 30.0, "error": None},
-    {"id": "3", "task": "haze", "psnr": 24.0, "error": None},
+    {"id": "1", "task": "rain", "error": None, "psnr": 30.0, "psnr_status": "scored"},
+    {"id": "2", "task": "rain", "error": None, "psnr": 30.0, "psnr_status": "scored"},
+    {"id": "3", "task": "haze", "error": None, "psnr": 24.0, "psnr_status": "scored"},
 ]
 
 
@@ -37,7 +37,7 @@ def test_the_table_stands_in_the_card_and_the_entries_beside_it(tree):
     assert [item.path for item in parcel.items] == ["README.md", ".eval_results/bench.yaml"]
     lines = parcel.items[0].source.decode().splitlines()
     assert lines[-5:-3] == ["|  | pictures | psnr |", "| --- | --- | --- |"]
-    assert lines[-2:] == ["| rain | 2 of 2 | 30 (30 to 30) |", "| haze | 1 of 1 | 24 (24 to 24) |"]
+    assert lines[-2:] == ["| rain | 2 of 2 | 30 (30 to 30) |", "| haze | 1 of 1 | 24 |"]
 
 
 def test_a_run_that_is_not_there_is_an_error(tree):

@@ -10,7 +10,7 @@ class ChatServer:
     """Answers each request with the next step of its script; the last step repeats.
 
     A step is a reply's text, an int (an HTTP error), ("429", seconds to ask for), ("sleep", seconds) before
-    answering "退化分数：3", "disconnect", or "no choices".
+    answering "退化分数：3", "disconnect", a dict that changes the usual reply, or bytes in its place.
     """
 
     def __init__(self, *script):
@@ -61,11 +61,17 @@ class ChatServer:
             self._send(http, step, {"error": {"message": f"failed for {echoed}", "type": "error"}})
         elif isinstance(step, tuple) and step[0] == "429":
             self._send(http, 429, {"error": {"message": "slow down"}}, {"Retry-After": str(step[1])})
+        elif isinstance(step, tuple) and step[0] == "redirect":
+            self._send(http, 307, {}, {"Location": f"{step[1]}/chat/completions"})
         elif isinstance(step, tuple):
             time.sleep(step[1])
             self._send(http, 200, self._completion("退化分数：3"))
-        elif step == "no choices":
-            self._send(http, 200, self._completion("") | {"choices": []})
+        elif isinstance(step, dict) and "error" in step:
+            self._send(http, 400, step)
+        elif isinstance(step, dict):
+            self._send(http, 200, self._completion("退化分数：4") | step)
+        elif isinstance(step, bytes):
+            self._send(http, 200, step)
         else:
             self._send(http, 200, self._completion(step))
 
@@ -78,7 +84,7 @@ class ChatServer:
         }  # fmt: skip
 
     def _send(self, http, status, content, headers=None):
-        data = json.dumps(content).encode()
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         try:
             http.send_response(status)
             for name, value in {

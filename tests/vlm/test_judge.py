@@ -1,6 +1,10 @@
 import base64
 import io
 import logging
+import os
+import subprocess
+import sys
+import threading
 import time
 import traceback
 from dataclasses import replace
@@ -11,6 +15,7 @@ from PIL import Image
 
 from ggt_hub.errors import JudgeError
 from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
+from ggt_hub.vlm.ledger import Entry
 from tests.servers.openai_chat import ChatServer
 
 PICTURES = list(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
@@ -86,16 +91,34 @@ def test_a_run_that_is_stopped_keeps_what_it_paid_for(tmp_path):
     assert len(server.requests) == 6
 
 
-def test_money_is_counted_and_limited(tmp_path):
+def test_money_is_counted_and_never_more_is_spent_also_by_many_at_once(tmp_path):
     # each reply: 1000 tokens at 2 a million and 10 at 100 a million = 0.003
-    budget = Budget(max_cost=0.005, price_in=2, price_out=100)
+    budget = Budget(max_cost=0.0095, price_in=2, price_out=100)
     with ChatServer("退化分数：4") as server:
         judge = judge_at(server, tmp_path, budget=budget)
-        judge.workers = 1
-        with pytest.raises(JudgeError, match=r"budget of 0\.005 is spent"):
+        with pytest.raises(JudgeError, match=r"budget of 0\.0095 is spent"):
             judge.rate(PICTURES, ["noise"] * 6)
-    assert budget.cost == pytest.approx(0.006)
-    assert len(server.requests) == 2
+    assert budget.cost == pytest.approx(0.009)
+    assert len(server.requests) == 3
+
+
+def test_what_was_spent_survives_the_end_of_a_run(tmp_path):
+    def budget():
+        return Budget(max_calls=3, ledger=Ledger(tmp_path / "spent.sqlite"), purse="run")
+
+    with ChatServer("退化分数：4") as server:
+        judge_at(server, tmp_path, budget=budget()).rate(PICTURES[:2], ["noise"] * 2)
+        with pytest.raises(JudgeError, match="budget of 3 calls is spent"):
+            judge_at(server, tmp_path, budget=budget()).rate(PICTURES[:4], ["noise"] * 4)
+        assert len(server.requests) == 3
+    other = Budget(max_calls=3, ledger=Ledger(tmp_path / "spent.sqlite"), purse="another run")
+    assert other.calls == 0
+
+
+def test_each_try_is_a_call(tmp_path):
+    with ChatServer(503) as server, pytest.raises(JudgeError, match="budget of 1 calls is spent"):
+        judge_at(server, tmp_path, budget=Budget(max_calls=1)).rate(PICTURES[:1], ["noise"])
+    assert len(server.requests) == 1
 
 
 def test_questions_are_asked_at_the_same_time(tmp_path):
@@ -106,7 +129,24 @@ def test_questions_are_asked_at_the_same_time(tmp_path):
     assert time.monotonic() - start < 6 * 0.3
 
 
-@pytest.mark.parametrize("failure", [500, 503, "disconnect", ("sleep", 1.5)])
+@pytest.mark.parametrize("failure", ["disconnect", ("sleep", 1.5), 504])
+def test_what_was_sent_and_not_answered_is_asked_again_only_on_demand(failure, tmp_path):
+    budget = Budget(price_in=2, price_out=100)
+    with ChatServer(failure, "退化分数：4") as server:
+        for _ in range(2):
+            judge = judge_at(server, tmp_path, timeout=0.8, budget=budget)
+            (rating,) = judge.rate(PICTURES[:1], ["noise"])
+            assert rating.score is None
+            assert rating.refused.startswith("possibly billed: ")
+            assert "--ask-again" in rating.refused
+            assert len(server.requests) == 1
+        judge.ask_again = True
+        (rating,) = judge.rate(PICTURES[:1], ["noise"])
+    assert (rating.score, len(server.requests)) == (4, 2)
+    assert budget.cost == pytest.approx(0.006)  # the lost one counts as much as the dearest
+
+
+@pytest.mark.parametrize("failure", [500, 503])
 def test_failures_that_pass_are_tried_again(failure, tmp_path):
     with ChatServer(failure, "退化分数：4") as server:
         (rating,) = judge_at(server, tmp_path, timeout=0.8).rate(PICTURES[:1], ["noise"])
@@ -130,7 +170,134 @@ def test_a_picture_that_the_server_refuses_has_no_rating_and_the_others_are_rate
     assert "BadRequestError" in first.refused
 
 
-@pytest.mark.parametrize("failure", [401, "no choices"])
+MALFORMED = {
+    "parts": {"choices": [{"message": {"content": [{"type": "text", "text": "退化分数：4"}]}}]},
+    "a number": {"choices": [{"message": {"content": 4}}]},
+    "no message": {"choices": [{"index": 0}]},
+    "no choices": {"choices": []},
+    "null": {"choices": None},
+    "html": b"<html>login</html>",
+    "stream": b'data: {"choices": []}\n\ndata: [DONE]',
+    "cut": b'{"choices": [',
+    "list": b"[1, 2]",
+    "nothing": b"",
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_reply_that_is_none_is_a_refusal_of_one_picture_and_is_kept(kind, tmp_path):
+    with ChatServer(MALFORMED[kind], "退化分数：4") as server:
+        judge = judge_at(server, tmp_path)
+        judge.workers = 1
+        first, second = judge.rate(PICTURES[:2], ["noise"] * 2)
+        again = judge_at(server, tmp_path).rate(PICTURES[:2], ["noise"] * 2)
+    assert (first.score, second.score) == (None, 4)
+    assert first.refused.startswith("judge-1 sent a reply without text: ")
+    assert again == [first, second]
+    assert len(server.requests) == 2
+    kept = judge.ledger._connection.execute(
+        "SELECT content FROM questions WHERE state = 'refused'"
+    ).fetchone()
+    sent = MALFORMED[kind]
+    assert kept[0] == sent.decode() if isinstance(sent, bytes) else "choices" in kept[0]
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}, "many"])
+def test_a_reply_that_does_not_say_what_it_cost_is_read_and_counted_dearly(usage, tmp_path):
+    budget = Budget(price_in=1, price_out=1)
+    with ChatServer({"usage": usage}) as server:
+        (rating,) = judge_at(server, tmp_path, budget=budget).rate(PICTURES[:1], ["noise"])
+    assert rating.score == 4
+    assert budget.cost > 0.004
+
+
+def test_a_rejected_parameter_ends_the_run_and_is_no_refusal(tmp_path):
+    error = {"error": {"message": "max_tokens is not supported", "param": "max_tokens"}}
+    with ChatServer(error) as server, pytest.raises(JudgeError, match="max_tokens is not supported"):
+        judge = judge_at(server, tmp_path)
+        judge.workers = 1
+        judge.rate(PICTURES, ["noise"] * 6)
+    assert len(server.requests) == 1
+    assert not judge.ledger._connection.execute("SELECT * FROM questions").fetchall()
+
+
+def test_a_probe_that_is_always_refused_ends_the_run(tmp_path):
+    with ChatServer(400) as server, pytest.raises(JudgeError, match="judge-1 refuses the first 3 pictures"):
+        judge_at(server, tmp_path).probe(PICTURES, ["noise"] * 6)
+    assert len(server.requests) == 3
+    with ChatServer(400, "退化分数：4") as server:
+        judge_at(server, tmp_path, "strict").probe(PICTURES[3:], ["blur"] * 3)
+    assert len(server.requests) == 2
+
+
+def test_what_another_process_left_in_flight_is_possibly_billed_and_what_lives_is_waited_for(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    code = "import sys; from ggt_hub.vlm import Ledger; Ledger(sys.argv[1]).claim('k')"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
+    assert ledger.claim("k").state == "possibly billed"
+    assert ledger.claim("k", again=True) is None  # now it is ours, and we live
+    waiting = threading.Thread(target=lambda: found.append(Ledger(path).claim("k")))
+    found = []
+    waiting.start()
+    time.sleep(0.3)
+    assert not found
+    ledger.settle("k", Entry("answered", "yes"))
+    waiting.join(10)
+    assert found == [Entry("answered", "yes")]
+
+
+def test_the_same_question_at_the_same_time_is_asked_once(tmp_path):
+    with ChatServer(("sleep", 0.3)) as server:
+        ratings = judge_at(server, tmp_path).rate([PICTURES[0]] * 4, ["noise"] * 4)
+    assert [rating.score for rating in ratings] == [3] * 4
+    assert len(server.requests) == 1
+
+
+def test_another_number_of_the_repeat_or_parameter_is_another_question(tmp_path):
+    with ChatServer("退化分数：4") as server:
+        judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
+        judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"], repeat=1)
+        judge_at(server, tmp_path, max_tokens=64).rate(PICTURES[:1], ["noise"])
+    assert len(server.requests) == 3
+    assert server.requests[2]["max_tokens"] == 64
+
+
+def test_a_ledger_that_cannot_be_used_is_said_in_one_line(tmp_path):
+    (tmp_path / "ledger.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(JudgeError, match=r"ledger\.sqlite cannot be used .*name another by --ledger"):
+        Ledger(tmp_path / "ledger.sqlite")
+
+
+@pytest.mark.parametrize("length", range(250, 300, 7))
+def test_no_part_of_the_key_is_shown_where_a_message_is_cut(length, tmp_path):
+    error = {"error": {"message": "x" * length + CANARY, "param": "x"}}
+    with ChatServer(error) as server, pytest.raises(JudgeError) as shown:
+        judge_at(server, tmp_path, api_key=CANARY).rate(PICTURES[:1], ["noise"])
+    assert "sk-c" not in str(shown.value)
+
+
+def test_a_reply_that_echoes_the_key_is_kept_without_it(tmp_path):
+    with ChatServer(f"退化分数：4 {CANARY}") as server:
+        judge = judge_at(server, tmp_path, api_key=CANARY)
+        (rating,) = judge.rate(PICTURES[:1], ["noise"])
+    assert (rating.score, rating.replies) == (4, ("退化分数：4 ***",))
+    judge.ledger.close()
+    assert CANARY.encode() not in (tmp_path / "ledger.sqlite").read_bytes()
+
+
+def test_a_redirect_is_not_followed(tmp_path):
+    with (
+        ChatServer("退化分数：4") as other,
+        ChatServer(("redirect", other.url)) as server,
+        pytest.raises(JudgeError, match="judge-1 could not be asked"),
+    ):
+        judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
+    assert not other.requests
+
+
+@pytest.mark.parametrize("failure", [401])
 def test_failures_that_last_end_the_run_with_their_reason(failure, tmp_path):
     with ChatServer(failure) as server, pytest.raises(JudgeError, match="judge-1"):
         judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
@@ -168,3 +335,14 @@ def test_a_result_says_who_judged_and_how(tmp_path):
     assert identity["judge"] == "judge-1"
     assert identity["protocol"] == "realir-paper"
     assert identity["rubric_sha256"].startswith("a12b92921265")
+    assert identity["parameters"] == {"temperature": 0, "max_tokens": 32}
+    assert identity["endpoints"] == []
+
+
+def test_the_endpoint_is_recorded_without_what_is_secret_in_it(tmp_path):
+    with ChatServer("退化分数：4") as server:
+        address = server.url.replace("http://", "http://user:password@") + "?token=1"
+        judge = Judge(ServerChat("m", server.url), QUICK["strict"], Ledger(tmp_path / "l.sqlite"))
+        judge.rate(PICTURES[:1], ["noise"])
+        assert judge.identity["endpoints"] == [server.url]
+        assert ServerChat("m", address).endpoint == server.url

@@ -41,7 +41,7 @@ def published_table(name: str | None, judge: dict[str, str | None] | None) -> Ta
         return None
     about, rows = load_published(name)
     ours = {key: judge[key] for key in ("protocol", "judge", "rubric_sha256")}
-    if ours != {key: about.get(key) for key in ours}:
+    if None in ours.values() or ours != {key: about.get(key) for key in ours}:
         return None
     columns = list(rows[0])
     cells = [[_number(row[column]) for column in columns] for row in rows if row["task"] == "all"]

@@ -5,4 +5,4 @@ from ggt_hub.metrics.page import metric_page
 page = metric_page("NIQE", ["niqe"])
 
 if __name__ == "__main__":
-    page.launch()
+    page.launch(max_file_size="50mb")

@@ -5,4 +5,4 @@ from ggt_hub.metrics.page import rating_page
 page = rating_page("RS and FS of RealIR-Bench")
 
 if __name__ == "__main__":
-    page.launch()
+    page.launch(max_file_size="50mb")
