@@ -272,6 +272,32 @@ def test_networks_come_and_go_and_the_result_is_the_same(offload, float8: bool) 
         assert torch.equal(saved[name], value)
 
 
+@pytest.mark.parametrize("offload", ["model", "group"])
+def test_weights_that_change_while_they_wait_are_the_ones_that_run(offload) -> None:
+    plain, pipe = tiny_pipeline(), tiny_pipeline()
+    _plan(MemoryConfig.of(pipe), offload).apply(pipe, "cpu")
+    restored(pipe)
+    for one in (plain, pipe):
+        one.transformer.proj_out.weight.data = one.transformer.proj_out.weight.data * 1.5  # put in its place
+        one.transformer.single_transformer_blocks[1].proj_out.weight.data *= 1.5  # changed in place
+        one.transformer.transformer_blocks[0].attn.to_q.weight.data = torch.ones(32, 32)
+    wanted = restored(plain)
+    assert not torch.equal(wanted, restored(tiny_pipeline()))
+    assert torch.equal(restored(pipe), wanted) and torch.equal(restored(pipe), wanted)
+
+
+def test_what_is_added_to_a_network_comes_with_it() -> None:
+    """Such as a LoRA: what runs is a copy of it too, as everything on a device is."""
+    network = nn.Linear(2, 2)
+    offload = Offload({"net": network}, torch.device("cpu"), {})
+    network.lora = nn.Parameter(torch.ones(3))
+    waits = network.lora.data_ptr()
+    network(torch.ones(1, 2))
+    assert network.lora.data_ptr() != waits
+    offload.leave()
+    assert network.lora.data_ptr() == waits and torch.equal(network.lora, torch.ones(3))
+
+
 def test_one_plan_takes_the_place_of_another() -> None:
     pipe = tiny_pipeline()
     wanted = restored(pipe)

@@ -80,6 +80,7 @@ class _Network:
     """The weights of a network: those that come and go with it, and those that come block by block."""
 
     def __init__(self, network: nn.Module, device: torch.device, room: int | None) -> None:
+        self.network = network
         blocks = streamed_blocks(network, room)
         ours = {id(tensor) for block in blocks for tensor in _tensors([block])}
         tensors = _tensors([network])
@@ -90,6 +91,10 @@ class _Network:
         )
 
     def arrive(self) -> None:
+        parts = [self.whole, *self.stream.weights]
+        known = {id(tensor) for part in parts for tensor, _ in part.tensors}
+        added = [tensor for tensor in _tensors([self.network]) if id(tensor) not in known]  # such as LoRAs
+        self.whole.tensors += [(tensor, tensor.data) for tensor in added]
         self.whole.arrive()
 
     def depart(self) -> None:
@@ -106,6 +111,7 @@ class _Weights:
         self.depart()
 
     def arrive(self) -> None:
+        self.tensors = [(tensor, _newest(tensor, waiting)) for tensor, waiting in self.tensors]
         for tensor, waiting in self.tensors:
             # A copy also where the device is the CPU: what runs is never what waits.
             tensor.data = waiting.to(self.device, non_blocking=True, copy=True)
@@ -238,6 +244,12 @@ def _tensors(modules: Iterable[nn.Module]) -> list[Tensor]:
         for tensors in (module.parameters(), module.buffers())
         for tensor in tensors
     ]
+
+
+def _newest(tensor: Tensor, waiting: Tensor) -> Tensor:
+    """What waits, or what somebody put in its place meanwhile, such as a fused LoRA."""
+    same = type(waiting) is not Tensor or tensor.data_ptr() == waiting.data_ptr()
+    return waiting if same else tensor.data.cpu()
 
 
 def _aligned(size: int) -> int:
