@@ -246,6 +246,19 @@ def _check_variant(config: dict[str, Any]) -> None:
             )
 
 
+def refuse_code(folder: Path) -> None:
+    """Refuse configurations that name code to run, which a loader would ask about, or run.
+
+    Raises:
+        RestorerError: naming the file.
+    """
+    for file in folder.glob("*config*.json"):
+        if '"auto_map"' in json.dumps(read_json(file)):
+            raise RestorerError(
+                f"{file} names code to run (auto_map): RealRestorer needs none, so it is refused"
+            )
+
+
 def load_processor(folder: Path) -> Qwen2_5_VLProcessor:
     """Tokenizer, chat template and image processor; no code of the folder is run, and nobody is asked.
 
@@ -256,11 +269,7 @@ def load_processor(folder: Path) -> Qwen2_5_VLProcessor:
         raise RestorerError("RealRestorer's image processor needs torchvision: run `pip install torchvision`")
     if not folder.is_dir():
         raise RestorerError(f"{folder} is missing: {AGAIN}")
-    for file in folder.glob("*config*.json"):
-        if '"auto_map"' in json.dumps(read_json(file)):
-            raise RestorerError(
-                f"{file} names code to run (auto_map): RealRestorer needs none, so it is refused"
-            )
+    refuse_code(folder)
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # files of strangers break loaders in every way

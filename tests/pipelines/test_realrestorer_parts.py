@@ -18,7 +18,7 @@ from ggt_hub.pipelines.realrestorer.geometry import (
     unpack,
     working_size,
 )
-from ggt_hub.pipelines.realrestorer.pipeline import _to_tensor
+from ggt_hub.pipelines.realrestorer.inputs import to_tensor
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
 from tests.golden import difference, document, tensors
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
@@ -42,7 +42,7 @@ def test_resampling_there_and_back_is_exact(case: str) -> None:
     }
     given, resized = image(io["in_uint8_hwc"]), image(io["resized_uint8_hwc"])
     assert np.array_equal(resize(given, resized.size, Image.Resampling.LANCZOS), resized)
-    assert torch.equal(_to_tensor(resized), io["tensor_0_1"][0])
+    assert torch.equal(to_tensor(resized), io["tensor_0_1"][0])
     restored = image(io["back_to_uint8"])
     wanted = io["resized_back_uint8_hwc"].numpy()
     assert np.array_equal(resize(restored, given.size, Image.Resampling.BICUBIC), wanted)

@@ -36,6 +36,11 @@ class Guidance:
         """Whether a step takes two passes."""
         return self.scale is not None and self.scale != -1
 
+    @property
+    def sides(self) -> int:
+        """2 if the negative prompt is read too."""
+        return 2 if self.on else 1
+
     def join(self, conditional: Tensor, unconditional: Tensor, time: float) -> Tensor:
         """The guided velocity of tokens (..., tokens, features) at a time from 1 to 0."""
         difference = conditional - unconditional

@@ -169,6 +169,11 @@ def working_rgb(picture: Picture, size_level: int, tile: int | None) -> Image.Im
     return resize(rgb, working_size(*rgb.size, size_level), Image.Resampling.LANCZOS)
 
 
+def to_tensor(rgb: Image.Image) -> Tensor:
+    """A working picture as (3, height, width), 0..1."""
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
+
+
 def noise(shape: tuple[int, ...], generator: torch.Generator | None, given: Tensor | None = None) -> Tensor:
     """Normal noise of one result: drawn on the generator's own device, or what is given.
 

@@ -434,7 +434,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         """
         # What caches remember is of other pictures, or of a call that failed.
         self.transformer._reset_stateful_cache()
-        self._guidance_scale, sides = guidance.scale, (2 if guidance.on else 1)
+        self._guidance_scale, sides = guidance.scale, guidance.sides
         times = self.scheduler.sigmas[:-1]
         velocity = self._velocity(embeds, reference, tiles, sides)
         for step, time in enumerate(self.scheduler.timesteps):
@@ -480,7 +480,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             guidance: as in `denoise`.
             on_step: as in `denoise`.
         """
-        pixels = torch.stack([_to_tensor(rgb) for rgb in working])
+        pixels = torch.stack([inputs.to_tensor(rgb) for rgb in working])
         encoded = self.encode_pictures(pixels, [drawn.posterior for drawn in draws])
         noise = torch.cat([drawn.noise for drawn in draws]).to(encoded)
         tokens = self.denoise(pack(noise), pack(encoded), embeds, tiles, guidance, on_step)
@@ -578,7 +578,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         inputs.check_options(num_inference_steps, size_level, num_images_per_prompt, tile, posterior)
         inputs.check_sigmas(sigmas)
         guidance = Guidance(guidance_scale, model_guidance, timesteps_truncate, process_norm_power)
-        steps, sides = len(sigmas) if sigmas is not None else num_inference_steps, (2 if guidance.on else 1)
+        steps, sides = len(sigmas) if sigmas is not None else num_inference_steps, guidance.sides
         inputs.check_callback(
             callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, guided=guidance.on
         )
@@ -627,7 +627,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                     if done < steps * (begun + 1):  # interrupted: these are noise still
                         break
                     for member, of_one in zip(members, restored.chunk(len(members)), strict=True):
-                        finished = [self._finish(pictures[member], one, tile, output_type) for one in of_one]
+                        finished = [self.finish(pictures[member], one, tile, output_type) for one in of_one]
                         images[member * results : (member + 1) * results] = finished
                 if self.interrupt:
                     break
@@ -648,7 +648,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         found = zip(states.chunk(len(missing)), masks.chunk(len(missing)), strict=True)
         return [next(found) if embeds is None else embeds for embeds in given]
 
-    def _finish(self, picture: Picture, latents: Tensor, tile: int | None, output_type: str) -> Any:
+    def finish(self, picture: Picture, latents: Tensor, tile: int | None, output_type: str) -> Any:
         """Latents (16, H / 8, W / 8) as what was asked for, at the size of the picture that was given."""
         if output_type == "latent":
             return latents
@@ -657,7 +657,3 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             pixels = resize_pixels(pixels, picture.size)
         width, height = picture.size
         return self.postprocess(picture, np.ascontiguousarray(pixels[:height, :width]), output_type)
-
-
-def _to_tensor(rgb: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
