@@ -47,7 +47,7 @@ def quickstart(
         write_report(
             path,
             title="ggt-hub: eight photographs restored",
-            summary=f"Restored by {model!r}. Six were damaged by the package's own presets, two are poor by nature.",
+            summary=f"Restored by {model!r}. Six were damaged by the package's presets, two are poor by nature.",
             tables=[_table(rows)],
             items=items,
         )
