@@ -1,13 +1,18 @@
 """Small Gradio pages for metrics, as their Spaces show them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ggt_hub.errors import MetricError
+from ggt_hub.errors import ImageError, MetricError
+from ggt_hub.images import read_image
 from ggt_hub.metrics.fs import fs, rs
 from ggt_hub.metrics.registry import METRICS, compute
+
+MAX_PIXELS = 16_000_000
+MAX_FILE = "50mb"
 
 
 def metric_page(title: str, names: Sequence[str]) -> Any:
@@ -21,12 +26,14 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
 
     def score(picture: Any, reference: Any, chosen: list[str]) -> dict[str, Any]:
         try:
-            gt = None if reference is None else [np.asarray(reference)]
+            gt = None if reference is None else [_pixels(reference)]
             if picture is None:
                 raise MetricError("there is no picture: give one")
-            scores = compute(chosen, [np.asarray(picture)], gt)
-        except MetricError as error:
-            raise gr.Error(str(error)) from error
+            if not chosen:
+                raise MetricError("no metric is chosen: choose one")
+            scores = compute(chosen, [_pixels(picture)], gt)
+        except (ImageError, MetricError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
         left_out = [name for name in chosen if name not in scores]
         return {name: round(float(values[0]), 6) for name, values in scores.items()} | (
             {"not available here": left_out} if left_out else {}
@@ -37,8 +44,8 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
     return gr.Interface(
         score,
         [
-            gr.Image(type="pil", image_mode="RGB", height=300, label="picture"),
-            gr.Image(type="pil", image_mode="RGB", height=300, label="reference", visible=compares),
+            gr.Image(type="filepath", image_mode=None, height=300, label="picture"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="reference", visible=compares),
             gr.CheckboxGroup(list(names), value=list(names), label="metrics"),
         ],
         gr.JSON(label="scores"),
@@ -59,12 +66,12 @@ def rating_page(title: str) -> Any:
 
     def score(result: Any, degraded: Any, before: float, after: float) -> dict[str, Any]:
         if result is None or degraded is None:
-            raise gr.Error("FS compares a result with its degraded input: give both pictures")
+            raise gr.Error("FS compares a result with its degraded input: give both", print_exception=False)
         rise = float(rs(before, after))
         try:
-            distance = compute(["lpips"], [np.asarray(result)], [np.asarray(degraded)]).get("lpips")
-        except MetricError as error:
-            raise gr.Error(str(error)) from error
+            distance = compute(["lpips"], [_pixels(result)], [_pixels(degraded)]).get("lpips")
+        except (ImageError, MetricError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
         if distance is None:
             return {"rs": rise, "not available here": ["lpips", "fs"]}
         return {
@@ -74,8 +81,8 @@ def rating_page(title: str) -> Any:
     return gr.Interface(
         score,
         [
-            gr.Image(type="pil", image_mode="RGB", height=300, label="result"),
-            gr.Image(type="pil", image_mode="RGB", height=300, label="degraded input"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="result"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="degraded input"),
             gr.Slider(1, 5, step=1, value=2, label="rating of the degraded input"),
             gr.Slider(1, 5, step=1, value=4, label="rating of the result"),
         ],
@@ -86,3 +93,19 @@ def rating_page(title: str) -> Any:
         flagging_mode="never",
         api_name="score",
     )
+
+
+def launch(page: Any) -> None:
+    """Serve such a page, with a limit on what is uploaded."""
+    page.launch(max_file_size=MAX_FILE)
+
+
+def _pixels(source: Any) -> np.ndarray:
+    """The pixels of an uploaded file in their whole depth, as the command line reads them; RGB, alpha left out.
+
+    Raises:
+        ImageError: if it is no picture, or too large.
+    """
+    name = Path(source).name if isinstance(source, str) else None  # a path of the server says nothing
+    picture = read_image(source, name=name, max_pixels=MAX_PIXELS)
+    return np.repeat(picture.pixels, 3, axis=2) if picture.is_grey else picture.pixels

@@ -42,7 +42,7 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert facts["libraries"]["torch"]
     assert facts["devices"]["cpu"].endswith("threads")
     assert "memory" in facts["models"]["CompactRestorerPipeline"]
-    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train"}
+    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers"}
     words = CliRunner().invoke(app, ["info"]).stdout
     assert "torchvision" in words
 

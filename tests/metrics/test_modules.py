@@ -4,14 +4,16 @@ from functools import partial
 from pathlib import Path
 
 import evaluate
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 import yaml
 
 from ggt_hub.errors import MetricError
+from ggt_hub.images import write_image
 from ggt_hub.metrics import compute, lpips, niqe, psnr, ssim
-from ggt_hub.metrics.page import rating_page
+from ggt_hub.metrics.page import metric_page, rating_page
 from tests.metrics.golden import noisy, tensor
 from tests.metrics.test_perceptual import CROPS, expected_lpips, weights  # noqa: F401  a fixture
 from tests.photographs import photograph
@@ -129,3 +131,19 @@ def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypat
     )
     monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights="nowhere"))
     assert page(restored, gt, 5, 2) == {"rs": 0, "not available here": ["lpips", "fs"]}
+
+
+def test_the_page_reads_sixteen_bits_and_refuses_in_words(tmp_path):
+    deep = write_image((CLEAN[0].astype(np.uint16) * 257), tmp_path / "deep.png")
+    flat = write_image(CLEAN[0], tmp_path / "flat.png")
+    score = metric_page("PSNR", ["psnr"]).fn
+    assert score(str(deep), str(flat), ["psnr"]) == {"psnr": 80.0}, "equal pictures, one in 16 bits"
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    for picture, chosen, words in (
+        (str(tmp_path / "notes.png"), ["psnr"], "notes.png"),
+        (None, ["psnr"], "there is no picture"),
+        (str(flat), [], "no metric is chosen"),
+    ):
+        with pytest.raises(gr.Error, match=words) as raised:
+            score(picture, str(flat), chosen)
+        assert str(tmp_path) not in str(raised.value)
