@@ -21,11 +21,20 @@ def app(
     """Start the demo: restore, degrade, compare, and browse pairs in the browser."""
     import importlib.util
     import ipaddress
+    import os
     import tempfile
     from dataclasses import replace
 
     if importlib.util.find_spec("gradio") is None:
         raise DemoError("the demo needs gradio, which is not installed: pip install 'ggt-hub[demo]'")
+    try:
+        place = tempfile.TemporaryDirectory(prefix="ggt-hub-app-")
+    except OSError as error:
+        raise DemoError(
+            f"the demo has no place for its files ({error}): set TMPDIR to a folder that can be written"
+        ) from error
+    # Before gradio is imported: its own choice, a folder that all users of a machine share, may be somebody else's.
+    os.environ["GRADIO_TEMP_DIR"] = place.name
     from ggt_hub.demo import Settings, launch
 
     try:
@@ -36,12 +45,6 @@ def app(
     settings = replace(
         settings, models=tuple(model or settings.models), datasets=tuple(dataset or settings.datasets)
     )
-    try:
-        tempfile.TemporaryDirectory(prefix="ggt-hub-app-").cleanup()
-    except OSError as error:
-        raise DemoError(
-            f"the demo has no place for its files ({error}): set TMPDIR to a folder that can be written"
-        ) from error
     try:
         launch(settings, server_name=host, server_port=port, inbrowser=open)
     except OSError as error:  # gradio's word for a port that is taken, among others
