@@ -14,7 +14,7 @@ from ggt_hub.commit import check_results, committed_result, to_json
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation.entries import write_entries
 from ggt_hub.evaluation.report import write_run_report
-from ggt_hub.evaluation.rows import Row, applies, columns, problems, score_names, scored
+from ggt_hub.evaluation.rows import Row, applies, columns, has_scores, problems, score_names, scored
 from ggt_hub.evaluation.statistics import Combine, bootstrap
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.metrics import fs
@@ -97,7 +97,7 @@ def means_of(rows: Sequence[Row], name: str, aggregate: Aggregate | None) -> tup
 def _means(rows: Sequence[Row], aggregate: Aggregate | None) -> dict[str, Any]:
     means: dict[str, Any] = {
         "pictures": len(rows),
-        "scored": sum(problems(row) is None for row in rows),
+        "scored": sum(problems(row) is None and has_scores(row) for row in rows),
     }
     for name in score_names(rows):
         expected = [row for row in rows if applies(row, name)]

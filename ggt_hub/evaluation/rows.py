@@ -50,6 +50,11 @@ def applies(row: Row, name: str) -> bool:
     return row.get(name + _STATUS) not in (None, NO_REFERENCE, OTHER_SIZE)
 
 
+def has_scores(row: Row) -> bool:
+    """Whether any metric scored a picture."""
+    return any(row[name + _STATUS] == SCORED for name in score_names([row], before=False))
+
+
 def problems(row: Row) -> str | None:
     """Why scores of a picture are missing; None if none is."""
     if row["error"]:

@@ -47,13 +47,14 @@ def score_folders(
     scoring = scoring or Scoring()
     if not names:
         raise EvaluationError("no metric is named: choose some, such as psnr,ssim")
+    items = _items(results, references, template)
     names, left_out = available(names, scoring.weights)
     for name in names:
         if get_metric(name).needs_reference and references is None:
             raise EvaluationError(f"{name} compares with a reference: name the folder of references too")
     rows = [
         _row(*item, references is not None, names, scoring)
-        for item in tqdm(_items(results, references, template), desc="scoring", unit="picture", leave=False)
+        for item in tqdm(items, desc="scoring", unit="picture", leave=False)
     ]
     summary = summarise(rows, left_out=left_out)
     del summary["tasks"]

@@ -82,6 +82,16 @@ class Scoring:
             names: of metrics that can be had.
             end: of the names in the row.
         """
+        height, width = picture.shape[:2]
+        if min(height, width) <= 2 * self.crop_border:
+            for name in names:
+                put(
+                    row,
+                    name + end,
+                    None,
+                    f"failed: {self.crop_border} pixels off each side leave nothing of {width}x{height}",
+                )
+            return
         picture, gt = self._cut(picture, gt)
         for name in names:
             if gt is None and get_metric(name).needs_reference:

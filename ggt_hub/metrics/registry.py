@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
 from math import inf, sqrt
@@ -103,7 +104,9 @@ def get_metric(name: str) -> Metric:
     if name.startswith("pyiqa:"):
         return pyiqa_metric(name.removeprefix("pyiqa:"))
     if name not in METRICS:
-        raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}, and pyiqa:NAME")
+        near = get_close_matches(name, METRICS, 1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise MetricError(f"unknown metric {name!r}{hint}: known are {', '.join(METRICS)}, and pyiqa:NAME")
     return METRICS[name]
 
 

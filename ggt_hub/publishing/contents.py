@@ -63,6 +63,15 @@ def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str
     return items + [_item(path, source) for path, source in sorted(sources.items())]
 
 
+def gather(folder: Path) -> list[Item]:
+    """All files of a folder but hidden ones, its card as it is."""
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    shown = {relative.as_posix(): path for relative, path in paths.items() if _is_shown(relative)}
+    return [
+        _item(path, source.read_bytes() if path == CARD else source) for path, source in sorted(shown.items())
+    ]
+
+
 def _tables(entry: Entry) -> str:
     try:
         return "\n\n".join(results_table(run) for run in entry.results)

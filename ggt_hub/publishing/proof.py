@@ -13,13 +13,14 @@ from ggt_hub.publishing.manifest import Entry
 from ggt_hub.publishing.push import explained
 
 
-def prove(entry: Entry, repo_id: str, items: list[Item]) -> str:
-    """Fetch a repository at its tag as a user would, and load it.
+def prove(entry: Entry, repo_id: str, items: list[Item], revision: str | None = None) -> str:
+    """Fetch a repository at its tag, or at another revision, as a user would, and load it.
 
     Args:
         entry: which repository.
         repo_id: its id on the Hub.
         items: the files that were published.
+        revision: None takes the tag of the entry's version.
 
     Returns:
         What was proven, in a few words.
@@ -27,14 +28,15 @@ def prove(entry: Entry, repo_id: str, items: list[Item]) -> str:
     Raises:
         PublishError: if a file is missing or differs, or the client cannot load it.
     """
+    revision = revision or entry.tag
     with tempfile.TemporaryDirectory(prefix="ggt-hub-proof-") as folder:
         with explained(repo_id):
-            snapshot_download(repo_id, repo_type=entry.repo_type, revision=entry.tag, local_dir=folder)
+            snapshot_download(repo_id, repo_type=entry.repo_type, revision=revision, local_dir=folder)
         _compare(Path(folder), repo_id, items)
     try:
-        loaded = _load(entry, repo_id, {item.path for item in items})
+        loaded = _load(entry, repo_id, {item.path for item in items}, revision)
     except (HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:
-        raise PublishError(f"{repo_id} {entry.tag} is published, but cannot be loaded: {error}") from error
+        raise PublishError(f"{repo_id} {revision} is published, but cannot be loaded: {error}") from error
     return f"{len(items)} files as sent{loaded}"
 
 
@@ -48,25 +50,25 @@ def _compare(folder: Path, repo_id: str, items: list[Item]) -> None:
             )
 
 
-def _load(entry: Entry, repo_id: str, paths: set[str]) -> str:
+def _load(entry: Entry, repo_id: str, paths: set[str], revision: str) -> str:
     """Load with the library that its users have, and say so. A card alone and the demo are not loaded."""
     if entry.kind == "dataset":
-        return _load_dataset(entry, repo_id)
+        return _load_dataset(repo_id, revision)
     if entry.kind == "metric":
         return _load_metric(entry, repo_id)
     return _load_model(entry, repo_id) if "model_index.json" in paths else ""
 
 
-def _load_dataset(entry: Entry, repo_id: str) -> str:
+def _load_dataset(repo_id: str, revision: str) -> str:
     import datasets
 
     rows = 0
-    configs = datasets.get_dataset_config_names(repo_id, revision=entry.tag)
+    configs = datasets.get_dataset_config_names(repo_id, revision=revision)
     for config in configs:
-        splits = datasets.load_dataset(repo_id, config, revision=entry.tag, streaming=True)
+        splits = datasets.load_dataset(repo_id, config, revision=revision, streaming=True)
         rows += sum(1 for split in splits.values() for _ in split.decode(False).take(1))
     if not rows:
-        raise PublishError(f"{repo_id} {entry.tag} loads, but has no rows")
+        raise PublishError(f"{repo_id} {revision} loads, but has no rows")
     return f", loaded by datasets ({', '.join(configs)})"
 
 

@@ -116,6 +116,9 @@ class ServerChat:
     ) -> None:
         """Connect to nothing yet; requests are made by `ask`.
 
+        Raises:
+            JudgeError: if the address is none, or the library that asks is not installed.
+
         Args:
             model: the model's name on the server.
             base_url: such as "http://localhost:8000/v1".
@@ -129,6 +132,8 @@ class ServerChat:
             from openai import DefaultHttpxClient, OpenAI
         except ImportError as error:
             raise JudgeError("asking a server needs openai: pip install 'ggt-hub[curation]'") from error
+        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+            raise JudgeError(f"{base_url!r} is no address of a server: write it as http://localhost:8000/v1")
         self.model = model
         self.revision = None  # a server does not say
         self.budget = budget or Budget()

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
+from ggt_hub.errors import WriteError
 from tests.photographs import photograph
 
 
@@ -42,9 +44,17 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert facts["libraries"]["torch"]
     assert facts["devices"]["cpu"].endswith("threads")
     assert "memory" in facts["models"]["CompactRestorerPipeline"]
-    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train"}
+    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers", "lmdb"}
     words = CliRunner().invoke(app, ["info"]).stdout
     assert "torchvision" in words
+
+
+@pytest.mark.parametrize("name", ["report.html", "coffee-after.png"])
+def test_quickstart_replaces_nothing_of_its_user(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(WriteError, match=f"{name} is not a result of ggt-hub"):
+        CliRunner().invoke(app, ["quickstart", "-o", str(tmp_path)], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_quickstart_restores_the_samples_and_writes_a_page(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from ggt_hub.cli import app
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation import score_folders
+from ggt_hub.evaluation.scoring import Scoring
 from ggt_hub.metrics import psnr
 from tests.metrics.golden import noisy
 from tests.photographs import photograph
@@ -111,6 +112,14 @@ def test_a_metric_that_was_named_and_cannot_be_had_is_exit_code_one(folders, tmp
     written = json.loads(target.read_text())
     assert (written["complete"], list(written["left_out"])) == (False, ["lpips"])
     assert written["overall"]["psnr"]["count"] == 2
+    assert score_folders(results, references, ["lpips"], scoring=Scoring(weights=tmp_path))["overall"] == {
+        "pictures": 2, "scored": 0,
+    }  # fmt: skip
+
+
+def test_a_border_that_leaves_nothing_is_said(folders):
+    scores = score_folders(*folders, ["psnr"], scoring=Scoring(crop_border=96))
+    assert scores["failed"]["one"] == "psnr failed: 96 pixels off each side leave nothing of 192x192"
 
 
 def test_a_metric_that_fails_for_a_picture_leaves_the_other_metrics_theirs(folders):

@@ -287,6 +287,12 @@ def test_a_reply_that_echoes_the_key_is_kept_without_it(tmp_path):
     assert CANARY.encode() not in (tmp_path / "ledger.sqlite").read_bytes()
 
 
+@pytest.mark.parametrize("address", ["nonsense", "localhost:8000/v1", "ftp://x/v1", "http:///v1"])
+def test_what_is_no_address_is_refused_at_once(address):
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        ServerChat("m", address)
+
+
 def test_a_redirect_is_not_followed(tmp_path):
     with (
         ChatServer("退化分数：4") as other,
