@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,4 +142,16 @@ def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callab
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """All models of the page by name, the default first."""
     restorers = [Restorer(source, settings) for source in settings.models]
-    return {restorer.name: restorer for restorer in restorers}
+    return dict(zip(short_names(settings.models), restorers, strict=True))
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """The last names of the models; where two would be equal, with what tells them apart."""
+    names = [source.partition("@")[0].rstrip("/").rpartition("/")[2] for source in sources]
+    revised = [
+        f"{name}@{source.partition('@')[2]}" if names.count(name) > 1 and "@" in source else name
+        for name, source in zip(names, sources, strict=True)
+    ]
+    return [
+        source if revised.count(name) > 1 else name for name, source in zip(revised, sources, strict=True)
+    ]

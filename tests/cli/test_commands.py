@@ -94,3 +94,14 @@ def test_train_writes_weights_that_load(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().endswith(f"averaged weights: {tmp_path / 'run' / 'model'}")
     assert CompactRestorer.from_pretrained(tmp_path / "run/model").config.channels == [8, 8, 8]
+
+
+def test_the_version_is_told_and_notebooks_complete_our_names() -> None:
+    import ggt_hub
+
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout.split()[-1]) == (0, ggt_hub.__version__)
+    assert {"load_dataset", "RestorerPipeline", "read_image", "__version__"} <= set(dir(ggt_hub))
+    wrong = CliRunner().invoke(app, ["restor"])
+    assert wrong.exit_code == 2
+    assert "restore" in wrong.output
