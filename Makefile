@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/ggt-hub quickstart --output out/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 3600
