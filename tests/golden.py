@@ -1,4 +1,4 @@
-"""Numeric reference data that lie beside the checkout, where it has been given them."""
+"""Numeric reference data of RealRestorer: the complete set beside the checkout, or the part that is in it."""
 
 import json
 from pathlib import Path
@@ -8,19 +8,26 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-REALRESTORER = Path(__file__).resolve().parents[1] / "../shared/golden/realrestorer"
+COMPLETE = Path(__file__).resolve().parents[1] / "../shared/golden/realrestorer"
+SHIPPED = Path(__file__).parent / "data/realrestorer"
+REALRESTORER = COMPLETE if COMPLETE.is_dir() else SHIPPED
+BUNDLE = REALRESTORER / "bundle"
+"""A tiny, complete copy of the published layout."""
 
-needs_realrestorer = pytest.mark.skipif(
-    not REALRESTORER.is_dir(), reason="no golden data of RealRestorer at ../shared/golden/realrestorer"
-)
+
+def place(name: str) -> Path:
+    """A file or folder of the golden data; the test skips where it is not there."""
+    if not (REALRESTORER / name).exists():
+        pytest.skip(f"{name} is not in tests/data/realrestorer, and there is no complete set at {COMPLETE}")
+    return REALRESTORER / name
 
 
 def tensors(name: str) -> dict[str, Tensor]:
-    return load_file(REALRESTORER / name)
+    return load_file(place(name))
 
 
 def document(name: str) -> Any:
-    return json.loads((REALRESTORER / name).read_text(encoding="utf-8"))
+    return json.loads(place(name).read_text(encoding="utf-8"))
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:

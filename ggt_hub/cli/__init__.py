@@ -3,9 +3,11 @@
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from ggt_hub import __version__
 from ggt_hub.cli import app as app_command
 from ggt_hub.cli import bench, convert, data, degrade, info, publish, quickstart, restore, score, train
 from ggt_hub.cli.streams import make_lasting
@@ -14,10 +16,26 @@ from ggt_hub.errors import GGTHubError
 app = typer.Typer(
     help="Restore real photographs, damage clean ones, and measure both.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ggt-hub {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Restore real photographs, damage clean ones, and measure both."""
+
 
 app.command("restore")(restore.restore)
 app.command("degrade")(degrade.degrade)

@@ -17,6 +17,17 @@ Source = Annotated[
 Config = Annotated[str | None, typer.Option(help="A part of it, such as rain.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit; the newest if not given.")]
 DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
+
+
+def _say_source(source: str) -> None:
+    """A word that is no name of ours may be a folder here, or a repository: say which it was taken for."""
+    from ggt_hub.data.loading import SOURCES
+
+    if source not in SOURCES:
+        kind = "the folder" if Path(source).expanduser().is_dir() else "the dataset repository"
+        typer.echo(f"source: {kind} {source}", err=True)
+
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]
 Workers = Annotated[int, typer.Option(help="Processes.", min=1)]
 Lq = Annotated[str | None, typer.Option("--lq", help="Pattern of the low-quality pictures, such as 'blur'.")]
@@ -57,6 +68,7 @@ def describe(
     from ggt_hub.data.opening import describe_source
     from ggt_hub.data.told import Told
 
+    _say_source(source)
     found = describe_source(source, revision, Told(lq, gt, include, exclude, template))
     if json:
         typer.echo(json_module.dumps(found, indent=1, ensure_ascii=False))
@@ -134,6 +146,7 @@ def index(
     from ggt_hub.data.opening import make_index
     from ggt_hub.data.told import Told
 
+    _say_source(source)
     told = Told(lq, gt, include, exclude, template)
     summary = make_index(source, output, revision=revision, data_dir=data_dir, told=told)
     rows = sum(count for splits in summary["rows"].values() for count in splits.values())
@@ -165,6 +178,7 @@ def verify(
     from ggt_hub.data.verify import overlaps
     from ggt_hub.data.verify import verify as verify_parts
 
+    _say_source(source)
     told = Told(lq, gt, include, exclude, template)
     splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
@@ -230,6 +244,7 @@ def export(
     from ggt_hub.data.told import Told
 
     check_apart(output, source, data_dir)
+    _say_source(source)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     if layout != "parquet":
@@ -267,6 +282,7 @@ def preview(
     from ggt_hub.errors import DatasetError
 
     check_apart(output, source, data_dir)
+    _say_source(source)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     name = split or next(iter(splits))

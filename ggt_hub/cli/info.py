@@ -3,16 +3,16 @@
 import importlib.util
 import json as json_module
 import platform
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import Annotated, Any
 
 import typer
+from packaging.requirements import Requirement
 
 LIBRARIES = (
     "torch", "torchvision", "diffusers", "transformers", "accelerate", "datasets", "huggingface-hub", "evaluate",
     "gradio", "opencv-python-headless", "pillow", "numpy", "safetensors", "pyiqa",
 )  # fmt: skip
-EXTRAS = ("metrics", "iqa", "demo", "curation", "train")
 
 
 def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
@@ -22,7 +22,7 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = 
         "python": platform.python_version(),
         "platform": platform.platform(),
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "extras": {name: _extra_installed(name) for name in EXTRAS},
+        "extras": {name: _extra_installed(name) for name in _extras()},
         "devices": _devices(),
         "models": _models(),
         "revisions": _revisions(),
@@ -58,11 +58,23 @@ def _version(name: str) -> str | None:
         return None
 
 
+def _extras() -> list[str]:
+    """The extras for users: those of developers and the sum of the others say nothing."""
+    named = metadata("ggt-hub").get_all("Provides-Extra") or []
+    return [name for name in named if name not in ("test", "all")]
+
+
 def _extra_installed(extra: str) -> bool:
-    """Whether every package that the extra asks for is there."""
-    wanted = [line for line in requires("ggt-hub") or [] if f'extra == "{extra}"' in line]
-    names = [line.split(";")[0].split("[")[0].split(">")[0].strip() for line in wanted]
-    return all(_version(name) is not None for name in names)
+    """Whether every package that the extra asks for is there, in a version that it takes."""
+    asked = [Requirement(line) for line in requires("ggt-hub") or []]
+    return all(
+        (found := _version(requirement.name)) is not None
+        and requirement.specifier.contains(found, prereleases=True)
+        for requirement in asked
+        if requirement.marker
+        and requirement.marker.evaluate({"extra": extra})
+        and not requirement.marker.evaluate({"extra": ""})
+    )
 
 
 def _devices() -> dict[str, str]:

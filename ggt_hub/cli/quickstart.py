@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ggt_hub.samples import Sample
 
 
+_REPORT, _SHEET = "report.html", "sheet.png"
+
+
 def quickstart(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures and report.")] = Path(
         "ggt-hub-quickstart"
@@ -21,32 +24,43 @@ def quickstart(
     """Restore the photographs that ship with the package and write a page to look at."""
     from tqdm import tqdm
 
-    from ggt_hub.images import write_image
+    from ggt_hub.commit import check_results, committed_result
     from ggt_hub.reports import contact_sheet, write_report
     from ggt_hub.samples import load_samples
 
+    samples = load_samples()
+    pictures_of = [f"{sample.name}-{when}.png" for sample in samples for when in ("before", "after")]
+    check_results(output, [*pictures_of, _REPORT, _SHEET])
     pipe = load_quietly(model)
-    output.mkdir(parents=True, exist_ok=True)
     rows, items, pictures, captions = [], [], [], []
-    for sample in tqdm(load_samples(), unit="picture"):
+    for sample in tqdm(samples, unit="picture"):
         started = time.perf_counter()
         restored = pipe(sample.image, task="low_light" if sample.task == "low_light" else None).images[0]
         scores = _scores(sample, restored) | {"seconds": time.perf_counter() - started}
-        write_image(sample.image, output / f"{sample.name}-before.png")
-        write_image(restored, output / f"{sample.name}-after.png")
+        _write(sample.image, output, f"{sample.name}-before.png")
+        _write(restored, output, f"{sample.name}-after.png")
         rows.append([sample.title, sample.task or "poor by nature", *scores.values()])
         items.append(_comparison(sample, restored, scores))
         pictures += [sample.image, restored]
         captions += [f"{sample.name}, before", f"{sample.name}, after"]
-    report = write_report(
-        output / "report.html",
-        title="ggt-hub: eight photographs restored",
-        summary=f"Restored by {model!r}. Six were damaged by the package's own presets, two are poor by nature.",
-        tables=[_table(rows)],
-        items=items,
-    )
-    write_image(contact_sheet(pictures, captions, columns=4), output / "sheet.png")
-    typer.echo(f"report: {report.resolve()}")
+    with committed_result(output, _REPORT) as path:
+        write_report(
+            path,
+            title="ggt-hub: eight photographs restored",
+            summary=f"Restored by {model!r}. Six were damaged by the package's presets, two are poor by nature.",
+            tables=[_table(rows)],
+            items=items,
+        )
+    _write(contact_sheet(pictures, captions, columns=4), output, _SHEET)
+    typer.echo(f"report: {(output / _REPORT).resolve()}")
+
+
+def _write(picture: Any, output: Path, name: str) -> None:
+    from ggt_hub.commit import committed_result
+    from ggt_hub.images import encode_image, read_image
+
+    with committed_result(output, name) as path:
+        path.write_bytes(encode_image(read_image(picture), ".png").data)
 
 
 def _scores(sample: "Sample", restored: Any) -> dict[str, float | None]:

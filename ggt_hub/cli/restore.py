@@ -100,10 +100,8 @@ def _place(pipe: Any, device: str, memory: str | None, arguments: dict[str, Any]
     if memory is None:
         pipe.to(device)
         return
-    from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, parse_memory
+    from ggt_hub.pipelines.placement import parse_memory
 
-    if not isinstance(pipe, RealRestorerPipeline):
-        raise RestorerError(f"{type(pipe).__name__} has no memory plan: leave out --memory")
     plan = pipe.plan_memory(parse_memory(memory), **arguments)
     typer.echo(f"memory: {plan}", err=True)
     plan.apply(pipe, device)

@@ -151,7 +151,7 @@ def describe(contents: Contents) -> dict[str, Any]:
         "manifests": contents.manifests,
         "weights": [{"path": file.path, "bytes": file.size} for file in contents.weights],
         "refused": summarise(contents.refused),
-        "problems": [str(problem) for problem in contents.problems],
+        "problems": summarise(contents.problems),
     }
 
 

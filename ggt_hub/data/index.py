@@ -59,13 +59,23 @@ def build_index(
         raise DatasetError(
             explain_refused(contents.tree.name, contents.refused)
             if contents.refused
-            else f"{contents.tree.name} holds no pictures; `ggt-hub data describe` says what it holds"
+            else f"{contents.tree.name} holds no pictures that can be read{_because(contents)}"
         )
-    pairing = pair_up(pictures, contents.entries, told=told, by_order=by_order)
+    try:
+        pairing = pair_up(pictures, contents.entries, told=told, by_order=by_order)
+    except DatasetError as error:
+        raise DatasetError(f"{error}{_because(contents)}") from error
     with committed_folder(folder) as made:
         rows = _write_rows(pairing, made, source)
         summary = _summary(contents, pairing, source, rows) | {"files": _hashes(made)}
         (made / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _because(contents: Contents) -> str:
+    """What is wrong with files of a dataset, which may be why others have no partner."""
+    if not contents.problems:
+        return "; `ggt-hub data describe` says what it holds" if not contents.pictures else ""
+    return "\n  ".join([", among which are files that cannot be read:", *summarise(contents.problems)])
 
 
 def _summary(

@@ -11,10 +11,11 @@ import numpy as np
 from ggt_hub import metrics
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
-from ggt_hub.demo.layout import show_when_done
+from ggt_hub.demo.jobs import Progress
+from ggt_hub.demo.layout import empty_when, end_when, first_of, show_when_done
 from ggt_hub.demo.restore_tab import ONE_AT_A_TIME, task_choices
 from ggt_hub.demo.restorers import AUTOMATIC, Request, Restorer
-from ggt_hub.demo.visitors import check_given, in_page, photograph
+from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.errors import DemoError, MetricError
 from ggt_hub.images import Picture
 from ggt_hub.images.picture import to_eight_bits
@@ -36,7 +37,13 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
                 photo = photograph(
                     max_megapixels, label="Photograph", min_width=150, elem_id="compare-photo", **options
                 )
-                clean = photograph(max_megapixels, label="Clean (if there is one)", min_width=150, **options)
+                clean = photograph(
+                    max_megapixels,
+                    label="Clean (if there is one)",
+                    min_width=150,
+                    elem_id="compare-clean",
+                    **options,
+                )
             models = gr.CheckboxGroup(
                 list(restorers), value=list(restorers), label="Models", visible=len(restorers) > 1
             )
@@ -46,7 +53,11 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
             strengths = gr.CheckboxGroup(
                 [0.25, 0.5, 0.75, 1.0], value=[0.5, 1.0], label="Strength", visible=first.has_strength
             )
-            button = gr.Button("Compare", variant="primary", size="lg", elem_id="compare-button")
+            with gr.Row():
+                button = gr.Button(
+                    "Compare", variant="primary", size="lg", scale=3, min_width=160, elem_id="compare-button"
+                )
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=90, elem_id="compare-stop")
             gr.Markdown("Or try one of these", elem_classes="examples-title")
             samples = examples.component(lambda sample: sample.clean is not None)
         with gr.Column(scale=3, min_width=320):
@@ -68,6 +79,7 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         tasks: list[str],
         strengths: list[float],
         clean: Picture | None = None,
+        progress: Progress = gr.Progress(),  # noqa: B008 - what Gradio looks for
     ) -> tuple[list[tuple[Path, str]], list[list[Any]]]:
         """Restore one photograph in several ways.
 
@@ -77,6 +89,7 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
             tasks: what they are told.
             strengths: 0 (as it is) to 1 (fully restored).
             clean: the same picture undamaged, if there is one: then PSNR and SSIM are computed against it.
+            progress: what the page shows meanwhile.
 
         Returns:
             The pictures with their captions, the unrestored one first; the table of scores.
@@ -86,8 +99,8 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         if clean is not None and clean.size != picture.size:
             raise DemoError("the clean picture has another size: give both in the same size")
         entries, rows = [("before", picture)], [["before", *_scores(picture, clean), None]]
-        for caption, restorer, request in wanted:
-            restored = restorer.restore(picture, request)
+        for number, (caption, restorer, request) in enumerate(wanted):
+            restored = restorer.restore(picture, request, _part_of(progress, number, len(wanted)))
             entries.append((caption, restored.picture))
             rows.append([caption, *_scores(restored.picture, clean), round(restored.seconds, 1)])
         return [(write_result(image, "compared"), caption) for caption, image in entries], rows
@@ -98,16 +111,38 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         "outputs": [gallery, table],
         **ONE_AT_A_TIME,
     }
+    clicked, picked = first_of(button.click), first_of(samples.click)
     by_button = button.click(**run, api_name="compare")
-    by_example = samples.click(
+    chosen = samples.click(
         lambda clicked: (examples.poor(found := examples.find(clicked)), examples.clean(found)),
         samples,
         [photo, clean],
+        js="(example) => ggt.examplePair(example)",
         queue=False,
         api_visibility="private",
-    ).success(**run, api_visibility="private")
-    for compared in (by_button, by_example):
+    )
+    by_example = chosen.success(**run, api_visibility="private")
+    runs = [by_button, by_example]
+    end_when(picked, runs)
+    end_when(clicked, [by_example])
+    end_when(first_of(stop.click), runs)
+    for compared in runs:
         show_when_done(compared, "compare-gallery")
+    empty_when([photo.upload], "(clean) => ggt.newPhotoOfPair(clean)", [clean], [clean, gallery, table], runs)
+    empty_when([photo.clear], "() => ggt.noPhotoOfPair()", [], [clean, gallery, table], runs)
+    empty_when((clean.upload, clean.clear), "() => [null, null]", [], [gallery, table], runs)
+    for given in (photo, clean):
+        given.upload(tell_what_is_left, given, None, api_visibility="private")
+
+
+def _part_of(progress: Progress, number: int, count: int) -> Progress:
+    """Progress within one of several results."""
+
+    def tell(share: float, desc: str) -> None:
+        progress((number + share) / count, desc=f"result {number + 1} of {count}: {desc}")
+
+    progress(number / count, desc=f"result {number + 1} of {count}")
+    return tell
 
 
 def combinations(

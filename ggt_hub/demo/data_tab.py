@@ -1,7 +1,6 @@
 """The tab Data: pairs of a data set, one at a time, low quality against ground truth."""
 
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from ggt_hub.data.iterate import iter_pairs
 from ggt_hub.data.loading import load_dataset
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.demo.files import write_previews, write_result
+from ggt_hub.demo.layout import end_when, first_of
 from ggt_hub.demo.visitors import in_page
 from ggt_hub.errors import DatasetError
-from ggt_hub.images import read_image
+from ggt_hub.images import encode_image, read_image
 from ggt_hub.samples import load_samples
 from ggt_hub.tasks import TASKS
 
@@ -62,12 +62,17 @@ def build(names: tuple[str, ...], tab: gr.Tab) -> None:
 
     shown = {"inputs": where, "outputs": outputs, "concurrency_limit": 2, "concurrency_id": "data"}
     inside = {**shown, "api_visibility": "private"}
-    position.submit(in_page(pair), **shown, api_name="pair")
-    back.click(in_page(lambda s, t, p: _shown(s, t, int(p) - 1)), **inside)
-    forth.click(in_page(lambda s, t, p: _shown(s, t, int(p) + 1)), **inside)
-    for choice in (source, task):
-        choice.input(in_page(lambda s, t, p: _shown(s, t, 1)), **inside)
-    tab.select(in_page(pair), **inside)
+    listeners = [position.submit, back.click, forth.click, source.input, task.input, tab.select]
+    begun = [first_of(listen) for listen in listeners]
+    runs = [
+        position.submit(in_page(pair), **shown, api_name="pair"),
+        back.click(in_page(lambda s, t, p: _shown(s, t, int(p) - 1)), **inside),
+        forth.click(in_page(lambda s, t, p: _shown(s, t, int(p) + 1)), **inside),
+        *(choice.input(in_page(lambda s, t, p: _shown(s, t, 1)), **inside) for choice in (source, task)),
+        tab.select(in_page(pair), **inside),
+    ]
+    for event in begun:  # what was asked for last is what is shown
+        end_when(event, runs)
 
 
 def _shown(source: str, task: str, position: int) -> tuple[tuple[Path, Path], str, int]:
@@ -134,6 +139,4 @@ def _samples() -> Dataset:
 
 
 def _as_file(image: Image.Image) -> dict[str, Any]:
-    buffer = BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return {"bytes": buffer.getvalue(), "path": None}
+    return {"bytes": encode_image(read_image(image), ".png").data, "path": None}

@@ -8,9 +8,9 @@ import gradio as gr
 from ggt_hub.degradations import FAMILIES, degrade, list_presets
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
-from ggt_hub.demo.layout import enable_when_done, show_when_done
-from ggt_hub.demo.restore_tab import Entry, no_results
-from ggt_hub.demo.visitors import check_given, in_page, photograph
+from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of, show_when_done
+from ggt_hub.demo.restore_tab import Entry
+from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
 
 
@@ -65,21 +65,30 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
         "inputs": [photo, damage, severity, seed],
         "outputs": [result, record],
     }
+    clicked, picked = first_of(button.click), first_of(samples.click)
     by_button = button.click(**run, api_name="degrade")
-    by_example = samples.click(
+    chosen = samples.click(
         lambda clicked: examples.clean(examples.find(clicked)),
         samples,
         photo,
         queue=False,
         api_visibility="private",
-    ).success(**run, api_visibility="private")
-    for damaged_one in (by_button, by_example):
+    )
+    by_example = chosen.success(**run, api_visibility="private")
+    runs = [by_button, by_example]
+    end_when(picked, runs)
+    end_when(clicked, [by_example])
+    for damaged_one in runs:
         enable_when_done(damaged_one, send)
         show_when_done(damaged_one, "degrade-result")
+    listeners = (photo.upload, photo.clear)
+    empty_when(listeners, "() => ggt.newClean()", [], [result, send, recipe], runs)
+    photo.upload(tell_what_is_left, photo, None, api_visibility="private")
+    restore.renew(send.click)
     send.click(
-        lambda path: (path, gr.Tabs(selected="restore"), *no_results()),
+        lambda path: (path, gr.Tabs(selected="restore")),
         result,
-        [restore.photo, tabs, *restore.results],
+        [restore.photo, tabs],
         queue=False,
         api_visibility="private",
     )

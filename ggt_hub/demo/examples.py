@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ggt_hub.demo.layout import credits_of
 from ggt_hub.demo.restorers import AUTOMATIC
 from ggt_hub.images import write_image
 from ggt_hub.samples import Sample, load_samples
@@ -30,7 +31,7 @@ class Examples:
     def component(self, keep: Callable[[Sample], bool] = lambda sample: True) -> gr.Dataset:
         """A row of thumbnails of the samples that `keep` accepts; a click gives the sample's name."""
         samples = [sample for sample in self.samples if keep(sample)]
-        return gr.Dataset(
+        made = gr.Dataset(
             components=[gr.Image(visible=False, label="Photograph")],
             samples=[[str(self._thumbnails[sample.name])] for sample in samples],
             type="tuple",
@@ -39,6 +40,8 @@ class Examples:
             samples_per_page=len(samples),
             elem_classes="examples",
         )
+        credits_of(samples)
+        return made
 
     def find(self, clicked: tuple[int, list[Any]]) -> Sample:
         """The sample whose thumbnail was clicked."""

@@ -1,5 +1,7 @@
 """The tab Restore: a photograph in, a restored one out, with a slider between them."""
 
+import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +10,15 @@ import gradio as gr
 
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_previews, write_result
-from ggt_hub.demo.layout import enable_when_done, show_when_done
+from ggt_hub.demo.jobs import Progress
+from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of, show_when_done
 from ggt_hub.demo.restorers import DEFAULT_STEPS, Request, Restored, Restorer
-from ggt_hub.demo.visitors import check_given, in_page, photograph
+from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
 from ggt_hub.pipelines.findings import describe_findings
 
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "restorer"}
 """For all events that run a model: they wait for each other, others do not wait for them."""
-
-
-EMPTIED = "() => [null, {__type__: 'update', value: null, interactive: false}, '']"
-"""`no_results` within the page: an answer of the server could come late, and empty what the next click has made."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,15 @@ class Controls:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where another tab may put a picture, and what is to be emptied then."""
+    """Where another tab may put a picture.
+
+    Attributes:
+        photo: where the picture goes.
+        renew: called with a listener (`button.click`) of what puts one there: it takes away what was of the last.
+    """
 
     photo: gr.Image
-    results: list[Any]
+    renew: Callable[[Callable[..., Any]], None]
 
 
 def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: float) -> Entry:
@@ -51,7 +55,11 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             controls = _controls(restorers, max_megapixels)
-            button = gr.Button("Restore", variant="primary", size="lg", elem_id="restore-button")
+            with gr.Row():
+                button = gr.Button(
+                    "Restore", variant="primary", size="lg", scale=3, min_width=160, elem_id="restore-button"
+                )
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=90, elem_id="restore-stop")
             gr.Markdown("Or try one of these", elem_classes="examples-title")
             samples = examples.component()
         with gr.Column(scale=3, min_width=320):
@@ -71,7 +79,14 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
     outputs = [slider, download, note]
 
     def restore(
-        photo: Picture | None, task: str, model: str, strength: float, upscale: int, steps: int, seed: int
+        photo: Picture | None,
+        task: str,
+        model: str,
+        strength: float,
+        upscale: int,
+        steps: int,
+        seed: int,
+        progress: Progress = gr.Progress(),  # noqa: B008 - what Gradio looks for
     ) -> tuple[tuple[Path, Path], Path, str]:
         """Restore a photograph.
 
@@ -83,34 +98,46 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
             upscale: enlarge by this factor.
             steps: for models that work in steps; others ignore it.
             seed: for models that draw random numbers: same seed, same picture.
+            progress: what the page shows meanwhile.
 
         Returns:
             Both pictures for the slider; the restored picture as a lossless PNG; time and findings in words.
         """
-        picture, request = check_given(photo), Request(task, strength, upscale, steps, int(seed))
-        restored = restorers[model].restore(picture, request)
+        picture, request = check_given(photo), Request(task, strength, upscale, int(steps), int(seed))
+        restored = restorers[model].restore(picture, request, progress)
         file = write_result(restored.picture, "restored")
         previews = write_previews(picture, restored.picture, file)
         return previews, file, _words(restored)
 
     run = {"fn": in_page(restore), "inputs": list(controls), "outputs": outputs, **ONE_AT_A_TIME}
+    clicked, picked = first_of(button.click), first_of(samples.click)
     by_button = button.click(**run, api_name="restore")
-    by_example = samples.click(
-        examples.load, samples, [controls.photo, controls.task], queue=False, api_visibility="private"
-    ).success(**run, api_visibility="private")
-    for restored in (by_button, by_example):
+    chosen = samples.click(
+        examples.load,
+        samples,
+        [controls.photo, controls.task],
+        js="(example) => ggt.example(example)",
+        queue=False,
+        api_visibility="private",
+    )
+    by_example = chosen.success(**run, api_visibility="private")
+    runs = [by_button, by_example]
+    end_when(picked, runs)
+    end_when(clicked, [by_example])
+    end_when(first_of(stop.click), runs)
+    for restored in runs:
         enable_when_done(restored, download)
         show_when_done(restored, "restore-slider")
-    for event in (controls.photo.upload, controls.photo.clear):
-        event(None, None, outputs, js=EMPTIED, queue=False, api_visibility="private")
+
+    def renew(listen: Callable[..., Any]) -> None:
+        empty_when([listen], "() => ggt.newPhoto()", [], [*outputs, controls.task], runs)
+
+    for listen in (controls.photo.upload, controls.photo.clear, controls.photo.input):
+        renew(listen)
+    controls.task.input(None, js="() => ggt.chooseTask()", queue=False, api_visibility="private")
     # A bad file is told at once: the server reads the picture for this, and does nothing with it.
-    controls.photo.upload(lambda _: None, controls.photo, None, api_visibility="private")
-    return Entry(controls.photo, outputs)
-
-
-def no_results() -> tuple[Any, ...]:
-    """What `Entry.results` are for a picture that has not been restored yet."""
-    return None, gr.DownloadButton(value=None, interactive=False), ""
+    controls.photo.upload(tell_what_is_left, controls.photo, None, api_visibility="private")
+    return Entry(controls.photo, renew)
 
 
 def _controls(restorers: dict[str, Restorer], max_megapixels: float) -> Controls:
@@ -179,4 +206,6 @@ def _words(restored: Restored) -> str:
     words = [f"**Restored in {restored.seconds:.1f} s**", f"{width} x {height} pixels"]
     if restored.findings:
         words.append(describe_findings(restored.findings))
+    if restored.picture.left_behind:
+        words.append("not used: " + html.escape("; ".join(restored.picture.left_behind), quote=False))
     return " · ".join(words)

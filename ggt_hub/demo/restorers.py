@@ -2,13 +2,13 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ggt_hub.demo.jobs import Job, Progress, watched
 from ggt_hub.demo.settings import Settings
 from ggt_hub.demo.visitors import in_page
 from ggt_hub.errors import DemoError
@@ -74,7 +74,7 @@ class Restorer:
         """Whether it works in steps, more of which take longer; such a model is also random."""
         return "num_inference_steps" in self._known
 
-    def duration(self, picture: Picture, request: Request) -> int:
+    def duration(self, picture: Picture, request: Request, progress: Progress | None = None) -> int:
         """Seconds of a GPU to ask ZeroGPU for: more for large pictures and many steps, the time limit at most.
 
         Pictures under a megapixel are worked on at one. A step is 0.8e15 operations for a megapixel (12e9
@@ -85,16 +85,19 @@ class Restorer:
         megapixels = max(1.0, picture.size[0] * picture.size[1] / 1e6)
         return round(min(self.settings.time_limit, 20 + 2 * request.steps * min(megapixels, 4.0)))
 
-    def _restore(self, picture: Picture, request: Request) -> Restored:
+    def _restore(self, picture: Picture, request: Request, progress: Progress | None = None) -> Restored:
         """Restore one picture.
 
         Raises:
             TaskError, RestorerError: for what the model does not support.
-            DemoError: if the result would be too large, or it takes too long.
+            DemoError: if the result would be too large, it takes too long, or nobody waits for it any more.
         """
         arguments = self._arguments(picture, request)
         started = time.perf_counter()
-        with time_limit(self.pipe, self.settings.time_limit):
+        job = Job(self.settings.time_limit, progress)
+        if "callback_on_step_end" in self._known:
+            arguments["callback_on_step_end"] = _teller(job, request.steps)
+        with watched(self.pipe, job):
             result = self.pipe(picture, output_type="np", **arguments)
         findings = result.findings[0] if result.findings else None
         return Restored(picture.with_rgb(result.images[0]), findings, time.perf_counter() - started)
@@ -117,26 +120,14 @@ class Restorer:
         }
 
 
-@contextmanager
-def time_limit(pipe: RestorerPipeline, seconds: float) -> Iterator[None]:
-    """Give up when a network is entered after the limit; there are many layers, so this comes soon.
+def _teller(job: Job, steps: int) -> Callable[..., dict[str, Any]]:
+    """What a pipeline that works in steps calls after each."""
 
-    Raises:
-        DemoError: then.
-    """
-    end = time.monotonic() + seconds
+    def tell(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        job.tell(min(step + 1, steps), steps)
+        return tensors
 
-    def check(*_: Any) -> None:
-        if time.monotonic() > end:
-            raise DemoError(f"this takes longer than {seconds:g} seconds: try a smaller picture")
-
-    networks = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-    hooks = [layer.register_forward_pre_hook(check) for network in networks for layer in network.modules()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return tell
 
 
 def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
@@ -151,4 +142,16 @@ def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callab
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """All models of the page by name, the default first."""
     restorers = [Restorer(source, settings) for source in settings.models]
-    return {restorer.name: restorer for restorer in restorers}
+    return dict(zip(short_names(settings.models), restorers, strict=True))
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """The last names of the models; where two would be equal, with what tells them apart."""
+    names = [source.partition("@")[0].rstrip("/").rpartition("/")[2] for source in sources]
+    revised = [
+        f"{name}@{source.partition('@')[2]}" if names.count(name) > 1 and "@" in source else name
+        for name, source in zip(names, sources, strict=True)
+    ]
+    return [
+        source if revised.count(name) > 1 else name for name, source in zip(revised, sources, strict=True)
+    ]

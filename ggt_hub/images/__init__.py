@@ -6,7 +6,7 @@ from ggt_hub.images.metadata import Metadata
 from ggt_hub.images.network import fill_hidden, is_panorama, unwrapped, wrapped
 from ggt_hub.images.picture import Picture
 from ggt_hub.images.read import read_image
-from ggt_hub.images.tile import pad_to_multiple, run_tiled
+from ggt_hub.images.tile import pad_to_multiple, run_tiled, watch_tiles
 from ggt_hub.images.write import write_image
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "read_image",
     "run_tiled",
     "unwrapped",
+    "watch_tiles",
     "wrapped",
     "write_image",
 ]

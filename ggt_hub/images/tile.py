@@ -1,6 +1,8 @@
 """Run a network over a picture tile by tile, so that memory follows the tile and no seam shows."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     import torch
 
     TileFunction = Callable[[torch.Tensor], torch.Tensor]
+
+
+_watcher: ContextVar[Callable[[int, int], None] | None] = ContextVar("_watcher", default=None)
+
+
+@contextmanager
+def watch_tiles(watcher: Callable[[int, int], None]) -> Iterator[None]:
+    """Within this, `run_tiled` calls `watcher(done, total)` before each tile; what that raises ends the work."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def run_tiled(
@@ -55,8 +70,12 @@ def run_tiled(
     rows = _spans(height, tile, overlap, multiple)
     columns = _spans(width, tile, overlap, multiple)
     result: FloatArray | None = None
+    watcher, done = _watcher.get(), 0
     for top, bottom, row_weights in _weighted(rows, height, overlap, scale):
         for left, right, column_weights in _weighted(columns, width, overlap, scale):
+            if watcher is not None:
+                watcher(done, len(rows) * len(columns))
+            done += 1
             part = _crop(image, left, top, right, bottom)
             output = _apply(function, pad_to_multiple(part, multiple), part.shape[:2], scale)
             if len(rows) == len(columns) == 1:

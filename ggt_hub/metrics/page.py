@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from ggt_hub.errors import GGTHubError, MetricError
 from ggt_hub.images import read_image
 from ggt_hub.metrics.fs import fs, rs
 from ggt_hub.metrics.registry import METRICS, compute
+
+MAX_PIXELS = 16_000_000
+MAX_FILE = "50mb"
 
 
 def metric_page(title: str, names: Sequence[str]) -> Any:
@@ -23,12 +27,14 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
 
     def score(picture: Any, reference: Any, chosen: list[str]) -> dict[str, Any]:
         try:
-            if picture is None or not chosen:
-                raise MetricError("there is no picture, or no metric: give one")
             gt = None if reference is None else [_pixels(reference)]
+            if picture is None:
+                raise MetricError("there is no picture: give one")
+            if not chosen:
+                raise MetricError("no metric is chosen: choose one")
             scores = {name: float(compute([name], [_pixels(picture)], gt)[name][0]) for name in chosen}
         except GGTHubError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
         return {
             name: round(value, 6) if math.isfinite(value) else "undefined" for name, value in scores.items()
         }
@@ -38,8 +44,8 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
     return gr.Interface(
         score,
         [
-            _picture("picture"),
-            _picture("reference", visible=compares),
+            gr.Image(type="filepath", image_mode=None, height=300, label="picture"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="reference", visible=compares),
             gr.CheckboxGroup(list(names), value=list(names), label="metrics"),
         ],
         gr.JSON(label="scores"),
@@ -48,19 +54,6 @@ def metric_page(title: str, names: Sequence[str]) -> Any:
         flagging_mode="never",
         api_name="score",
     )
-
-
-def _picture(label: str, *, visible: bool = True) -> Any:
-    """A field for a file, which is read as everywhere here: with all its bits, upright."""
-    import gradio as gr
-
-    return gr.File(
-        type="filepath", file_types=["image", ".tif", ".tiff", ".jxl", ".avif"], label=label, visible=visible
-    )
-
-
-def _pixels(path: Any) -> np.ndarray[Any, Any]:
-    return read_image(path).pixels
 
 
 def rating_page(title: str) -> Any:
@@ -73,13 +66,12 @@ def rating_page(title: str) -> Any:
 
     def score(result: Any, degraded: Any, before: float, after: float) -> dict[str, Any]:
         if result is None or degraded is None:
-            raise gr.Error("FS compares a result with its degraded input: give both pictures")
+            raise gr.Error("FS compares a result with its degraded input: give both", print_exception=False)
         try:
             rise = float(rs(before, after))
-            pictures = [[_pixels(path)] for path in (result, degraded)]
-            distance = compute(["lpips"], *pictures)["lpips"]
+            distance = compute(["lpips"], [_pixels(result)], [_pixels(degraded)])["lpips"]
         except GGTHubError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
         return {
             "lpips": round(float(distance[0]), 6), "rs": rise, "fs": round(float(fs(distance[0], rise)), 6)
         }  # fmt: skip
@@ -87,8 +79,8 @@ def rating_page(title: str) -> Any:
     return gr.Interface(
         score,
         [
-            _picture("result"),
-            _picture("degraded input"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="result"),
+            gr.Image(type="filepath", image_mode=None, height=300, label="degraded input"),
             gr.Slider(1, 5, step=1, value=2, label="rating of the degraded input"),
             gr.Slider(1, 5, step=1, value=4, label="rating of the result"),
         ],
@@ -99,3 +91,19 @@ def rating_page(title: str) -> Any:
         flagging_mode="never",
         api_name="score",
     )
+
+
+def launch(page: Any) -> None:
+    """Serve such a page, with a limit on what is uploaded."""
+    page.launch(max_file_size=MAX_FILE)
+
+
+def _pixels(source: Any) -> np.ndarray:
+    """The pixels of an uploaded file in their whole depth, as the command line reads them; RGB, alpha left out.
+
+    Raises:
+        ImageError: if it is no picture, or too large.
+    """
+    name = Path(source).name if isinstance(source, str) else None  # a path of the server says nothing
+    picture = read_image(source, name=name, max_pixels=MAX_PIXELS)
+    return np.repeat(picture.pixels, 3, axis=2) if picture.is_grey else picture.pixels

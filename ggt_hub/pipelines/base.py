@@ -13,13 +13,14 @@ from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
 from huggingface_hub import metadata_load
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 import ggt_hub.models  # diffusers finds component classes only in modules that are imported already
-from ggt_hub.errors import RestorerError
+from ggt_hub.converters.checkpoint import Checkpoint, one_line
+from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.placement import MemoryPlan
 from ggt_hub.tasks import check_task
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class RestorerPipelineOutput(BaseOutput):
     Attributes:
         images: one restored picture for each that was given, in order: PIL; or with `output_type="np"` float32
             arrays (height, width, 3), 0..1; or with `"pt"` float32 tensors (3, height, width), 0..1. Always a
-            list, since pictures may differ in size.
+            list, since pictures may differ in size. None where a callback ended the call before it was restored.
         findings: for restorers that judge the damage themselves, what was found in each picture; else None.
     """
 
@@ -80,11 +81,8 @@ class RestorerPipeline(DiffusionPipeline):
 
         if cls is RestorerPipeline and (peer := load_peer(source)) is not None:
             return peer
-        where = {key: kwargs.pop(key) for key in _WHERE if key in kwargs}
-        folder = _locate(source, where)
-        if (original := _described_only(folder)) is not None:
-            logger.warning("%s is a card without weights: loading %s, which it describes", source, original)
-            folder = _locate(original, {key: value for key, value in where.items() if key != "revision"})
+        where = {key: kwargs.pop(key) for key in WHERE if key in kwargs}
+        folder = locate(source, where)
         target = pipeline_class(folder)
         if not issubclass(target, cls):
             raise RestorerError(
@@ -101,11 +99,13 @@ class RestorerPipeline(DiffusionPipeline):
         """
         try:
             pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise RestorerError(f"the restorer in {folder} cannot be loaded: {error}") from error
+        except GGTHubError:
+            raise
+        except Exception as error:  # files of strangers break loaders in every way
+            raise RestorerError(f"the restorer in {folder} cannot be loaded: {one_line(error)}") from error
         for name, component in pipe.components.items():
             if isinstance(component, ModelMixin) and name not in kwargs:
-                _check_complete(component, folder / name)
+                _check_complete(component, folder / name, kwargs.get("variant"))
         return pipe
 
     @classmethod
@@ -134,7 +134,17 @@ class RestorerPipeline(DiffusionPipeline):
         The stock method insists that component classes belong to diffusers, which is why other pipelines with
         classes of their own need `trust_remote_code`; ours are imported with this module.
         """
-        return snapshot(pretrained_model_name, **{key: kwargs[key] for key in _WHERE if key in kwargs})
+        return snapshot(pretrained_model_name, **{key: kwargs[key] for key in WHERE if key in kwargs})
+
+    def plan_memory(self, budget: int, **arguments: Any) -> MemoryPlan:
+        """How to run a call with these arguments within `budget` bytes of device memory.
+
+        A class that can run in several ways overrides this.
+
+        Raises:
+            RestorerError: if there is only one way to run, or none that fits.
+        """
+        raise RestorerError(f"{type(self).__name__} has no memory plan: leave out --memory")
 
     def check_inputs(
         self, *, task: str | None, prompt: str | None, upscale: int | None, output_type: str, tile: int | None
@@ -222,7 +232,15 @@ class RestorerPipeline(DiffusionPipeline):
         """Turn a restored RGB picture (height, width, 3), 0..1, into what was asked for.
 
         PIL results keep the mode (grey, alpha) and the metadata of the picture that was given, and save them.
+
+        Raises:
+            RestorerError: if some of it is NaN or infinite: a picture made of that would be black there.
         """
+        if not np.isfinite(restored).all():
+            raise RestorerError(
+                f"{type(self).__name__} overflowed (NaN or infinite), so nothing is restored: load it in float32 "
+                "or bfloat16, and check its weights"
+            )
         picture, restored = unwrapped(picture, restored)
         if output_type == "np":
             return restored
@@ -231,10 +249,19 @@ class RestorerPipeline(DiffusionPipeline):
         return picture.with_rgb(restored).to_pil()
 
 
-_WHERE = ("revision", "token", "cache_dir", "local_files_only")
+WHERE = ("revision", "token", "cache_dir", "local_files_only")
 
 
-def _locate(source: str | Path, where: dict[str, Any]) -> Path:
+def locate(source: str | Path, where: dict[str, Any]) -> Path:
+    """The folder that `source` stands for; of a card without weights, that of the weights which it describes."""
+    folder = _folder(source, where)
+    if (original := _described_only(folder)) is None:
+        return folder
+    logger.warning("%s is a card without weights: loading %s, which it describes", source, original)
+    return _folder(original, {key: value for key, value in where.items() if key != "revision"})
+
+
+def _folder(source: str | Path, where: dict[str, Any]) -> Path:
     """The folder that `source` stands for: the package's own, a local one, or a snapshot from the Hub."""
     if isinstance(source, str) and (BUNDLED / source / "model_index.json").is_file():
         return _without_revision(BUNDLED / source, where)
@@ -266,12 +293,11 @@ def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
     return folder
 
 
-def _check_complete(network: ModelMixin, folder: Path) -> None:
+def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
     """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
     if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
         return
-    stored = {name for path in folder.glob("*.safetensors") for name in safe_open(path, "pt").keys()}  # noqa: SIM118
-    if missing := sorted(set(network.state_dict()) - stored):
+    if missing := sorted(set(network.state_dict()) - set(Checkpoint(folder, variant).shapes)):
         raise RestorerError(
             f"{folder} lacks {len(missing)} tensors of a {type(network).__name__}: {missing[0]} ..."
         )

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
+from ggt_hub.errors import WriteError
 from tests.photographs import photograph
 
 
@@ -42,9 +44,17 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert facts["libraries"]["torch"]
     assert facts["devices"]["cpu"].endswith("threads")
     assert "memory" in facts["models"]["CompactRestorerPipeline"]
-    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train"}
+    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers", "lmdb"}
     words = CliRunner().invoke(app, ["info"]).stdout
     assert "torchvision" in words
+
+
+@pytest.mark.parametrize("name", ["report.html", "coffee-after.png"])
+def test_quickstart_replaces_nothing_of_its_user(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(WriteError, match=f"{name} is not a result of ggt-hub"):
+        CliRunner().invoke(app, ["quickstart", "-o", str(tmp_path)], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_quickstart_restores_the_samples_and_writes_a_page(tmp_path: Path) -> None:
@@ -84,3 +94,14 @@ def test_train_writes_weights_that_load(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().endswith(f"averaged weights: {tmp_path / 'run' / 'model'}")
     assert CompactRestorer.from_pretrained(tmp_path / "run/model").config.channels == [8, 8, 8]
+
+
+def test_the_version_is_told_and_notebooks_complete_our_names() -> None:
+    import ggt_hub
+
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout.split()[-1]) == (0, ggt_hub.__version__)
+    assert {"load_dataset", "RestorerPipeline", "read_image", "__version__"} <= set(dir(ggt_hub))
+    wrong = CliRunner().invoke(app, ["restor"])
+    assert wrong.exit_code == 2
+    assert "restore" in wrong.output

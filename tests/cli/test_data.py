@@ -1,6 +1,7 @@
 """`ggt-hub data`, as a person calls it."""
 
 import json
+import zipfile
 
 import datasets
 import numpy as np
@@ -186,3 +187,25 @@ def test_preview_shows_pairs_and_makes_a_small_config(tmp_path):
 def test_unknown_sources_say_so(hub, tmp_path):
     with pytest.raises(Exception, match="does not exist at"):
         run("describe", "org/absent")
+
+
+def test_the_output_says_whether_a_word_was_a_folder_or_a_repository(hub, tmp_path, monkeypatch):
+    LAYOUTS["names tell"](tmp_path / "here")
+    hub.add("dataset", "org/there", tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    assert "source: the folder here" in CliRunner().invoke(app, ["describe", "here"]).stderr
+    assert (
+        "source: the dataset repository org/there"
+        in CliRunner().invoke(app, ["describe", "org/there"]).stderr
+    )
+
+
+def test_members_that_cannot_be_read_are_named_as_the_cause(tmp_path):
+    members = {f"{side}/{n}.png": picture(n) for side in ("lq", "gt") for n in range(30)}
+    write_zip(tmp_path / "d/x.zip", members, zipfile.ZIP_BZIP2)
+    with pytest.raises(
+        DatasetError, match=r"no pictures that can be read, among which .*\n.*and 55 more: .* bzip2"
+    ):
+        run("export", tmp_path / "d", "-o", tmp_path / "o")
+    text = run("describe", tmp_path / "d")
+    assert text.count("bzip2") == 1

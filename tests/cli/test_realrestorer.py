@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from ggt_hub import RestorerPipeline
 from ggt_hub.cli import app
 from ggt_hub.errors import RestorerError
-from tests.golden import REALRESTORER, needs_realrestorer
+from tests.golden import BUNDLE
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
 QUICK = ("--set", "num_inference_steps=1", "--set", "size_level=48", "--device", "cpu")
@@ -34,14 +34,11 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@needs_realrestorer
 def test_convert_writes_a_layout_that_loads_without_conversion(tmp_path: Path) -> None:
-    result = run("convert", "realrestorer", REALRESTORER / "bundle", tmp_path / "own")
+    result = run("convert", "realrestorer", BUNDLE, tmp_path / "own")
     assert result.exit_code == 0, result.output
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
-    own, published = (
-        RestorerPipeline.from_pretrained(f) for f in (tmp_path / "own", REALRESTORER / "bundle")
-    )
+    own, published = (RestorerPipeline.from_pretrained(f) for f in (tmp_path / "own", BUNDLE))
     for part in ("transformer", "connector", "vae", "text_encoder"):
         weights = getattr(own, part).state_dict()
         assert all(
@@ -49,10 +46,9 @@ def test_convert_writes_a_layout_that_loads_without_conversion(tmp_path: Path) -
         )
 
 
-@needs_realrestorer
 def test_convert_leaves_a_folder_alone_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    result = run("convert", "realrestorer", REALRESTORER / "bundle", tmp_path)
+    result = run("convert", "realrestorer", BUNDLE, tmp_path)
     assert isinstance(result.exception, RestorerError) and "is not an empty folder" in str(result.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

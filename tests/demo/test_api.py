@@ -218,3 +218,89 @@ def test_visitors_wait_for_each_other_and_get_their_own(url: str, pipe: Restorer
 def test_a_full_queue_says_so(serve, noisy: Path) -> None:
     with serve(queue_size=0) as address, pytest.raises(Exception, match=r"(?i)queue is full"):
         Client(address, verbose=False).predict(photo=handle_file(noisy), api_name="/restore")
+
+
+def call(url: str, endpoint: str, data: list) -> str:
+    event = httpx.post(f"{url}gradio_api/call/{endpoint}", json={"data": data}).json()["event_id"]
+    return httpx.get(f"{url}gradio_api/call/{endpoint}/{event}", timeout=60).text
+
+
+def sent(url: str, path: Path) -> dict:
+    (stored,) = httpx.post(f"{url}gradio_api/upload", files={"files": (path.name, path.read_bytes())}).json()
+    return {"path": stored, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_null_and_missing_values_are_those_of_the_page(client: Client, url: str, noisy: Path) -> None:
+    _, file, _ = client.predict(photo=handle_file(noisy), api_name="/restore")
+    for data in ([None] * 6, []):
+        answer = call(url, "restore", [sent(url, noisy), *data])
+        assert "event: complete" in answer
+        stored = json.loads(answer.partition("data: ")[2].splitlines()[0])[1]
+        assert np.array_equal(pixels(fetched(stored["url"], noisy.parent)), pixels(file))
+    for endpoint in ("degrade", "compare"):
+        assert "event: complete" in call(url, endpoint, [sent(url, noisy)])
+    assert "event: complete" in call(url, "pair", [])
+
+
+def fetched(address: str, folder: Path) -> Path:
+    path = folder / "fetched.png"
+    path.write_bytes(httpx.get(address).content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, "photo.jpg", "Photograph: give a file that was uploaded"),
+        (1, {"a": 1}, "is not in the list of choices"),
+        (3, "much", "Strength: give a number, not 'much'"),
+        (3, 7, "maximum value 1"),
+        (4, 9, "is not in the list of choices"),
+        (6, True, "Seed: give a number, not 'True'"),
+        (6, -1, "minimum value 0"),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_words(
+    url: str, noisy: Path, position: int, value: object, message: str
+) -> None:
+    data = [sent(url, noisy), None, None, None, None, None, None]
+    data[position] = value
+    answer = call(url, "restore", data)
+    assert "event: error" in answer
+    assert message in answer.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7860", ""]
+)
+def test_calls_under_a_foreign_name_are_refused(url: str, host: str) -> None:
+    answer = httpx.get(url, headers={"Host": host})
+    assert answer.status_code == 400
+    assert "not called by that name" in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7860", "127.0.0.1", "[::1]:7860", "192.168.1.5"])
+def test_calls_under_its_own_names_and_addresses_are_answered(url: str, host: str) -> None:
+    assert httpx.get(f"{url}gradio_api/info", headers={"Host": host}).status_code == 200
+
+
+def test_a_name_that_was_added_is_answered(serve) -> None:
+    with serve(hosts=("photos.example",)) as address:
+        for host, expected in (("photos.example", 200), ("other.example", 400)):
+            assert httpx.get(f"{address}gradio_api/info", headers={"Host": host}).status_code == expected
+
+
+def test_a_visitor_sends_so_many_files_and_no_more(serve) -> None:
+    with serve(max_uploads=3) as address:
+
+        def send(count: int) -> int:
+            files = [("files", (f"{n}.png", b"0" * 100)) for n in range(count)]
+            return httpx.post(f"{address}gradio_api/upload", files=files).status_code
+
+        assert [send(2), send(1), send(1), send(1)] == [200, 200, 429, 429]
+    with serve(max_uploads=3) as address:
+        answer = httpx.post(
+            f"{address}gradio_api/upload", files=[("files", (f"{n}.png", b"0")) for n in range(9)]
+        )
+        assert answer.status_code == 429
+        assert "at most 3 files within 10 minutes: come back later" in answer.text

@@ -278,3 +278,27 @@ def test_data_is_browsed_and_filtered(visit: Callable, screenshot: Callable) -> 
     assert "1 of 1" in page.inner_text("#data-note")
     page.wait_for_timeout(500)
     screenshot(page, "data")
+
+
+READABLE = (Path(__file__).parent / "readable.js").read_text()
+
+
+@pytest.mark.parametrize("window", ["light", "dark"])
+def test_text_has_contrast_and_everything_a_name(visit: Callable, screenshot: Callable, window: str) -> None:
+    page = visit(window)
+    for tab, done in {
+        "Restore": DONE,
+        "Degrade": "#degrade-result img",
+        "Compare": "#compare-gallery .caption-label",
+        "Data": "#data-note strong",
+    }.items():
+        page.get_by_role("tab", name=tab).click()
+        if tab != "Data":
+            page.locator(EXAMPLE).first.click()
+        page.wait_for_selector(done, timeout=WAIT)
+        page.wait_for_timeout(
+            1000
+        )  # until pictures are drawn, and the box that was clicked has its new colour
+        screenshot(page, f"{tab.lower()}-{window}")
+        assert page.evaluate(READABLE) == {"faint": {}, "nameless": []}, tab
+        assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]

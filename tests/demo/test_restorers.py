@@ -19,7 +19,7 @@ import ggt_hub.demo
 import spaces
 from ggt_hub.cli import app
 from ggt_hub.demo import Settings
-from ggt_hub.demo.restorers import Request, Restorer, on_gpu
+from ggt_hub.demo.restorers import Request, Restorer, on_gpu, short_names
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture, read_image
 from tests.photographs import photograph
@@ -186,3 +186,17 @@ def test_pictures_of_visitors_are_deleted_when_they_are_old(serve, noisy: Path, 
         while any(path.exists() for path in there):
             assert time.monotonic() < end, f"still there: {there}"
             time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["compact"], ["compact"]),
+        (["compact", "org/RealRestorer@v2"], ["compact", "RealRestorer"]),
+        (["compact@v1", "compact@v2"], ["compact@v1", "compact@v2"]),
+        (["a/net", "b/net", "c/other"], ["a/net", "b/net", "other"]),
+        (["a/net@v1", "b/net@v1"], ["a/net@v1", "b/net@v1"]),
+    ],
+)
+def test_models_of_one_last_name_stay_apart(sources: list[str], names: list[str]) -> None:
+    assert short_names(sources) == names

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import evaluate
-import gradio
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ import yaml
 from ggt_hub.errors import MetricError, MetricUnavailableError
 from ggt_hub.images import write_image
 from ggt_hub.metrics import compute, lpips, niqe, psnr, ssim
-from ggt_hub.metrics.page import rating_page
+from ggt_hub.metrics.page import metric_page, rating_page
 from tests.metrics.golden import noisy, tensor
 from tests.metrics.test_perceptual import CROPS, expected_lpips, weights  # noqa: F401  a fixture
 from tests.photographs import photograph
@@ -168,10 +168,10 @@ def test_each_space_has_a_page_and_a_card(name, tmp_path):
         for pixels, path in zip(deep, paths, strict=True):
             write_image(pixels, path)
         assert page.page.fn(*paths, ["psnr"]) == {"psnr": round(float(psnr(*deep)[0]), 6)}
-        with pytest.raises(gradio.Error, match="psnr compares with a reference"):
+        with pytest.raises(gr.Error, match="psnr compares with a reference"):
             page.page.fn(paths[0], None, ["psnr"])
         (tmp_path / "broken.png").write_bytes(b"no picture")
-        with pytest.raises(gradio.Error, match=r"broken\.png"):
+        with pytest.raises(gr.Error, match=r"broken\.png"):
             page.page.fn(str(tmp_path / "broken.png"), paths[1], ["psnr"])
 
 
@@ -187,5 +187,21 @@ def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypat
         {"lpips": expected, "rs": 3, "fs": 0.6 * (1 - expected)}, abs=1e-6
     )
     monkeypatch.setattr("ggt_hub.metrics.page.compute", partial(compute, weights="nowhere"))
-    with pytest.raises(gradio.Error, match=r"the weights .* cannot be had"):
+    with pytest.raises(gr.Error, match=r"the weights .* cannot be had"):
         page(*paths, 5, 2)
+
+
+def test_the_page_reads_sixteen_bits_and_refuses_in_words(tmp_path):
+    deep = write_image((CLEAN[0].astype(np.uint16) * 257), tmp_path / "deep.png")
+    flat = write_image(CLEAN[0], tmp_path / "flat.png")
+    score = metric_page("PSNR", ["psnr"]).fn
+    assert score(str(deep), str(flat), ["psnr"]) == {"psnr": 80.0}, "equal pictures, one in 16 bits"
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    for picture, chosen, words in (
+        (str(tmp_path / "notes.png"), ["psnr"], "notes.png"),
+        (None, ["psnr"], "there is no picture"),
+        (str(flat), [], "no metric is chosen"),
+    ):
+        with pytest.raises(gr.Error, match=words) as raised:
+            score(picture, str(flat), chosen)
+        assert str(tmp_path) not in str(raised.value)

@@ -8,16 +8,17 @@ from ggt_hub.converters.realrestorer import build_denoiser
 from ggt_hub.converters.realrestorer_names import denoiser_destinations
 from ggt_hub.models import TextConnector
 from ggt_hub.models.text_connector import masked_mean
-from tests.golden import REALRESTORER, difference, needs_realrestorer, tensors
+from tests.golden import difference, place, tensors
 
-# The reference ran on another processor: 2e-4 is what its README calls fair for one forward pass.
-FAIR = 2e-4
-FOLDERS = {"v10": REALRESTORER / "bundle/transformer", "v11": REALRESTORER / "transformer_v11"}
+# The reference ran on another processor: 1.3e-5 is reached at values of order 1 to 4.
+FAIR = 5e-5
+FOLDERS = {"v10": "bundle/transformer", "v11": "transformer_v11"}
 
 
 def published(version: str) -> dict[str, torch.nn.Module]:
-    checkpoint = Checkpoint(FOLDERS[version])
-    networks = build_denoiser(checkpoint.shapes, read_json(FOLDERS[version] / "config.json"))
+    folder = place(FOLDERS[version])
+    checkpoint = Checkpoint(folder)
+    networks = build_denoiser(checkpoint.shapes, read_json(folder / "config.json"))
     made = plan(checkpoint.shapes, denoiser_destinations(checkpoint.shapes), networks)
     fill(checkpoint, made, networks, torch.float32)
     return {name: network.eval() for name, network in networks.items()}
@@ -29,7 +30,6 @@ def connector() -> TextConnector:
     return TextConnector(in_channels=12, hidden_size=16, num_heads=4, depth=2, pooled_dim=6).eval()
 
 
-@needs_realrestorer
 @pytest.mark.parametrize("version", ["v10", "v11"])
 @torch.no_grad()
 def test_connector_and_transformer_give_the_published_values(version: str) -> None:
@@ -60,7 +60,6 @@ def test_connector_and_transformer_give_the_published_values(version: str) -> No
         assert difference(four, io["out.sample_guidance_none"]) < FAIR
 
 
-@needs_realrestorer
 @pytest.mark.parametrize("version", ["v10", "v11"])
 @torch.no_grad()
 def test_each_stage_gives_the_published_values(version: str) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig
+from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig, TaylorSeerCacheConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import HubError, RestorerError
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
-from tests.golden import REALRESTORER, difference, needs_realrestorer
+from tests.golden import BUNDLE, difference
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 from tests.servers.local_hub import LocalHub
 
@@ -66,9 +66,8 @@ def test_the_index_names_stock_parts_and_one_network_of_ours(own_layout: Path) -
     }
 
 
-@needs_realrestorer
 def test_the_published_bundle_and_what_is_written_from_it_restore_the_same(tmp_path: Path) -> None:
-    published = RestorerPipeline.from_pretrained(REALRESTORER / "bundle")
+    published = RestorerPipeline.from_pretrained(BUNDLE)
     published.save_pretrained(tmp_path / "own")
     assert torch.equal(restore(RestorerPipeline.from_pretrained(tmp_path / "own")), restore(published))
 
@@ -100,9 +99,8 @@ def test_each_network_may_have_a_precision_of_its_own(own_layout: Path) -> None:
     )
 
 
-@needs_realrestorer
 def test_options_of_the_published_bundle(tmp_path: Path) -> None:
-    bundle = REALRESTORER / "bundle"
+    bundle = BUNDLE
     loaded = RestorerPipeline.from_pretrained(
         bundle, dtype=torch.bfloat16, reference_axis=1, text_encoder=None
     )
@@ -134,6 +132,42 @@ def test_from_pipe_shares_the_networks_and_keeps_the_configuration(pipe: RealRes
     assert torch.equal(restore(same), restore(pipe))
 
 
+def test_components_make_the_same_pipeline_again() -> None:
+    pipe = tiny_pipeline(reference_axis=1)
+    again = RealRestorerPipeline(**pipe.components)
+    assert again.config.reference_axis == 1 and torch.equal(restore(again), restore(pipe))
+    moved = RealRestorerPipeline(**{**pipe.components, "reference_axis": 0})
+    assert moved.config.reference_axis == 0 and not torch.equal(restore(moved), restore(pipe))
+
+
+@pytest.mark.parametrize("size", ["10GB", "100KB"])
+def test_a_variant_is_loaded_where_it_is_there(pipe: RealRestorerPipeline, tmp_path: Path, size: str) -> None:
+    """Two variants side by side, of other weights, so that one is not taken for the other."""
+    other = tiny_pipeline(seed=1)
+    pipe.save_pretrained(tmp_path, max_shard_size=size)
+    other.save_pretrained(tmp_path, variant="fp16", max_shard_size=size)
+    assert torch.equal(restore(RestorerPipeline.from_pretrained(tmp_path)), restore(pipe))
+    assert torch.equal(restore(RestorerPipeline.from_pretrained(tmp_path, variant="fp16")), restore(other))
+    for file in (tmp_path / "vae").glob("*fp16*"):  # a part without the variant is taken as it is
+        file.unlink()
+    mixed = RestorerPipeline.from_pretrained(tmp_path, variant="fp16")
+    assert torch.equal(mixed.transformer.proj_out.weight, other.transformer.proj_out.weight)
+    assert torch.equal(mixed.vae.encoder.conv_in.weight, pipe.vae.encoder.conv_in.weight)
+    with pytest.raises(RestorerError, match="has no variant 'fp8'"):
+        RestorerPipeline.from_pretrained(tmp_path, variant="fp8")
+
+
+def test_the_published_bundle_may_have_variants(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
+    for part in ("transformer", "vae", "text_encoder"):
+        (file,) = (bundle / part).glob("*.safetensors")
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    loaded = RestorerPipeline.from_pretrained(bundle, variant="fp16")
+    assert torch.equal(restore(loaded), restore(RestorerPipeline.from_pretrained(BUNDLE)))
+    with pytest.raises(RestorerError, match="here, whole or in shards"):
+        RestorerPipeline.from_pretrained(bundle)
+
+
 # A broken layout of ours
 
 
@@ -145,12 +179,12 @@ def test_from_pipe_shares_the_networks_and_keeps_the_configuration(pipe: RealRes
             lambda layout: shard(layout).write_bytes(shard(layout).read_bytes()[:-100]),
             "is damaged or cut off",
         ),
-        (lambda layout: (layout / "vae" / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda layout: (layout / "vae" / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda layout: shutil.rmtree(layout / "connector"), "connector: no diffusion_pytorch_model"),
         (lambda layout: config(layout, "connector", hidden_size=64), "cannot be loaded"),
         (
             lambda layout: forget(layout / "text_encoder"),
-            "text_encoder lacks 1 tensors, among them language_model.norm",
+            "text_encoder/config.json describes 117824 parameters, and 117792 are stored",
         ),
     ],
 )
@@ -184,11 +218,10 @@ def config(layout: Path, part: str, **changes: Any) -> None:
 # From the Hub
 
 
-@needs_realrestorer
 def test_the_published_bundle_comes_from_the_hub_at_its_revision(
     hub: LocalHub, request: pytest.FixtureRequest
 ) -> None:
-    hub.add("model", "RealRestorer/RealRestorer", REALRESTORER / "bundle", tags=["v1.0"])
+    hub.add("model", "RealRestorer/RealRestorer", BUNDLE, tags=["v1.0"])
     loaded = RestorerPipeline.from_pretrained("RealRestorer/RealRestorer", revision="v1.0")
     wanted = restore(loaded)
     with pytest.raises(HubError, match="has no revision 'v9'"):
@@ -254,6 +287,51 @@ def test_first_block_cache_saves_blocks_in_every_tile(pipe: RealRestorerPipeline
     assert without == 4 * len(runs)  # the first step of each tile, and never again
 
 
+CACHES = {
+    "first block": lambda: FirstBlockCacheConfig(threshold=0.2),
+    "taylor": lambda: TaylorSeerCacheConfig(cache_interval=3, disable_cache_before_step=1),
+    "attention": lambda: PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, spatial_attention_timestep_skip_range=(100, 950)
+    ),
+}
+
+
+@pytest.fixture(params=CACHES)
+def cached(pipe: RealRestorerPipeline, request: pytest.FixtureRequest) -> RealRestorerPipeline:
+    config = CACHES[request.param]()
+    if isinstance(config, PyramidAttentionBroadcastConfig):
+        config.current_timestep_callback = lambda: int(pipe.current_timestep)
+    pipe.transformer.enable_cache(config)
+    return pipe
+
+
+@pytest.mark.parametrize("tile", [None, 48])
+def test_caches_remember_nothing_of_other_pictures(cached: RealRestorerPipeline, tile: int | None) -> None:
+    """Neither within a list, of other sizes or of the same, nor of a call that failed."""
+    pictures = [IMAGE, IMAGE.transpose(1, 0, 2), IMAGE[:48, :48], IMAGE[::-1].copy()]
+    options = {"num_inference_steps": 4, "size_level": 48, "tile": tile, "task": "rain"}
+
+    def latents(images: Any, **more: Any) -> list[Tensor]:
+        count = len(images) if isinstance(images, list) else 1
+        generators = [torch.Generator().manual_seed(0) for _ in range(count)]
+        return cached(images, **options, generator=generators, output_type="latent", **more).images
+
+    alone = [latents(picture)[0] for picture in pictures]
+    together = latents(pictures)
+    # First and last run in one batch, and the first decides for both when a block is left out.
+    assert all(difference(together[number], alone[number]) < 1e-5 for number in (1, 2))
+
+    def fail(_: Any, step: int, *__: Any) -> dict[str, Any]:
+        if step == 2:
+            raise ZeroDivisionError
+        return {}
+
+    for images in (pictures, IMAGE[:32, :32]):
+        with pytest.raises(ZeroDivisionError):
+            latents(images, callback_on_step_end=fail)
+        assert all(torch.equal(latents(picture)[0], alone[n]) for n, picture in enumerate(pictures))
+
+
 def test_model_offload_brings_the_text_encoder_in_before_it_looks(pipe: RealRestorerPipeline) -> None:
     class Hook:
         calls = 0
@@ -267,6 +345,14 @@ def test_model_offload_brings_the_text_encoder_in_before_it_looks(pipe: RealRest
     pipe.text_encoder.visual.register_forward_pre_hook(lambda *_: seen.append(hook.calls))
     restore(pipe)
     assert seen == [1]
+
+
+def test_tiles_of_the_autoencoder_are_as_large_as_what_it_was_trained_on(pipe: RealRestorerPipeline) -> None:
+    pipe.vae.enable_tiling()
+    assert (pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size) == (1024, 128)
+    loaded = RestorerPipeline.from_pretrained(BUNDLE)
+    loaded.vae.enable_tiling()
+    assert (loaded.vae.tile_sample_min_size, loaded.vae.tile_latent_min_size) == (1024, 128)
 
 
 def test_networks_come_in_the_order_in_which_they_are_offloaded(pipe: RealRestorerPipeline) -> None:
@@ -292,6 +378,10 @@ def test_lora_is_saved_loaded_and_unloaded(pipe: RealRestorerPipeline, tmp_path:
     fresh.load_lora_weights(tmp_path)
     assert difference(tuned, plain) > 1e-3
     assert difference(restore(fresh), tuned) < 1e-6
+    half = restore(fresh, joint_attention_kwargs={"scale": 0.5})
+    assert difference(half, plain) > 1e-3 and difference(half, tuned) > 1e-3
+    assert torch.equal(restore(fresh, joint_attention_kwargs={"scale": 0.0}), plain)
+    assert difference(restore(fresh), tuned) < 1e-6  # the scale is of one call
     fresh.unload_lora_weights()
     assert torch.equal(restore(fresh), plain)
 

@@ -1,11 +1,14 @@
 """One step of RealRestorer: which way the latents move, and how guidance bends it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
+from ggt_hub.errors import RestorerError
 from ggt_hub.models.text_connector import TextConnectorOutput
 from ggt_hub.pipelines.realrestorer.geometry import position_ids
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
@@ -33,6 +36,11 @@ class Guidance:
         """Whether a step takes two passes."""
         return self.scale is not None and self.scale != -1
 
+    @property
+    def sides(self) -> int:
+        """2 if the negative prompt is read too."""
+        return 2 if self.on else 1
+
     def join(self, conditional: Tensor, unconditional: Tensor, time: float) -> Tensor:
         """The guided velocity of tokens (..., tokens, features) at a time from 1 to 0."""
         difference = conditional - unconditional
@@ -47,53 +55,66 @@ class Velocity:
 
     Attributes:
         transformer: predicts the velocity of one tile.
-        conditions: text inputs of all steps; with guidance, rows of the negative prompts follow the others'.
+        conditions: text inputs of all steps; if both sides were read, rows of the negative prompts follow.
+        sides: 2 if there are negative prompts, else 1.
         reference: tokens of the encoded pictures, (B, rows * columns, 64); None without pictures.
         tiles: how the grid of tokens is cut. Positions start at 0 in each tile.
-        guidance: how the two passes are joined.
         reference_axis: first position axis of the reference tokens.
+        attention: `joint_attention_kwargs` of the transformer.
     """
 
     transformer: FluxTransformer2DModel
     conditions: TextConnectorOutput
+    sides: int
     reference: Tensor | None
     tiles: Tiles
-    guidance: Guidance
     reference_axis: int
+    attention: Mapping[str, Any] | None = None
 
-    def __call__(self, latents: Tensor, step: int, time: Tensor) -> Tensor:
-        """Velocity of tokens (B, rows * columns, 64) at a step of the schedule and its time (1 to 0)."""
-        passes, now = (2 if self.guidance.on else 1), float(time)
-        results = len(latents) * passes // self.conditions.tokens.shape[1]
-        tokens = self.conditions.tokens[step].repeat_interleave(results, dim=0)
-        pooled = self.conditions.pooled.repeat_interleave(results, dim=0)
+    def __call__(self, latents: Tensor, step: int, time: Tensor, guidance: Guidance) -> Tensor:
+        """Velocity of tokens (B, rows * columns, 64) at a step of the schedule and its time (1 to 0).
+
+        Raises:
+            RestorerError: if guidance is on and there are no negative prompts.
+        """
+        passes, now = (2 if guidance.on else 1), float(time)
+        if passes > self.sides:
+            raise RestorerError(
+                "guidance was turned on while the call ran, which began without a negative prompt: begin with a "
+                "guidance_scale, and turn it off until it is wanted"
+            )
+        prompts = self.conditions.tokens.shape[1] // self.sides * passes
+        results = len(latents) * passes // prompts
+        tokens = self.conditions.tokens[step, :prompts].repeat_interleave(results, dim=0)
+        pooled = self.conditions.pooled[:prompts].repeat_interleave(results, dim=0)
 
         def of_tile(number: int, window: tuple[slice, slice]) -> Tensor:
             parts = [latents] if self.reference is None else [latents, self.reference]
             state = torch.cat([self.tiles.cut(part, window) for part in parts], dim=1).repeat(passes, 1, 1)
-            predicted = self._predict(f"tile {number}", state.to(tokens.dtype), tokens, pooled, time)
-            if not self.guidance.on:
+            told = torch.full((len(state),), guidance.model, device=state.device)
+            # The name keeps apart what caches remember of tiles.
+            with self.transformer.cache_context(f"tile {number}"):
+                predicted = self._predict(state.to(tokens.dtype), tokens, pooled, time, told)
+            if not guidance.on:
                 return predicted
             conditional, unconditional = predicted.chunk(2)
-            return self.guidance.join(conditional, unconditional, now)
+            return guidance.join(conditional, unconditional, now)
 
         return self.tiles.blend(of_tile, latents)
 
-    def _predict(self, name: str, state: Tensor, tokens: Tensor, pooled: Tensor, time: Tensor) -> Tensor:
-        """Run the transformer on the tokens of a tile; the name keeps apart what caches remember of tiles."""
-        device, rows = state.device, len(state)
-        told = torch.full((rows,), self.guidance.model, device=device)
-        with self.transformer.cache_context(name):
-            predicted = self.transformer(
-                hidden_states=state,
-                encoder_hidden_states=tokens,
-                pooled_projections=pooled,
-                timestep=time.expand(rows),
-                guidance=told if self.transformer.config.guidance_embeds else None,
-                img_ids=self._positions(device),
-                txt_ids=torch.zeros(tokens.shape[1], 3, device=device),
-                return_dict=False,
-            )[0]
+    def _predict(self, state: Tensor, tokens: Tensor, pooled: Tensor, time: Tensor, told: Tensor) -> Tensor:
+        """Run the transformer on the tokens of a tile."""
+        predicted = self.transformer(
+            hidden_states=state,
+            encoder_hidden_states=tokens,
+            pooled_projections=pooled,
+            timestep=time.expand(len(state)),
+            guidance=told if self.transformer.config.guidance_embeds else None,
+            img_ids=self._positions(state.device),
+            txt_ids=torch.zeros(tokens.shape[1], 3, device=state.device),
+            joint_attention_kwargs=dict(self.attention) if self.attention else None,
+            return_dict=False,
+        )[0]
         return predicted[:, : self.tiles.tokens].float()
 
     def _positions(self, device: torch.device) -> Tensor:

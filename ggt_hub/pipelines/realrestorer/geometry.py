@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -38,6 +39,18 @@ def resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling
     """
     wide = image if image.width == size[0] else image.resize((size[0], image.height), resample)
     return wide if wide.height == size[1] else wide.resize(size, resample)
+
+
+def resize_pixels(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bicubic to `size` (width, height), as `resize`, of pixels (height, width, 3), 0..1, that stay floats.
+
+    After each direction what overshoots is cut, as it is in pictures of 8 bits.
+    """
+    channels = [Image.fromarray(channel) for channel in np.ascontiguousarray(pixels.transpose(2, 0, 1))]
+    for step in ((size[0], channels[0].height), size):
+        resized = [resize(channel, step, Image.Resampling.BICUBIC) for channel in channels]
+        channels = [Image.fromarray(np.clip(np.asarray(channel), 0, 1)) for channel in resized]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def pad(image: Image.Image) -> Image.Image:

@@ -1,8 +1,9 @@
 """What a call of RealRestorer is given: checked, read and put in order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -53,13 +54,75 @@ def check_options(
         raise RestorerError(f"posterior is {posterior!r}: choose one of {', '.join(get_args(Posterior))}")
 
 
-def check_callback(asked: Sequence[str], offered: Sequence[str]) -> None:
-    """Refuse tensors that a callback cannot be given."""
+def named(embeds: Embeds, sides: int) -> dict[str, Tensor]:
+    """Embeddings of the prompts, and of the negative ones after them, by the names of the call's arguments."""
+    names = ("prompt_embeds", "negative_prompt_embeds")[:sides]
+    return {
+        name + suffix: part
+        for kind, suffix in zip(embeds, ("", "_mask"), strict=True)
+        for name, part in zip(names, kind.chunk(sides), strict=True)
+    }
+
+
+def joined(tensors: Mapping[str, Tensor], sides: int) -> Embeds:
+    """Inverse of `named`; other tensors are passed over."""
+    names = ("prompt_embeds", "negative_prompt_embeds")[:sides]
+    return torch.cat([tensors[name] for name in names]), torch.cat(
+        [tensors[f"{name}_mask"] for name in names]
+    )
+
+
+def check_callback(asked: Sequence[str], offered: Sequence[str], guided: bool) -> None:
+    """Refuse tensors that a callback cannot be given: unknown, or of a negative prompt that is not read."""
+    offered = [name for name in offered if guided or not name.startswith("negative")]
     unknown = ", ".join(name for name in asked if name not in offered)
     if unknown:
         raise RestorerError(
             f"callback_on_step_end_tensor_inputs: no {unknown} here, only {', '.join(offered)}"
         )
+
+
+def check_sigmas(sigmas: Sequence[float] | None) -> None:
+    """Refuse a schedule that is none.
+
+    Raises:
+        RestorerError: unless the times fall, within 1 and 0.
+    """
+    if sigmas is None:
+        return
+    times = [1.0 + 1e-6, *map(float, sigmas), 0.0]
+    if len(times) == 2 or not all(later < earlier for earlier, later in pairwise(times)):
+        raise RestorerError(f"sigmas {list(sigmas)}: give times that fall, from 1 at most to above 0")
+
+
+def changed(shown: Mapping[str, Tensor], returned: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a callback returned of what it was shown, each of the same shape.
+
+    Raises:
+        RestorerError: if it returned something else under one of the names.
+    """
+    for name, tensor in shown.items():
+        new = returned.get(name, tensor)
+        if not isinstance(new, Tensor) or new.shape != tensor.shape:
+            got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise RestorerError(
+                f"callback_on_step_end returned {name} as {got}: give a tensor of shape {tuple(tensor.shape)}"
+            )
+    return {name: returned[name] for name in shown if name in returned}
+
+
+def check_finite(values: Tensor, what: str) -> Tensor:
+    """The values, unless some of them are none: what follows from them must not pass for a restored picture.
+
+    Raises:
+        RestorerError: if there are NaN or infinite values.
+    """
+    if not values.isfinite().all():
+        raise RestorerError(
+            f"{what} overflowed (NaN or infinite), so nothing is restored: load in bfloat16 or float32 rather "
+            "than float16, and check the weights, LoRAs and embeddings that were given"
+        )
+    return values
 
 
 def instructions(
@@ -71,8 +134,8 @@ def instructions(
         TaskError: for an unknown task or language.
         RestorerError: if a list has not one entry for each picture, or a prompt is not text.
     """
-    by_task = [instruction(name, language) for name in _one_each("task", task, "general", count)]
-    return by_task if prompt is None else _one_each("prompt", prompt, "", count)
+    by_task = [instruction(name, language) for name in one_each("task", task, "general", count)]
+    return by_task if prompt is None else one_each("prompt", prompt, "", count)
 
 
 def given_embeds(name: str, states: Tensor | None, mask: Tensor | None, count: int) -> Embeds | None:
@@ -106,6 +169,24 @@ def working_rgb(picture: Picture, size_level: int, tile: int | None) -> Image.Im
     return resize(rgb, working_size(*rgb.size, size_level), Image.Resampling.LANCZOS)
 
 
+def to_tensor(rgb: Image.Image) -> Tensor:
+    """A working picture as (3, height, width), 0..1."""
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
+
+
+def noise(shape: tuple[int, ...], generator: torch.Generator | None, given: Tensor | None = None) -> Tensor:
+    """Normal noise of one result: drawn on the generator's own device, or what is given.
+
+    Raises:
+        RestorerError: if what is given has another shape.
+    """
+    if given is None:
+        return torch.randn(shape, generator=generator, device=generator.device if generator else None)
+    if tuple(given.shape) != shape:
+        raise RestorerError(f"latents of shape {tuple(given.shape)}: this picture needs {shape}")
+    return given.float()
+
+
 def draw(
     working: Sequence[Image.Image],
     generators: Sequence[torch.Generator | None],
@@ -126,11 +207,11 @@ def draw(
     drawn = []
     for index, (rgb, generator) in enumerate(zip(working, generators, strict=True)):
         shape = (channels, rgb.height // 8, rgb.width // 8)
-        noise, samples = [], []
+        begin, samples = [], []
         for number in range(index * results, (index + 1) * results):
-            noise.append(_normal(shape, generator) if latents is None else _checked(latents[number], shape))
-            samples.append(_normal(shape, generator) if posterior == "sample" else torch.zeros(shape))
-        drawn.append(Draws(torch.stack(noise), torch.stack(samples)))
+            begin.append(noise(shape, generator, None if latents is None else latents[number]))
+            samples.append(noise(shape, generator) if posterior == "sample" else torch.zeros(shape))
+        drawn.append(Draws(torch.stack(begin), torch.stack(samples)))
     return drawn
 
 
@@ -156,7 +237,12 @@ def tiles_of(rgb: Image.Image, tile: int | None) -> Tiles:
     return Tiles.of(rows, columns, tile // MULTIPLE if tile else max(rows, columns))
 
 
-def _one_each(name: str, value: str | Sequence[str] | None, default: str, count: int) -> list[str]:
+def one_each(name: str, value: str | Sequence[str] | None, default: str, count: int) -> list[str]:
+    """The texts of `count` pictures: one for all, or a list; `default` for None.
+
+    Raises:
+        RestorerError: if it is neither.
+    """
     if value is None or isinstance(value, str):
         return [default if value is None else value] * count
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
@@ -166,13 +252,3 @@ def _one_each(name: str, value: str | Sequence[str] | None, default: str, count:
             f"{len(value)} entries in {name} for {count} pictures: give one each, or a single one"
         )
     return list(value)
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device if generator else None)
-
-
-def _checked(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tuple(noise.shape) != shape:
-        raise RestorerError(f"latents of shape {tuple(noise.shape)}: this picture needs {shape}")
-    return noise.float()

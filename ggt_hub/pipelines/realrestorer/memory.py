@@ -1,7 +1,9 @@
 """What RealRestorer needs of a device's memory, known before it runs, and how to make it fit.
 
-Weights are counted exactly. Activations follow from the sizes of the networks; their three factors were found
-by running the full-size networks on the `meta` device, which the tests do again.
+Weights are counted exactly. Activations follow from the sizes of the networks; their factors were found by
+running the full-size networks on the `meta` device, which the tests do again. What a GPU takes beyond that
+(workspaces of convolutions, memory that PyTorch reserves and cannot use) was measured on an H200 with torch 2.11
+and random weights. The plan is of what is reserved, which is what has to fit.
 """
 
 import re
@@ -14,11 +16,13 @@ from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
 from ggt_hub.errors import RestorerError
+from ggt_hub.pipelines.realrestorer.geometry import NATIVE
+from ggt_hub.pipelines.realrestorer.offload import PASSING, Offload, blocks_of, pinned_size
 
 if TYPE_CHECKING:
     from ggt_hub.pipelines.realrestorer.pipeline import RealRestorerPipeline
 
-Offload = Literal["none", "model", "group"]
+Placement = Literal["none", "model", "group"]
 
 KEPT = ("embed", "norm_q", "norm_k", "norm_added", "norm_out", "layernorm", "ln_q", "^norm", "^proj_out")
 """Layers that keep 16 bits when weights take 8: embeddings and norms, which are small, and the last layer."""
@@ -28,7 +32,17 @@ _TRANSFORMER = (
 )
 _AUTOENCODER = 24.1  # bytes per pixel and channel of the first level, at the decoder's last level, float32
 _READING = 300_000_000  # vision and language model over fewer than 1,700 patches and tokens
-_CONTEXT = 1_000_000_000  # CUDA context, workspaces and fragmentation
+_CONTEXT = 600_000_000  # the driver's
+# Measured at 1024x1024: 5.2 GB beside the weights at the peak, which is decoding; `meta` has 3.2.
+_WORKSPACES = 1.65
+# Measured: reserved beyond allocated, in parts of the largest set of activations (5.2 GB): 3.0 GB all on the
+# device, 2.5 one network at a time, 6.4 streamed, 6.4 with 8-bit weights. Expandable segments, which a plan turns
+# on, need less; how much is not measured.
+_RESERVED: Mapping[Placement, float] = {"none": 0.6, "model": 0.6, "group": 1.25}
+_RESERVED_FLOAT8 = 1.25
+_MARGIN = 1.02
+_LARGEST = 4096 * 4096  # pixels of a picture in tiles whose size is not told
+_COMPILING = "about 20 s once on an H200, then 0.8 of the time"
 
 
 @dataclass(frozen=True)
@@ -37,13 +51,15 @@ class Part:
 
     Attributes:
         parameters: how many there are.
-        largest: how many of them one leaf module holds at most; so many come and go at once when streamed.
         kept: how many keep 16 bits when weights take 8.
+        block: how many the largest block holds; blocks come and go when a network is streamed ...
+        outside: ... and how many are in none of them.
     """
 
     parameters: int
-    largest: int
     kept: int
+    block: int
+    outside: int
 
     @classmethod
     def of(cls, network: nn.Module) -> Self:
@@ -53,14 +69,16 @@ class Part:
             for name, module in network.named_modules()
         }
         kept = sum(size for name, size in leaves.items() if any(re.search(pattern, name) for pattern in KEPT))
-        return cls(sum(leaves.values()), max(leaves.values()), kept)
+        blocks = [sum(p.numel() for p in block.parameters()) for block in blocks_of(network)]
+        total = sum(leaves.values())
+        return cls(total, kept, max(blocks, default=0), total - sum(blocks))
 
 
 _PUBLISHED = {
-    "text_encoder": Part(7_747_169_280, 544_997_376, 546_704_640),
-    "connector": Part(536_621_825, 67_125_248, 63_983_616),
-    "transformer": Part(11_901_408_320, 56_641_536, 64_144_448),
-    "vae": Part(83_819_683, 2_359_808, 1_280),
+    "text_encoder": Part(7_747_169_280, 546_704_640, 233_057_792, 591_080_704),
+    "connector": Part(536_621_825, 63_983_616, 234_942_464, 66_736_897),
+    "transformer": Part(11_901_408_320, 64_144_448, 339_831_296, 64_124_992),
+    "vae": Part(83_819_683, 1_280, 16_524_800, 230_051),
 }
 
 
@@ -81,6 +99,7 @@ class MemoryConfig:
         steps: of the schedule.
         float8: whether transformer and text encoder are kept in 8 bits, which is an approximation; what they
             compute, they compute as before.
+        compile: whether the transformer's blocks are compiled.
         itemsize: bytes of a number in the networks as loaded, 2 for bfloat16.
     """
 
@@ -95,6 +114,7 @@ class MemoryConfig:
     guided: bool = True
     steps: int = 28
     float8: bool = False
+    compile: bool = False
     itemsize: int = 2
 
     @classmethod
@@ -116,38 +136,52 @@ class Plan:
     """How to run within a budget.
 
     Attributes:
-        offload: `none`: all networks stay on the device; `model`: one at a time; `group`: their layers are
-            streamed in as they are needed.
+        offload: `none`: all networks stay on the device; `model`: one at a time; `group`: one at a time, and of
+            those that are too large only so many blocks as fit, the others streamed in as they are needed.
         float8: whether transformer and text encoder are kept in 8 bits.
-        device: bytes of device memory at the peak.
-        host: bytes of main memory that hold what is not on the device.
+        device: bytes of device memory at the peak, as PyTorch reserves it.
+        host: bytes of main memory that hold what is not on the device; pinned where it is a GPU.
+        room: with `group`, bytes of weights that may be on the device at once, for each network.
+        compile: whether the transformer's blocks are compiled.
     """
 
-    offload: Offload
+    offload: Placement
     float8: bool
     device: int
     host: int
+    room: Mapping[str, int] = field(default_factory=dict)
+    compile: bool = False
 
     def __str__(self) -> str:
         weights = "8-bit weights" if self.float8 else "weights as loaded"
-        how = {"none": "all on the device", "model": "one network at a time", "group": "streamed by layer"}
+        how = {"none": "all on the device", "model": "one network at a time", "group": "streamed by block"}
+        compiled = f"; compiled: {_COMPILING}" if self.compile else ""
         return (
             f"{weights}, {how[self.offload]}: {self.device / 1e9:.1f} GB on the device, "
-            f"{self.host / 1e9:.1f} GB of main memory"
+            f"{self.host / 1e9:.1f} GB of main memory{compiled}"
         )
 
     def apply(self, pipe: "RealRestorerPipeline", device: torch.device | str) -> None:
-        """Bring the pipeline to the device as planned."""
+        """Bring the pipeline to the device as planned.
+
+        While networks are pinned, main memory holds the one that is being copied twice.
+        """
         device = torch.device(device)
+        if pipe.offload is not None:  # of another plan
+            pipe.offload.end()
+            pipe.offload = None
+        if device.type == "cuda":  # segments that grow are not left in pieces
+            torch.cuda.memory._set_allocator_settings("expandable_segments:True")
         if self.float8:
             for network in filter(None, (pipe.transformer, pipe.text_encoder)):
                 apply_layerwise_casting(network, torch.float8_e4m3fn, network.dtype, KEPT)
+        if self.compile:  # sizes of pictures differ, and each size would be compiled anew
+            pipe.transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
         if self.offload == "none":
             pipe.to(device)
-        elif self.offload == "model":
-            pipe.enable_model_cpu_offload(device=device)
         else:
-            pipe.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
+            networks = {name: net for name, net in pipe.components.items() if isinstance(net, nn.Module)}
+            pipe.offload = Offload(networks, device, {name: self.room.get(name) for name in networks})
 
 
 def plan_memory(config: MemoryConfig, budget: int) -> Plan:
@@ -158,60 +192,73 @@ def plan_memory(config: MemoryConfig, budget: int) -> Plan:
     Raises:
         RestorerError: if no way fits; the message names the smallest budget that would.
     """
-    plans = [_plan(config, offload) for offload in ("none", "model", "group")]
+    placements: tuple[Placement, ...] = ("none", "model") if config.compile else ("none", "model", "group")
+    plans = [_plan(config, offload, budget) for offload in placements]
     for plan in plans:
         if plan.device <= budget:
             return plan
+    least = min(plan.device for plan in plans) / 1e9
+    how = "compiled, which cannot be streamed" if config.compile else "with everything streamed"
     raise RestorerError(
-        f"RealRestorer does not fit into {budget / 1e9:.1f} GB: it needs {min(p.device for p in plans) / 1e9:.1f} "
-        "GB with everything streamed; a smaller size_level or tile needs less"
+        f"RealRestorer does not fit into {budget / 1e9:.1f} GB: it needs {least:.1f} GB {how}; a smaller "
+        "size_level or tile needs less"
     )
 
 
-def parse_memory(text: str) -> int:
-    """Bytes of a text such as `16GB` (10^9 each) or `16GiB` (2^30 each).
+def pixels_of(tile: int | None, size_level: int, picture: tuple[int, int] | None) -> dict[str, int | None]:
+    """How many pixels a call denoises at once, decodes at once, and holds: fields of `MemoryConfig`.
 
     Raises:
-        RestorerError: if it is nothing of the kind.
+        RestorerError: if a picture is to be restored in one piece, and its size is not told.
     """
-    units = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]i?B)", text.strip())
-    if match is None:
-        raise RestorerError(f"memory {text!r}: write a number and a unit ({', '.join(units)}), such as 16GB")
-    return int(float(match[1]) * units[match[2]])
+    if tile is None:
+        return {"pixels": size_level**2}
+    if tile:
+        whole = _LARGEST if picture is None else picture[0] * picture[1]
+        return {"pixels": min(tile**2, whole), "decoded": max(tile, NATIVE) ** 2, "picture": whole}
+    if picture is None:
+        raise RestorerError("tile=0 takes the memory of the whole picture: plan with picture=(width, height)")
+    return {"pixels": picture[0] * picture[1]}
 
 
-def _plan(config: MemoryConfig, offload: Offload) -> Plan:
-    weights, streamed = _weights(config)
-    everything = sum(weights.values())
+def _plan(config: MemoryConfig, offload: Placement, budget: int = 0) -> Plan:
+    """The plan for one placement; streaming fills the budget, and takes at least what it cannot do without."""
+    whole, least = _weights(config)
     working = _activations(config)
-    # The network that runs in each phase, and the one that model offload has not sent away yet.
-    phases = {
-        "read": ("text_encoder", ""),
-        "encode": ("vae", "text_encoder"),
-        "connect": ("connector", "vae"),
-        "denoise": ("transformer", "vae"),
-        "decode": ("vae", ""),
+    spare = max(working.values()) * (_RESERVED_FLOAT8 if config.float8 else _RESERVED[offload]) + _CONTEXT
+    running = {
+        "read": "text_encoder",
+        "encode": "vae",
+        "connect": "connector",
+        "denoise": "transformer",
+        "decode": "vae",
     }
+    left = {
+        name: budget / _MARGIN - spare - max(working[p] for p in running if running[p] == name)
+        for name in whole
+    }
+    room = {name: int(min(whole[name], max(left[name], least[name]))) for name in whole}
     present = {
-        "none": dict.fromkeys(phases, everything),
-        "model": {phase: sum(weights.get(name, 0) for name in names) for phase, names in phases.items()},
-        "group": {phase: 2 * streamed.get(running, 0) for phase, (running, _) in phases.items()},
+        "none": dict.fromkeys(running, sum(whole.values())),
+        "model": {phase: whole.get(name, 0) for phase, name in running.items()},
+        "group": {phase: room.get(name, 0) for phase, name in running.items()},
     }[offload]
-    peak = max(present[phase] + working[phase] for phase in phases)
-    host = 0 if offload == "none" else everything
-    return Plan(offload, config.float8, int(peak + _CONTEXT), int(host))
+    device = (max(present[phase] + working[phase] for phase in running) + spare) * _MARGIN
+    host = 0 if offload == "none" else sum(pinned_size(int(size)) for size in whole.values())
+    streamed = room if offload == "group" else {}
+    return Plan(offload, config.float8, int(device), host, streamed, config.compile)
 
 
 def _weights(config: MemoryConfig) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of each network, and of what is of it on the device at once when it is streamed."""
-    whole, streamed = {}, {}
+    """Bytes of each network, and of what is of it on the device at least when it is streamed."""
+    whole, least = {}, {}
     for name, part in config.parts.items():
         wide = 4 if name == "vae" else config.itemsize
         narrow = 1 if config.float8 and name in ("transformer", "text_encoder") else wide
         whole[name] = narrow * (part.parameters - part.kept) + wide * part.kept
-        streamed[name] = wide * part.largest
-    return whole, streamed
+        passing = part.outside + PASSING * part.block
+        least[name] = whole[name] if name == "vae" else min(whole[name], wide * passing)
+    return whole, least
 
 
 def _activations(config: MemoryConfig) -> dict[str, int]:
@@ -223,7 +270,7 @@ def _activations(config: MemoryConfig) -> dict[str, int]:
     whole = config.results * (config.picture or config.pixels)
     buffers = whole // 256 * 64 * 4 * 5 + (whole * 3 * 4 * 2 if config.picture else 0)
     denoising = _TRANSFORMER * rows * (640 + 2 * target) * config.width * config.itemsize
-    decoding = _AUTOENCODER * config.vae_width * (config.decoded or config.pixels)
+    decoding = _WORKSPACES * _AUTOENCODER * config.vae_width * (config.decoded or config.pixels)
     return {
         "read": _READING,
         "encode": int(decoding) + buffers,

@@ -5,6 +5,7 @@ into FLUX's two text inputs, and FLUX denoises the picture's tokens beside those
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,20 +19,22 @@ from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
 from ggt_hub.converters.realrestorer import is_published
+from ggt_hub.converters.realrestorer_file import load_single_file
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
+from ggt_hub.pipelines.base import WHERE, RestorerPipeline, RestorerPipelineOutput, locate
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
-from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize, unpack
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
-from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, plan_memory
-from ggt_hub.pipelines.realrestorer.tiles import Tiles, tiled_autoencoder
+from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
+from ggt_hub.pipelines.realrestorer.offload import Offload
+from ggt_hub.pipelines.realrestorer.tiles import Tiles, set_tile_size, tiled_autoencoder
 from ggt_hub.tasks import TASKS, Language
 
-OnStep = Callable[[int, Tensor, Tensor], Tensor]
+OnStep = Callable[[int, Tensor, Tensor, Embeds], tuple[Tensor, Embeds]]
 
 
 class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
@@ -58,11 +61,17 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         tile=None,
         overlap=128,
         takes_prompt=True,
-        memory="computed for bfloat16: 45 GB, 28 GB with model offload, 5 GB with group offload; see plan_memory",
+        memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
     model_cpu_offload_seq = "text_encoder->connector->transformer->vae"
     _optional_components = ["text_encoder", "processor"]  # noqa: RUF012 (names and types are diffusers')
-    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+    _callback_tensor_inputs = [  # noqa: RUF012
+        "latents",
+        "prompt_embeds",
+        "prompt_embeds_mask",
+        "negative_prompt_embeds",
+        "negative_prompt_embeds_mask",
+    ]
     _lora_loadable_modules = ["transformer"]  # noqa: RUF012
 
     def __init__(
@@ -85,8 +94,19 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             processor=processor,
         )
         self.register_to_config(reference_axis=reference_axis)
+        loading.check_fit(self.components)
+        if vae is not None:  # a pipeline that only encodes prompts needs none
+            set_tile_size(vae)
         self._guidance_scale: float | None = None
+        self._joint_attention_kwargs: dict[str, Any] | None = None
+        self._current_timestep: Tensor | None = None
         self._interrupt = False
+        self.offload: Offload | None = None
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """What another pipeline over the same networks is made of: they, and the axis they were trained with."""
+        return {**super().components, "reference_axis": self.config.reference_axis}
 
     @classmethod
     def from_folder(
@@ -113,51 +133,118 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                 for in a way that only our own layout supports.
         """
         dtype = kwargs.pop("torch_dtype", dtype)
+        variant = kwargs.pop("variant", None)
+        loading.check_dtype(dtype)
+        loading.check_dtype(vae_dtype)
+        loading.check_variant(folder, variant)
         if is_published(folder):
             known = {name for names in cls._get_signature_keys(cls) for name in names}
-            pipe = cls(**loading.published(folder, dtype, vae_dtype, kwargs, known))
+            pipe = cls(**loading.published(folder, dtype, vae_dtype, variant, kwargs, known))
             pipe.register_to_config(_name_or_path=str(folder))
             return pipe
-        dtypes = loading.own_dtypes(folder, dtype, vae_dtype, kwargs)
-        pipe = super().from_folder(folder, dtype=dtypes, **kwargs)
+        dtypes = loading.own_dtypes(folder, dtype, vae_dtype, variant, kwargs)
+        loaded = loading.own_processor(folder, kwargs)
+        pipe = super().from_folder(folder, dtype=dtypes, variant=variant, **loaded, **kwargs)
         if "text_encoder" not in kwargs:
-            loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder")
+            loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder", variant)
         return pipe
+
+    @classmethod
+    def from_single_file(
+        cls,
+        file: str | Path,
+        *,
+        config: str | Path,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load transformer and connector from one file, and all else from `config`.
+
+        Args:
+            file: safetensors, under the names of the published bundle or of diffusers, also in float8.
+            config: a folder, or an id on the Hub, of the published bundle or of our own layout.
+            dtype: of all networks but the autoencoder; None means as stored, which float8 cannot be.
+            **kwargs: as in `from_pretrained`.
+
+        Raises:
+            RestorerError: if the file does not hold RealRestorer's denoiser, or does not fit `config`.
+            HubError: if `config` cannot be had.
+        """
+        dtype = kwargs.pop("torch_dtype", dtype)
+        loading.check_dtype(dtype)
+        where = {key: kwargs.pop(key) for key in WHERE if key in kwargs}
+        base = locate(config, where)
+        loaded = load_single_file(Path(file).expanduser(), base, dtype)
+        return cls.from_pretrained(base, dtype=dtype, **{**loaded, **kwargs})
 
     def plan_memory(
         self,
         budget: int,
         *,
         float8: bool = False,
+        compile: bool = False,
+        picture: tuple[int, int] | None = None,
+        pictures: int = 1,
         tile: int | None = None,
         size_level: int = NATIVE,
         num_inference_steps: int = 28,
+        sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = 3.0,
         num_images_per_prompt: int = 1,
         **_: Any,
     ) -> Plan:
-        """How to run a call with these arguments, on one picture, within `budget` bytes of device memory.
+        """How to run a call with these arguments within `budget` bytes of device memory.
 
         Other arguments of a call make no difference. `Plan.apply` then brings the pipeline to the device.
+
+        Args:
+            budget: bytes.
+            float8: keep the weights of transformer and text encoder in 8 bits, which is an approximation.
+            compile: compile the transformer's blocks; the plan says what that costs. Not while it is streamed.
+            picture: width and height of the largest picture; counts where it is restored at its own size, and
+                must be told where that is in one piece (`tile=0`). 4096 x 4096 in tiles, unless told.
+            pictures: how many of one size are restored together.
+            tile: as in a call, and so the rest.
+            size_level: as in a call.
+            num_inference_steps: as in a call.
+            sigmas: as in a call.
+            guidance_scale: as in a call.
+            num_images_per_prompt: as in a call.
 
         Raises:
             RestorerError: if it cannot fit; the message names the smallest budget that would.
         """
         config = MemoryConfig.of(
             self,
-            pixels=(tile or size_level) ** 2,
-            decoded=max(tile, NATIVE) ** 2 if tile else None,
-            results=num_images_per_prompt,
+            **pixels_of(tile, size_level, picture),
+            results=num_images_per_prompt * pictures,
             guided=Guidance(guidance_scale).on,
-            steps=num_inference_steps,
+            steps=num_inference_steps if sigmas is None else len(sigmas),
             float8=float8,
+            compile=compile,
         )
         return plan_memory(config, budget)
+
+    def maybe_free_model_hooks(self) -> None:
+        """Free the device of the network that ran last, where a plan brings them one at a time."""
+        super().maybe_free_model_hooks()
+        if self.offload is not None:
+            self.offload.leave()
 
     @property
     def guidance_scale(self) -> float | None:
         """Weight of the prompt against the negative prompt in the call that runs; None for one pass per step."""
         return self._guidance_scale
+
+    @property
+    def joint_attention_kwargs(self) -> dict[str, Any] | None:
+        """What the transformer's attention is told in the call that runs, such as the `scale` of LoRAs."""
+        return self._joint_attention_kwargs
+
+    @property
+    def current_timestep(self) -> Tensor | None:
+        """Time (1000 to 0) of the step that runs; None between calls. Some caches of diffusers ask for it."""
+        return self._current_timestep
 
     @property
     def num_timesteps(self) -> int:
@@ -166,7 +253,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
 
     @property
     def interrupt(self) -> bool:
-        """Set by a callback (`pipe._interrupt = True`) to leave out the remaining steps."""
+        """Set by a callback (`pipe._interrupt = True`) to end the call; what is not finished by then is None."""
         return self._interrupt
 
     def split_generators(
@@ -181,15 +268,77 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             return [generator] * count
         return super().split_generators(generator, count)
 
+    def prepare_image(
+        self, image: Any, size_level: int = NATIVE, tile: int | None = None
+    ) -> list[Image.Image]:
+        """The pictures of a call as its networks see them, for `encode_prompt`.
+
+        Args:
+            image: as in a call.
+            size_level: as in a call.
+            tile: as in a call.
+
+        Returns:
+            RGB pictures of working size.
+        """
+        return [inputs.working_rgb(picture, size_level, tile) for picture in self.read_images(image)]
+
+    def prepare_latents(
+        self,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+    ) -> Tensor:
+        """Noise to start from, as the call's `latents` takes it.
+
+        For one picture it is what a call would draw with this generator. (A call also draws the posterior of
+        each picture, after its noise.)
+
+        Args:
+            batch_size: how many pictures.
+            num_channels_latents: 16 with the published weights.
+            height: of the working size, in pixels.
+            width: of the working size, in pixels.
+            dtype: of the noise; None means float32.
+            device: of the noise; None means that of the generator.
+            generator: one for all, or a list with one for each.
+            latents: noise to be checked and brought there, instead of drawn.
+
+        Returns:
+            (batch_size, num_channels_latents, height / 8, width / 8).
+
+        Raises:
+            RestorerError: if `latents` has another shape, or the list of generators another length.
+        """
+        shape = (num_channels_latents, height // 8, width // 8)
+        given = [None] * batch_size if latents is None else latents
+        if len(given) != batch_size:
+            raise RestorerError(f"{len(given)} latents: give one for each of {batch_size} pictures")
+        generators = self.split_generators(generator, batch_size)
+        noise = [inputs.noise(shape, *pair) for pair in zip(generators, given, strict=True)]
+        return torch.stack(noise).to(device=device, dtype=dtype)
+
+    @torch.no_grad()
     def encode_prompt(self, pictures: Sequence[Image.Image], texts: Sequence[str]) -> Embeds:
         """Read each text together with its picture; equal pairs once, and each picture is looked at once.
 
+        Needs no network but the text encoder, so prompts can be read by a pipeline that has no other
+        (`from_pretrained(..., transformer=None, connector=None, vae=None)`).
+
         Args:
-            pictures: RGB, of working size.
+            pictures: RGB, of working size, as `prepare_image` gives them.
             texts: one for each.
 
         Returns:
             Hidden states (pairs, 640, width) and their mask (pairs, 640).
+
+        Raises:
+            RestorerError: if there is no text encoder, a text is too long, or the states overflow.
         """
         if self.text_encoder is None or self.processor is None:
             raise RestorerError("this pipeline has no text encoder: pass prompt_embeds, or load it with one")
@@ -201,7 +350,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             if (key, text) not in read:
                 read[key, text] = prompts.read(self.text_encoder, self.processor, text, sights[key], device)
         states, masks = zip(*(read[pair] for pair in zip(keys, texts, strict=True)), strict=True)
-        return torch.stack(states), torch.stack(masks)
+        return inputs.check_finite(torch.stack(states), "the text encoder"), torch.stack(masks)
 
     def encode_pictures(self, pixels: Tensor, posterior: Sequence[Tensor]) -> Tensor:
         """Encode pictures, each sampled with the given normal noise, once or several times.
@@ -218,17 +367,31 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             scaled = (picture[None] * 2 - 1).to(self._execution_device, vae.dtype)
             found = vae.encode(scaled).latent_dist
             latents.append(found.mean.float() + found.std.float() * noise.to(found.mean.device))
-        return (torch.cat(latents) - vae.config.shift_factor) * vae.config.scaling_factor
+        encoded = (torch.cat(latents) - vae.config.shift_factor) * vae.config.scaling_factor
+        return inputs.check_finite(encoded, "encoding the picture")
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Inverse of `encode_pictures`: latents (B, 16, H / 8, W / 8) to pixels (B, 3, H, W), 0..1, on the CPU."""
+        """Inverse of `encode_pictures`: latents (B, 16, H / 8, W / 8) to pixels (B, 3, H, W), 0..1, on the CPU.
+
+        Raises:
+            RestorerError: if the autoencoder overflows.
+        """
         vae = self.vae
         raw = latents.to(self._execution_device).float() / vae.config.scaling_factor + vae.config.shift_factor
         decoded = [vae.decode(one.to(vae.dtype), return_dict=False)[0].float().cpu() for one in raw.split(1)]
-        return (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
+        pixels = inputs.check_finite(torch.cat(decoded), "decoding the picture")
+        return (pixels / 2 + 0.5).clamp(0, 1)
 
-    def set_schedule(self, num_inference_steps: int, tokens: int) -> None:
-        """Times from 1 towards 0, shifted the more the more tokens there are (in a tile, if there are tiles)."""
+    def set_schedule(
+        self, num_inference_steps: int, tokens: int, sigmas: Sequence[float] | None = None
+    ) -> None:
+        """Times from 1 towards 0, shifted the more the more tokens there are (in a tile, if there are tiles).
+
+        Args:
+            num_inference_steps: how many, equally spaced before the shift.
+            tokens: how many.
+            sigmas: times before the shift instead, falling.
+        """
         options = self.scheduler.config
         shift = calculate_shift(
             tokens,
@@ -237,8 +400,9 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             options.base_shift,
             options.max_shift,
         )
-        sigmas = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
-        self.scheduler.set_timesteps(sigmas=sigmas, mu=shift, device=self._execution_device)
+        even = np.linspace(1, 1 / num_inference_steps, num_inference_steps)
+        times = even if sigmas is None else np.asarray(sigmas, np.float64)
+        self.scheduler.set_timesteps(sigmas=times, mu=shift, device=self._execution_device)
         self.scheduler.set_begin_index(0)
 
     def denoise(
@@ -259,26 +423,43 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                 Each prompt serves an equal share of the latents, which follow each other.
             tiles: how the grid of tokens is cut.
             guidance: how the velocities of prompt and negative prompt are joined.
-            on_step: called with step, time and latents after each step; returns the latents to go on with.
+            on_step: called with step, time, latents and embeddings after each step; returns the latents and
+                embeddings to go on with. It may also set `_guidance_scale`.
 
         Returns:
-            The restored tokens.
+            The restored tokens; unfinished ones if `_interrupt` was set.
+
+        Raises:
+            RestorerError: if they overflow, or guidance is turned on without a negative prompt.
         """
-        states, mask = (part.to(self._execution_device) for part in embeds)
+        # What caches remember is of other pictures, or of a call that failed.
+        self.transformer._reset_stateful_cache()
+        self._guidance_scale, sides = guidance.scale, guidance.sides
         times = self.scheduler.sigmas[:-1]
-        # All steps at once: with offloading, the connector is gone before the transformer comes.
-        conditions = self.connector(
-            states.to(self.connector.dtype), times[:, None].expand(-1, len(states)), mask
-        )
-        axis = self.config.reference_axis
-        velocity = Velocity(self.transformer, conditions, reference, tiles, guidance, axis)
+        velocity = self._velocity(embeds, reference, tiles, sides)
         for step, time in enumerate(self.scheduler.timesteps):
             if self.interrupt:
-                break
-            predicted = velocity(latents, step, times[step])
+                return latents
+            self._current_timestep = time
+            predicted = velocity(latents, step, times[step], replace(guidance, scale=self._guidance_scale))
             latents = self.scheduler.step(predicted, time, latents, return_dict=False)[0]
-            latents = on_step(step, time, latents)
-        return latents
+            latents, kept = on_step(step, time, latents, embeds)
+            if kept is not embeds:
+                embeds, velocity = kept, self._velocity(kept, reference, tiles, sides)
+        return inputs.check_finite(latents, "denoising")
+
+    def _velocity(self, embeds: Embeds, reference: Tensor | None, tiles: Tiles, sides: int) -> Velocity:
+        """What predicts the velocities of all steps: the connector runs now, the transformer later.
+
+        So with offloading, the connector is gone before the transformer comes.
+        """
+        states, mask = (part.to(self._execution_device) for part in embeds)
+        times = self.scheduler.sigmas[:-1, None].expand(-1, len(states))
+        conditions = self.connector(states.to(self.connector.dtype), times, mask)
+        axis, attention = self.config.reference_axis, self._joint_attention_kwargs
+        conditions.tokens = conditions.tokens.to(self.transformer.dtype)
+        conditions.pooled = conditions.pooled.to(self.transformer.dtype)
+        return Velocity(self.transformer, conditions, sides, reference, tiles, axis, attention)
 
     def restore_latents(
         self,
@@ -299,7 +480,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             guidance: as in `denoise`.
             on_step: as in `denoise`.
         """
-        pixels = torch.stack([_to_tensor(rgb) for rgb in working])
+        pixels = torch.stack([inputs.to_tensor(rgb) for rgb in working])
         encoded = self.encode_pictures(pixels, [drawn.posterior for drawn in draws])
         noise = torch.cat([drawn.noise for drawn in draws]).to(encoded)
         tokens = self.denoise(pack(noise), pack(encoded), embeds, tiles, guidance, on_step)
@@ -312,12 +493,13 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         *,
         task: str | list[str] | None = None,
         prompt: str | list[str] | None = None,
-        negative_prompt: str = "",
+        negative_prompt: str | list[str] | None = None,
         language: Language = "en",
         upscale: int | None = None,
         tile: int | None = None,
         size_level: int = NATIVE,
         num_inference_steps: int = 28,
+        sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = 3.0,
         model_guidance: float = 3.5,
         timesteps_truncate: float = 0.93,
@@ -330,6 +512,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         prompt_embeds_mask: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
         negative_prompt_embeds_mask: Tensor | None = None,
+        joint_attention_kwargs: dict[str, Any] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
@@ -347,7 +530,8 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                 list has one for each picture. `snow`, `old_photo` and `general` use texts of ours.
             prompt: an instruction in your own words instead, or one for each picture. Neither of the two means
                 `general`.
-            negative_prompt: what to steer away from; the authors restore with the empty string.
+            negative_prompt: what to steer away from, or one for each picture; None means the empty string, with
+                which the authors restore.
             language: of the instruction, `en` or `zh`; both were trained.
             upscale: only 1 (None) is supported.
             tile: restore at the picture's own size, in tiles of this side in pixels (a multiple of 16, at least
@@ -355,6 +539,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
                 not measured.
             size_level: square root of the working area in pixels.
             num_inference_steps: denoising steps.
+            sigmas: times of the steps instead, falling from 1 towards 0, before the shift.
             guidance_scale: weight of the prompt against the negative prompt; None (or -1, as the authors have
                 it) leaves the negative prompt out, which halves the time.
             model_guidance: the guidance value that the transformer itself is told.
@@ -371,27 +556,38 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             prompt_embeds_mask: its mask.
             negative_prompt_embeds: the same for the negative prompt.
             negative_prompt_embeds_mask: its mask.
+            joint_attention_kwargs: passed to the transformer's attention; `{"scale": 0.5}` halves LoRAs.
             output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`; `latent` gives tensors
                 (16, height / 8, width / 8) for `decode`.
             return_dict: False returns a tuple, as in diffusers.
             callback_on_step_end: called with pipeline, step, time and tensors, as in diffusers; returns a
-                dictionary, with other `latents` if it wants to change them, and may set `pipe._interrupt = True`.
-            callback_on_step_end_tensor_inputs: what it is given: `latents`.
+                dictionary, with other tensors where it wants to change them. It may set `pipe._guidance_scale`
+                for the steps to come (None leaves the negative prompt out), or `pipe._interrupt = True`.
+            callback_on_step_end_tensor_inputs: what it is given, of the pictures that run together: `latents`
+                (tokens), `prompt_embeds`, `negative_prompt_embeds` and their masks.
+
+        Returns:
+            The results in order. A picture that was interrupted, or not begun by then, is None.
 
         Raises:
-            TaskError, RestorerError: for what is not supported, or does not fit together.
+            TaskError, RestorerError: for what is not supported, or does not fit together, and if numbers overflow.
             ImageError: if a picture cannot be read.
         """
         offered = "pt" if output_type == "latent" else output_type
         self.check_inputs(task=None, prompt=None, upscale=upscale, output_type=offered, tile=tile)
         inputs.check_options(num_inference_steps, size_level, num_images_per_prompt, tile, posterior)
-        inputs.check_callback(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        inputs.check_sigmas(sigmas)
         guidance = Guidance(guidance_scale, model_guidance, timesteps_truncate, process_norm_power)
-        self._guidance_scale, self._interrupt = guidance_scale, False
+        steps, sides = len(sigmas) if sigmas is not None else num_inference_steps, guidance.sides
+        inputs.check_callback(
+            callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, guided=guidance.on
+        )
+        self._joint_attention_kwargs, self._interrupt = joint_attention_kwargs, False
 
         pictures = self.read_images(image)
         count, results = len(pictures), num_images_per_prompt
         texts = inputs.instructions(count, task, prompt, language)
+        negatives = inputs.one_each("negative_prompt", negative_prompt, "", count)
         given = [inputs.given_embeds("prompt_embeds", prompt_embeds, prompt_embeds_mask, count)]
         if guidance.on:
             negative = "negative_prompt_embeds", negative_prompt_embeds, negative_prompt_embeds_mask
@@ -400,29 +596,42 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         generators = self.split_generators(generator, count)
         channels = self.vae.config.latent_channels
         draws = inputs.draw(working, generators, results, channels, latents, posterior)
-        embeds = self._encode_missing(working, [texts, [negative_prompt] * count], given)
+        embeds = self._encode_missing(working, [texts, negatives], given)
 
         groups = inputs.by_size(working)
         images: list[Any] = [None] * (count * results)
-        with self.progress_bar(total=num_inference_steps * len(groups)) as bar:
+        done = 0
+        with self.progress_bar(total=steps * len(groups)) as bar:
 
-            def on_step(step: int, time: Tensor, tokens: Tensor) -> Tensor:
+            def on_step(step: int, time: Tensor, tokens: Tensor, told: Embeds) -> tuple[Tensor, Embeds]:
+                nonlocal done
+                done += 1
                 bar.update()
                 if callback_on_step_end is None:
-                    return tokens
-                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, tokens)
-                return callback_on_step_end(self, step, time, shown).get("latents", tokens)
+                    return tokens, told
+                tensors = {"latents": tokens, **inputs.named(told, sides)}
+                shown = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
+                new = inputs.changed(shown, callback_on_step_end(self, step, time, shown) or {})
+                tensors |= new
+                return tensors["latents"], told if new.keys() <= {"latents"} else inputs.joined(
+                    tensors, sides
+                )
 
-            for members in groups:
+            for begun, members in enumerate(groups):
                 tiles = inputs.tiles_of(working[members[0]], tile)
-                self.set_schedule(num_inference_steps, tiles.tokens)
+                self.set_schedule(steps, tiles.tokens, sigmas)
                 together = [working[i] for i in members], [draws[i] for i in members]
                 told = inputs.rows_of(embeds, members)
                 with tiled_autoencoder(self.vae, tiles):
                     restored = self.restore_latents(*together, told, tiles, guidance, on_step)
+                    if done < steps * (begun + 1):  # interrupted: these are noise still
+                        break
                     for member, of_one in zip(members, restored.chunk(len(members)), strict=True):
-                        finished = [self._finish(pictures[member], one, tile, output_type) for one in of_one]
+                        finished = [self.finish(pictures[member], one, tile, output_type) for one in of_one]
                         images[member * results : (member + 1) * results] = finished
+                if self.interrupt:
+                    break
+        self._current_timestep = None
         self.maybe_free_model_hooks()
         return RestorerPipelineOutput(images=images) if return_dict else (images,)
 
@@ -439,21 +648,12 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         found = zip(states.chunk(len(missing)), masks.chunk(len(missing)), strict=True)
         return [next(found) if embeds is None else embeds for embeds in given]
 
-    def _finish(self, picture: Picture, latents: Tensor, tile: int | None, output_type: str) -> Any:
+    def finish(self, picture: Picture, latents: Tensor, tile: int | None, output_type: str) -> Any:
         """Latents (16, H / 8, W / 8) as what was asked for, at the size of the picture that was given."""
         if output_type == "latent":
             return latents
-        rgb = _to_image(self.decode(latents[None])[0])
+        pixels = self.decode(latents[None])[0].permute(1, 2, 0).numpy()
         if tile is None:
-            rgb = resize(rgb, picture.size, Image.Resampling.BICUBIC)
-        else:
-            rgb = rgb.crop((0, 0, *picture.size))
-        return self.postprocess(picture, np.asarray(rgb, np.float32) / np.float32(255), output_type)
-
-
-def _to_tensor(rgb: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float() / 255
-
-
-def _to_image(pixels: Tensor) -> Image.Image:
-    return Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+            pixels = resize_pixels(pixels, picture.size)
+        width, height = picture.size
+        return self.postprocess(picture, np.ascontiguousarray(pixels[:height, :width]), output_type)

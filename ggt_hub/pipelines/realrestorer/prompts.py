@@ -79,13 +79,19 @@ def read(
         Hidden states (640, width), zero where there is no token, and a mask (640,) of 1 and 0.
 
     Raises:
-        RestorerError: if the prompt holds the placeholder of a picture.
+        RestorerError: if the prompt holds the placeholder of a picture, or is longer than the weights read.
     """
     ids = token_ids(processor, prompt, sight).to(device)
     of_picture = ids == processor.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
     if of_picture.sum() != (_cells(processor, sight) if sight else 0):
         raise RestorerError(
-            f"the prompt {prompt!r} holds {IMAGE_PAD}, which stands for the picture: leave it out"
+            f"the prompt {_shortened(prompt)} holds {IMAGE_PAD}, which stands for the picture: leave it out"
+        )
+    excess = ids.shape[1] - template()["drop"] - template()["max_length"]
+    if excess > 0:
+        raise RestorerError(
+            f"the prompt {_shortened(prompt)} is {excess} tokens longer than RealRestorer reads: shorten it "
+            "(between quotes every character is a token)"
         )
     mask = (ids > 0).long()  # id 0, the exclamation mark, was taken for padding in training
     positions, _ = text_encoder.get_rope_index(
@@ -176,10 +182,13 @@ def _piece_ids(tokenizer: Any, piece: str) -> list[int]:
     return tokens
 
 
+def _shortened(prompt: str) -> str:
+    return repr(prompt if len(prompt) <= 60 else f"{prompt[:57]}...")
+
+
 def _fit(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop the rows of system text and prefix, and cut or pad with zeros to the trained length."""
-    length = template()["max_length"]
-    kept = states[template()["drop"] :][:length]
+    """Drop the rows of system text and prefix, and pad with zeros to the trained length."""
+    length, kept = template()["max_length"], states[template()["drop"] :]
     embeds = states.new_zeros(length, states.shape[-1])
     embeds[: len(kept)] = kept
     mask = torch.zeros(length, dtype=torch.long, device=states.device)

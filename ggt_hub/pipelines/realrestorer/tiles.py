@@ -31,8 +31,13 @@ class Tiles:
 
     @classmethod
     def of(cls, rows: int, columns: int, side: int) -> "Tiles":
-        """Tiles of at most `side` x `side` tokens, an eighth of it shared with the neighbour."""
-        return cls(rows, columns, min(side, rows), min(side, columns), max(side // 8, 1))
+        """Tiles of at most `side` x `side` tokens, an eighth of it shared with the neighbour.
+
+        They are no larger than as many of them need to be: a grid that is slightly larger than a tile costs
+        slightly more than one.
+        """
+        overlap = max(side // 8, 1)
+        return cls(rows, columns, _even(rows, side, overlap), _even(columns, side, overlap), overlap)
 
     @property
     def tokens(self) -> int:
@@ -77,6 +82,11 @@ class Tiles:
         return (_ramp(self.height, self.overlap)[:, None] * _ramp(self.width, self.overlap))[..., None]
 
 
+def set_tile_size(vae: AutoencoderKL) -> None:
+    """Let `vae.enable_tiling()` cut tiles of the size that the weights were trained for, not of 256 pixels."""
+    vae.tile_sample_min_size, vae.tile_latent_min_size = NATIVE, NATIVE // 8
+
+
 @contextmanager
 def tiled_autoencoder(vae: AutoencoderKL, tiles: Tiles) -> Iterator[None]:
     """Let the autoencoder work in tiles too while there are several; else leave it as it is set.
@@ -100,8 +110,21 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
     """Where tiles begin along one side: as few as cover it, evenly spread."""
     if tile >= length:
         return [0]
-    count = -(-(length - overlap) // (tile - overlap))
+    count = _count(length, tile, overlap)
     return [round(index * (length - tile) / (count - 1)) for index in range(count)]
+
+
+def _count(length: int, tile: int, overlap: int) -> int:
+    """How many tiles cover a side that is longer than one."""
+    return -(-(length - overlap) // (tile - overlap))
+
+
+def _even(length: int, most: int, overlap: int) -> int:
+    """The smallest tile of which no more are needed than of the largest."""
+    if most >= length:
+        return length
+    count = _count(length, most, overlap)
+    return -(-(length + (count - 1) * overlap) // count)
 
 
 def _ramp(length: int, overlap: int) -> Tensor:

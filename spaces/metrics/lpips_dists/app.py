@@ -1,8 +1,8 @@
 """The page of this Space."""
 
-from ggt_hub.metrics.page import metric_page
+from ggt_hub.metrics.page import launch, metric_page
 
 page = metric_page("LPIPS and DISTS", ["lpips", "dists"])
 
 if __name__ == "__main__":
-    page.launch(max_file_size="50mb")
+    launch(page)

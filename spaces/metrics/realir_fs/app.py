@@ -1,8 +1,8 @@
 """The page of this Space."""
 
-from ggt_hub.metrics.page import rating_page
+from ggt_hub.metrics.page import launch, rating_page
 
 page = rating_page("RS and FS of RealIR-Bench")
 
 if __name__ == "__main__":
-    page.launch(max_file_size="50mb")
+    launch(page)
