@@ -82,7 +82,7 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
         enable_when_done(damaged_one, send)
         show_when_done(damaged_one, "degrade-result")
     listeners = (photo.upload, photo.clear)
-    empty_when(listeners, "() => ggt.newClean()", [], [result, send, recipe], runs)
+    empty_when(listeners, "() => ggt.newClean()", [], [result, send, record], runs)
     photo.upload(tell_what_is_left, photo, None, api_visibility="private")
     restore.renew(send.click)
     send.click(
