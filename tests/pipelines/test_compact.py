@@ -65,7 +65,7 @@ def test_noise_is_reduced_further_than_by_non_local_means(compact: RestorerPipel
 
 
 def test_low_light_is_lifted_when_asked_and_only_then(compact: RestorerPipeline) -> None:
-    dark, _ = degrade(photograph(256), "low_light", strength=0.7, seed=2)
+    dark, _ = degrade(photograph(256), "low_light", severity=0.7, seed=2)
     asked = np.asarray(compact(dark, task="low_light").images[0])
     blind = np.asarray(compact(dark).images[0])
     assert psnr(asked, photograph(256)) > psnr(dark, photograph(256)) + 5
@@ -74,7 +74,7 @@ def test_low_light_is_lifted_when_asked_and_only_then(compact: RestorerPipeline)
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_light_in_half_precision(compact: RestorerPipeline, dtype: torch.dtype) -> None:
-    dark, _ = degrade(photograph(96), "low_light", strength=0.7, seed=2)
+    dark, _ = degrade(photograph(96), "low_light", severity=0.7, seed=2)
     expected = compact(dark, task="low_light", output_type="np").images[0]
     half = RestorerPipeline.from_pretrained("compact", torch_dtype=dtype)
     restored = half(dark, task="low_light", output_type="np").images[0]
@@ -87,7 +87,7 @@ def test_clean_pictures_are_left_alone(compact: RestorerPipeline) -> None:
 
 
 def test_strength_zero_gives_the_picture_itself(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(128), "noise", strength=0.5)
+    noisy, _ = degrade(photograph(128), "noise", severity=0.5)
     half = np.asarray(compact(noisy, strength=0.5).images[0])
     assert np.array_equal(np.asarray(compact(noisy, strength=0.0).images[0]), noisy)
     assert psnr(noisy, photograph(128)) < psnr(half, photograph(128))
@@ -99,7 +99,7 @@ def test_the_damage_is_found(compact: RestorerPipeline) -> None:
 
     noisy = np.clip(photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3)), 0, 255)
     assert found(noisy.astype(np.uint8))["noise_sigma"] == pytest.approx(25, abs=6)
-    compressed, _ = degrade(photograph(256), "compression", strength=1.0)
+    compressed, _ = degrade(photograph(256), "compression", severity=1.0)
     assert found(compressed)["jpeg_quality"] < 30
     assert found(cv2.GaussianBlur(photograph(256), (0, 0), 2))["blur_sigma"] > 0.8
     assert found(photograph(256))["noise_sigma"] < 4
@@ -126,14 +126,14 @@ def test_the_conditioner_is_called_in_blind_mode_and_its_output_matters(compact:
 
 
 def test_tasks_are_told_apart(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(64), "noise", strength=0.3)
+    noisy, _ = degrade(photograph(64), "noise", severity=0.3)
     results = {task: np.asarray(compact(noisy, task=task).images[0]).tobytes() for task in TASKS}
     assert results["general"] == np.asarray(compact(noisy).images[0]).tobytes()
     assert len(set(results.values())) == len(TASKS)
 
 
 def test_tiles_leave_no_seams(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(512), "noise", strength=0.4)
+    noisy, _ = degrade(photograph(512), "noise", severity=0.4)
     whole = compact(noisy, tile=0, output_type="np").images[0]
     tiled = compact(noisy, tile=256, output_type="np").images[0]
     # The overlap is narrower than the receptive field (it would cost twice the time), so tiles are not exact:
@@ -249,7 +249,7 @@ def test_no_dark_fringe_around_what_floats_in_black_nothing(
 
 
 def test_findings_are_those_of_the_visible_part(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(256), "noise", strength=0.8, seed=3)
+    noisy, _ = degrade(photograph(256), "noise", severity=0.8, seed=3)
     alpha = np.zeros((256, 256), np.uint8)
     alpha[30:180, 40:200] = 255
     whole = compact(np.dstack([noisy, alpha])).findings
@@ -258,7 +258,7 @@ def test_findings_are_those_of_the_visible_part(compact: RestorerPipeline) -> No
 
 def test_panorama_has_no_seam_where_it_wraps(compact: RestorerPipeline) -> None:
     """Turned by half a circle, what was the seam lies in the middle: both results must agree there."""
-    noisy, _ = degrade(photograph(256), "noise", strength=0.8, seed=3)
+    noisy, _ = degrade(photograph(256), "noise", severity=0.8, seed=3)
     said = (
         b'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:ProjectionType="equirectangular" '
         b'GPano:FullPanoWidthPixels="256" GPano:CroppedAreaImageWidthPixels="256"'
