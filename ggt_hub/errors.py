@@ -1,5 +1,14 @@
 """Every error that ggt-hub raises on purpose. A message names the thing, the reason and the next step."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """What to add to a message about a name that is not known: the known one that it resembles, if there is one."""
+    near = get_close_matches(str(word), list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
 
 class GGTHubError(Exception):
     """Base of all errors of ggt-hub."""

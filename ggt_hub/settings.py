@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from ggt_hub.errors import GGTHubError
+from ggt_hub.errors import GGTHubError, did_you_mean
 
 
 def read_yaml(path: Path, error: type[GGTHubError]) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def checked(
     if not isinstance(content, dict):
         raise error(f"{where}: here belong fields ({', '.join(known)}), not {content!r}")
     if unknown := [name for name in content if name not in known]:
-        raise error(f"{where}: there is no field {str(unknown[0])!r}, only {', '.join(known)}")
+        hint = did_you_mean(unknown[0], known)
+        raise error(f"{where}: there is no field {str(unknown[0])!r}, only {', '.join(known)}{hint}")
     required = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in content]:
         raise error(f"{where}: the field {missing[0]!r} is missing")

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ggt_hub.errors import TaskError
+from ggt_hub.errors import TaskError, did_you_mean
 
 Task = Literal[
     "blur",
@@ -43,7 +43,8 @@ def check_task(task: str, supported: tuple[Task, ...] = get_args(Task), who: str
         TaskError: if it does not; the message lists what is supported.
     """
     if task not in supported:
-        raise TaskError(f"unknown task {task!r}: {who} knows {', '.join(supported)}")
+        hint = did_you_mean(task, supported)
+        raise TaskError(f"unknown task {task!r}: {who} knows {', '.join(supported)}{hint}")
     return task
 
 

@@ -22,10 +22,12 @@ DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
 def _say_source(source: str) -> None:
     """A word that is no name of ours may be a folder here, or a repository: say which it was taken for."""
     from ggt_hub.data.loading import SOURCES
+    from ggt_hub.errors import did_you_mean
 
     if source not in SOURCES:
         kind = "the folder" if Path(source).expanduser().is_dir() else "the dataset repository"
-        typer.echo(f"source: {kind} {source}", err=True)
+        hint = did_you_mean(source, SOURCES) if "repository" in kind else ""
+        typer.echo(f"source: {kind} {source}{hint}", err=True)
 
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]

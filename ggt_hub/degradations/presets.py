@@ -16,7 +16,7 @@ from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.low_light import LowLight
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.resize import Resize
-from ggt_hub.errors import DegradationError
+from ggt_hub.errors import DegradationError, did_you_mean
 from ggt_hub.settings import checked, read_yaml
 from ggt_hub.tasks import Task, check_task
 
@@ -76,6 +76,7 @@ def _shipped(name: str) -> Preset:
     if name not in list_presets():
         raise DegradationError(
             f"no degradation named {name!r}: there are {', '.join(list_presets())}, or give a YAML file"
+            f"{did_you_mean(name, list_presets())}"
         )
     return load_preset(_FOLDER / f"{name}.yaml")
 

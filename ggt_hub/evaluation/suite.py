@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from ggt_hub.data.told import Told
-from ggt_hub.errors import DatasetError, EvaluationError, ImageError
+from ggt_hub.errors import DatasetError, EvaluationError, ImageError, did_you_mean
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import list_pictures as pictures_below
 from ggt_hub.hub import resolve
@@ -159,6 +159,7 @@ def load_suite(
         if not Path(name).is_dir():
             raise EvaluationError(
                 f"no suite or folder {name!r}: there are {', '.join(list_suites())}, or give a folder"
+                f"{did_you_mean(name, list_suites())}"
             )
         about = Path(name).resolve().name
         return Suite(about, f"Pictures in {about}", ("psnr", "ssim", "niqe"), str(name), told=told)

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
 from math import inf, sqrt
 from pathlib import Path
 
-from ggt_hub.errors import MetricError, MetricUnavailableError
+from ggt_hub.errors import MetricError, MetricUnavailableError, did_you_mean
 from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
 from ggt_hub.metrics.dists import WEIGHTS as DISTS_WEIGHTS
 from ggt_hub.metrics.dists import dists
@@ -104,9 +103,8 @@ def get_metric(name: str) -> Metric:
     if name.startswith("pyiqa:"):
         return pyiqa_metric(name.removeprefix("pyiqa:"))
     if name not in METRICS:
-        near = get_close_matches(name, METRICS, 1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise MetricError(f"unknown metric {name!r}{hint}: known are {', '.join(METRICS)}, and pyiqa:NAME")
+        hint = did_you_mean(name, METRICS)
+        raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}, and pyiqa:NAME{hint}")
     return METRICS[name]
 
 
