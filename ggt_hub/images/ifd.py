@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_SIZES = {
+TYPE_SIZES = {
     1: 1,
     2: 1,
     3: 2,
@@ -68,7 +68,7 @@ class Directory:
     def numbers(self, tag: int) -> tuple[float, ...]:
         """The values of a tag that holds numbers; empty if it is missing, of another type, or cut short."""
         kind, count, position, size = self.entries.get(tag, (0, 0, 0, 0))
-        if kind not in _FORMATS or size < count * _SIZES[kind] or count > _MOST_NUMBERS:
+        if kind not in _FORMATS or size < count * TYPE_SIZES[kind] or count > _MOST_NUMBERS:
             return ()
         return struct.unpack_from(f"{self.order}{count}{_FORMATS[kind]}", self.data, position)
 
@@ -121,7 +121,7 @@ def directory_at(data: bytes, start: int, order: str, is_big: bool) -> Directory
     for _ in range(min(count, (len(data) - position) // entry_size)):
         tag, kind, number = struct.unpack_from(order + entry, data, position)
         at = position + entry_size - inline
-        size = number * _SIZES.get(kind, 0)
+        size = number * TYPE_SIZES.get(kind, 0)
         if size > inline:
             at = struct.unpack_from(order + offset, data, at)[0]
         size = max(0, min(size, len(data) - at))

@@ -9,24 +9,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-TYPE_SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+from ggt_hub.images.ifd import TYPE_SIZES
+
 SHORT, LONG = 3, 4
 EXIF, GPS, INTEROP, MAKER_NOTE = 34665, 34853, 40965, 37500
 ORIENTATION, RESOLUTION = 274, (282, 283)

@@ -6,8 +6,9 @@ from collections.abc import Set
 from fractions import Fraction
 from typing import Literal
 
+from ggt_hub.images.ifd import TYPE_SIZES
 from ggt_hub.images.metadata import photoshop
-from ggt_hub.images.metadata.exif import EXIF, GPS, INTEROP, MAKER_NOTE, TYPE_SIZES, Block, Entry, merged
+from ggt_hub.images.metadata.exif import EXIF, GPS, INTEROP, MAKER_NOTE, Block, Entry, merged
 from ggt_hub.images.metadata.model import Metadata, Resolution
 
 XMP, IPTC, PHOTOSHOP, ICC, _LAYERS = 700, 33723, 34377, 34675, 37724
