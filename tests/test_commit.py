@@ -64,6 +64,15 @@ def test_a_link_is_replaced_not_written_through(tmp_path):
     assert ((tmp_path / "theirs").read_text(), (tmp_path / "a").read_text()) == ("theirs", "ours")
 
 
+def test_a_link_to_a_result_of_ours_is_the_users(tmp_path):
+    with commit.committed_result(tmp_path, "report") as made:
+        made.write_text("ours")
+    (tmp_path / "report").rename(tmp_path / "kept")
+    (tmp_path / "report").symlink_to("kept")
+    with pytest.raises(WriteError, match="is not a result of ggt-hub"):
+        commit.check_results(tmp_path, ["report"])
+
+
 def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
     with commit.committed_file(tmp_path / "a") as first:
         first.write_text("first")

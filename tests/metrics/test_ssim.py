@@ -40,6 +40,16 @@ def test_equal_pictures_score_one_and_an_inverted_one_below_zero_on_rgb_only():
     assert ssim(255 - picture, picture, channels="y")[0] >= 0
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_rounding_lifts_no_score_above_one(seed):
+    """A step of one level in the corner costs less than float32 rounds by: several of these means exceed 1."""
+    gt = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    restored = gt.copy()
+    restored[0, 0] ^= 1
+    assert ssim(restored, gt)[0] <= 1
+    assert float(ssim(tensor(restored), tensor(gt))[0]) <= 1
+
+
 def test_precise_ms_ssim_differs_by_rounding_only():
     restored, gt = PAIRS["chelsea darker"]
     assert ms_ssim(restored, gt)[0] == pytest.approx(ms_ssim(restored, gt, precise=True)[0], abs=1e-5)
