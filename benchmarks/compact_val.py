@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--keep-baselines", action="store_true", help="take them from the last results")
     arguments = parser.parse_args()
+    if arguments.keep_baselines and not arguments.output.is_file():
+        parser.error(f"--keep-baselines takes them from {arguments.output}, which is not there")
     known = json.loads(arguments.output.read_text())["rows"] if arguments.keep_baselines else {}
     pipe = RestorerPipeline.from_pretrained(arguments.model)
     pipe.set_progress_bar_config(disable=True)
