@@ -306,3 +306,9 @@ def test_choices_are_made_with_their_chances(family, happens, chance) -> None:
     rng = default_rng(0)
     count = sum(happens(family.draw(rng, 0.5)) for _ in range(2000))
     assert count == pytest.approx(2000 * chance, abs=4 * np.sqrt(2000 * chance * (1 - chance)))
+
+
+def test_noise_lifts_no_white_above_white_in_full_light() -> None:
+    white = np.ones((16, 16, 3), np.float32)
+    drawn = {"exposure": 1.0, "contrast": 1.0, "read_noise": 0.02, "shot_noise": 0.03, "seed": 0}
+    assert LowLight().apply(Sample(white, white), drawn).lq.max() == 1
