@@ -108,7 +108,7 @@ def run(
     """
     from ggt_hub.cli.batch import load_quietly
     from ggt_hub.cli.restore import call_arguments
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.recognising.told import Told
     from ggt_hub.evaluation import load_suite, run_suite
     from ggt_hub.evaluation.run import processes
     from ggt_hub.evaluation.scoring import Scoring, metric_names

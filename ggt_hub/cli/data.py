@@ -21,7 +21,7 @@ DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
 
 def _say_source(source: str) -> None:
     """A word that is no name of ours may be a folder here, or a repository: say which it was taken for."""
-    from ggt_hub.data.loading import SOURCES
+    from ggt_hub.data.reading.loading import SOURCES
     from ggt_hub.errors import did_you_mean
 
     if source not in SOURCES:
@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 @app.command("list")
 def list_sources(json: Json = False) -> None:
     """List the data sets that load by name."""
-    from ggt_hub.data.loading import SOURCES
+    from ggt_hub.data.reading.loading import SOURCES
 
     if json:
         found = {name: {"about": s.about, "is_released": s.is_released} for name, s in SOURCES.items()}
@@ -67,8 +67,8 @@ def describe(
     json: Json = False,
 ) -> None:
     """Say what a repository or folder holds, without downloading it."""
-    from ggt_hub.data.opening import describe_source
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.recognising.told import Told
+    from ggt_hub.data.work.describing import describe_source
 
     _say_source(source)
     found = describe_source(source, revision, Told(lq, gt, include, exclude, template))
@@ -145,8 +145,8 @@ def index(
     template: Template = None,
 ) -> None:
     """Write the index of a data set: rows that point at its pictures and hold none, with a card."""
-    from ggt_hub.data.opening import make_index
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.recognising.told import Told
+    from ggt_hub.data.work.indexing import make_index
 
     _say_source(source)
     told = Told(lq, gt, include, exclude, template)
@@ -174,11 +174,11 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that every row decodes, that sizes agree and that no byte has changed; exit code 1 if not."""
-    from ggt_hub.data.export import check_sums
-    from ggt_hub.data.opening import open_parts
-    from ggt_hub.data.told import Told
-    from ggt_hub.data.verify import overlaps
-    from ggt_hub.data.verify import verify as verify_parts
+    from ggt_hub.data.reading.opening import open_parts
+    from ggt_hub.data.recognising.told import Told
+    from ggt_hub.data.work.export import check_sums
+    from ggt_hub.data.work.verify import overlaps
+    from ggt_hub.data.work.verify import verify as verify_parts
 
     _say_source(source)
     told = Told(lq, gt, include, exclude, template)
@@ -241,16 +241,17 @@ def export(
     template: Template = None,
 ) -> None:
     """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
-    from ggt_hub.data.export import export as write_parquet
-    from ggt_hub.data.opening import check_apart, open_splits
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.reading.opening import open_splits
+    from ggt_hub.data.recognising.told import Told
+    from ggt_hub.data.work.export import export as write_parquet
+    from ggt_hub.data.work.indexing import check_apart
 
     check_apart(output, source, data_dir)
     _say_source(source)
     told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     if layout != "parquet":
-        from ggt_hub.data.layouts import write_layout
+        from ggt_hub.data.work.layouts import write_layout
 
         count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
         typer.echo(f"{output}: {count} pairs as {layout}")
@@ -278,9 +279,10 @@ def preview(
     template: Template = None,
 ) -> None:
     """Put some pairs on one sheet, and into a small config named preview."""
-    from ggt_hub.data.opening import check_apart, open_splits
-    from ggt_hub.data.preview import preview as write_preview
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.reading.opening import open_splits
+    from ggt_hub.data.recognising.told import Told
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.data.work.preview import preview as write_preview
     from ggt_hub.errors import DatasetError
 
     check_apart(output, source, data_dir)

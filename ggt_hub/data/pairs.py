@@ -3,7 +3,7 @@
 | column | type | meaning |
 | --- | --- | --- |
 | `id` | string | unique within a dataset |
-| `lq` | Image | the low-quality picture |
+| `lq` | Image or null | the low-quality picture; null for a clean one that is not damaged yet |
 | `gt` | Image or null | the ground truth; its size is that of `lq` times an integer |
 | `task` | string or null | one of `ggt_hub.tasks.TASKS` |
 | `source` | string | the dataset that the pair comes from |
@@ -58,7 +58,7 @@ POINTER_FEATURES = Features(
 
 def pair_row(
     pair_id: str,
-    lq: Mapping[str, Any],
+    lq: Mapping[str, Any] | None,
     gt: Mapping[str, Any] | None,
     *,
     source: str,

@@ -9,9 +9,9 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from ggt_hub.data.iterate import iter_pairs
-from ggt_hub.data.loading import load_dataset
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.reading.iterate import iter_pairs
+from ggt_hub.data.reading.loading import load_dataset
 from ggt_hub.demo.files import write_previews, write_result
 from ggt_hub.demo.layout import end_when, first_of
 from ggt_hub.demo.visitors import in_page

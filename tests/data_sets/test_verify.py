@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from ggt_hub import load_dataset
-from ggt_hub.data.export import export
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
-from ggt_hub.data.parts import dataset_parts, parquet_parts
-from ggt_hub.data.verify import verify
+from ggt_hub.data.reading.parts import dataset_parts, parquet_parts
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.verify import verify
 from tests.data_sets.layouts import LAYOUTS, picture
 
 
@@ -99,5 +99,5 @@ def test_archives_are_checked_by_their_crc(tmp_path):
 def test_what_was_verified_is_not_read_again(exported, tmp_path, monkeypatch):
     parts = parquet_parts(exported)["train"]
     first = verify(parts, tmp_path / "verified")
-    monkeypatch.setattr("ggt_hub.data.verify.verify_part", None)
+    monkeypatch.setattr("ggt_hub.data.work.verify.verify_part", None)
     assert verify(parts, tmp_path / "verified") == first

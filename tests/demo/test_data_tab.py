@@ -11,8 +11,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from ggt_hub.data.ggt_100k import REPOSITORY
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.sources.ggt_100k import REPOSITORY
 from ggt_hub.demo import data_tab
 from tests.data_sets.layouts import LAYOUTS, pairs, picture
 
