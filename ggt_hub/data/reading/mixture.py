@@ -18,10 +18,11 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from ggt_hub.data.reading.iterate import decode, row_files
+from ggt_hub.data.reading.loading import SOURCES
 from ggt_hub.data.reading.opening import find_pairs, open_splits
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
 from ggt_hub.degradations.base import Array
-from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.errors import DatasetError, ImageError, did_you_mean
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.tasks import TASKS, Task
@@ -161,15 +162,19 @@ def open_source(source: str | Path) -> Source:
         DatasetError: if it holds nothing to train on.
         HubError: if it cannot be had.
     """
-    folder = Path(source).expanduser()
-    if not folder.exists() and str(source).startswith((".", "~", "/")):
-        raise DatasetError(f"no photographs under {source}: there is no such folder")
-    splits = find_pairs(folder) if folder.is_dir() else open_splits(str(source))
+    folder, name = Path(source).expanduser(), str(source)
+    may_be_at_hub = name.count("/") == 1 and not name.startswith((".", "~", "/"))
+    if not (folder.is_dir() or name in SOURCES or may_be_at_hub):
+        raise DatasetError(
+            f"no photographs under {name}: there is no such folder, and no data set of that name "
+            f"({', '.join(SOURCES)}, or an id on the Hub){did_you_mean(name, SOURCES)}"
+        )
+    splits = find_pairs(folder) if folder.is_dir() else open_splits(name)
     if not splits:
         return _Photographs(folder)
     if "train" not in splits and len(splits) > 1:
         raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
-    return _Rows(str(source), splits["train"] if "train" in splits else next(iter(splits.values())))
+    return _Rows(name, splits["train"] if "train" in splits else next(iter(splits.values())))
 
 
 class Mixture:
