@@ -203,6 +203,8 @@ def verify(
 
 def _show_verification(split: str, result: Any) -> None:
     typer.echo(f"{split}: {result.rows} pairs, {len(result.problems)} problems")
+    if result.clean:
+        typer.echo(f"  {result.clean} pictures are clean: there is nothing that damages them yet")
     if result.unhashed:
         typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
     for problem in result.problems:

@@ -16,7 +16,7 @@ each picture's bytes lie, so that they can be fetched without reading the archiv
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Features, Image, Value
@@ -71,3 +71,14 @@ def pair_row(
     row = {"id": pair_id, "lq": lq, "gt": gt, "task": task, "source": source, "prompt": prompt}
     row |= {"lq_sha256": None, "gt_sha256": None, "meta": json.dumps(meta or {}, ensure_ascii=False)}
     return row | further
+
+
+def scale_of(lq: Sequence[int], gt: Sequence[int]) -> int | None:
+    """By which whole number the sides of `gt` are larger than those of `lq`; None if there is none.
+
+    Args:
+        lq: both sides in pixels; what follows is not looked at.
+        gt: likewise, in the same order.
+    """
+    scale = gt[0] // lq[0]
+    return scale if scale and tuple(gt[:2]) == (lq[0] * scale, lq[1] * scale) else None

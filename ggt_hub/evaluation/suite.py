@@ -213,6 +213,10 @@ def _picture(rows: Any, number: int, side: str) -> Any:
     found = row.files[side]
     if isinstance(found, Exception):
         raise DatasetError(f"{side} of {row.row['id']!r}: {found}") from found
+    if found is None:
+        raise DatasetError(
+            f"{row.row['id']!r} is a clean picture without lq: damage it first (degrade --pairs)"
+        )
     return found
 
 

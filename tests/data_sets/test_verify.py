@@ -101,3 +101,18 @@ def test_what_was_verified_is_not_read_again(exported, tmp_path, monkeypatch):
     first = verify(parts, tmp_path / "verified")
     monkeypatch.setattr("ggt_hub.data.work.verify.verify_part", None)
     assert verify(parts, tmp_path / "verified") == first
+
+
+def test_a_clean_picture_is_no_problem_and_a_row_without_pictures_is(tmp_path):
+    clean = {"bytes": picture(1), "path": None}
+    rows = [
+        pair_row("clean", None, clean, source="t"),
+        pair_row("again", None, clean, source="t"),
+        pair_row("nothing", None, None, source="t"),
+    ]
+    found = verify(
+        dataset_parts(datasets.Dataset.from_list(rows, PAIR_FEATURES), 1000), tmp_path / "verified"
+    )
+    assert found.problems == ["'nothing': there is no picture"]
+    assert (found.rows, found.clean) == (3, 2)
+    assert found.duplicates == [["clean", "again"]]

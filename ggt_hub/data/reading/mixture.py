@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from ggt_hub.data.pairs import scale_of
 from ggt_hub.data.reading.iterate import decode, row_files
 from ggt_hub.data.reading.loading import SOURCES
 from ggt_hub.data.reading.opening import find_pairs, open_splits
@@ -139,7 +140,7 @@ class _Rows:
         lq, gt = decode(row, "lq"), decode(row, "gt")
         if gt is None:
             raise DatasetError(f"{row.row['id']!r} has no ground truth")
-        if lq is not None and not _fits(lq, gt):
+        if lq is not None and scale_of(lq.shape, gt.shape) is None:
             raise DatasetError(
                 f"{row.row['id']!r}: the sides of gt ({_size(gt)}) are not those of lq ({_size(lq)}) "
                 "times a whole number"
@@ -299,11 +300,6 @@ def _square(top: int, left: int, side: int) -> tuple[slice, slice]:
 def _turned(patch: Array, turns: int, mirrored: bool) -> Array:
     patch = np.rot90(patch, turns)
     return np.ascontiguousarray(patch[:, ::-1] if mirrored else patch)
-
-
-def _fits(lq: Pixels, gt: Pixels) -> bool:
-    scale = len(gt) // len(lq)
-    return scale > 0 and gt.shape[:2] == (len(lq) * scale, lq.shape[1] * scale)
 
 
 def _size(pixels: Pixels) -> str:

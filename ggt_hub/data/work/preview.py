@@ -56,11 +56,11 @@ def _draw_sheet(pairs: list[dict[str, Any]], path: Path) -> dict[str, Any]:
 
 
 def _reduced(pair: dict[str, Any]) -> dict[str, Any]:
-    """Both pictures at one size, that of `lq` where it is small enough."""
-    height, width = pair["lq"].shape[:2]
+    """The pictures at one size, that of the first where it is small enough."""
+    there = {side: pair[side] for side in PICTURES if pair[side] is not None}
+    height, width = next(iter(there.values())).shape[:2]
     scale = min(1.0, MAX_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    there = {side: pair[side] for side in PICTURES if pair[side] is not None}
     return pair | {
         side: cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) for side, pixels in there.items()
     }

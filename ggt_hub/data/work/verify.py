@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_hub.commit import check_results, committed_result, to_json
-from ggt_hub.data.pairs import PICTURES
+from ggt_hub.data.pairs import PICTURES, scale_of
 from ggt_hub.data.reading.iterate import Undecoded, decode
 from ggt_hub.data.reading.parts import Part, rows_of
 from ggt_hub.data.sources.versions import code_hash
@@ -42,14 +42,16 @@ class Verification:
 
     Attributes:
         rows: how many rows were looked at.
+        clean: how many of them have no low-quality picture: a clean one that is not damaged yet.
         unhashed: of how many pictures nothing but their decoding could be checked, for want of a hash.
         problems: what is wrong, each with the id of its row.
-        duplicates: ids of rows whose low-quality pictures are the same file, and ids that occur more than once.
+        duplicates: ids of rows whose low-quality (or only) pictures are the same file; ids that occur repeatedly.
         equal: ids of rows whose ground truth has the pixels of the low-quality picture.
         alike: ids of two rows that show the same, as far as a perceptual hash tells; so do frames of a film.
     """
 
     rows: int = 0
+    clean: int = 0
     unhashed: int = 0
     problems: list[str] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
@@ -83,6 +85,7 @@ def verify(parts: Sequence[Part], folder: Path, workers: int = 1) -> Verificatio
     rows = [row for table in tables for row in table.to_pylist()]
     found = Verification(
         rows=sum(report["rows"] for report in reports),
+        clean=sum(report["clean"] for report in reports),
         unhashed=sum(report["unhashed"] for report in reports),
         problems=[problem for report in reports for problem in report["problems"]],
         duplicates=_duplicates(rows),
@@ -98,18 +101,19 @@ def verify_part(part: Part, path: Path) -> dict[str, Any]:
     """Verify one part; writes the hashes of its pictures to `path`."""
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
-    unhashed = 0
+    unhashed = clean = 0
     for item in rows_of(part):
         hashes = {side: _sha256(item.files[side]) for side in PICTURES}
         pixels, wrong = _decoded(item)
         problems += _what_is_wrong(item, hashes, pixels) + wrong
         unhashed += sum(_is_unhashed(item, side) for side in PICTURES)
         shown = pixels.get("gt", pixels.get("lq"))
+        clean += item.files["lq"] is None and item.files["gt"] is not None
         row = {"id": item.row["id"], "hash": None if shown is None else perceptual_hash(shown)}
         row["is_equal"] = len(pixels) == len(PICTURES) and np.array_equal(pixels["lq"], pixels["gt"])
         rows.append(row | {f"{side}_sha256": hashes[side] for side in PICTURES})
     pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), path, compression="zstd")
-    return {"rows": len(rows), "unhashed": unhashed, "problems": problems}
+    return {"rows": len(rows), "unhashed": unhashed, "clean": clean, "problems": problems}
 
 
 def _sha256(data: object) -> str | None:
@@ -144,18 +148,13 @@ def _what_is_wrong(
         wanted = item.row.get(f"{side}_sha256")
         if wanted and hashes[side] and hashes[side] != wanted:
             problems.append(f"{side} of {item.row['id']!r}: SHA-256 is {hashes[side]}, the row says {wanted}")
-    if item.files["lq"] is None:
-        problems.append(f"lq of {item.row['id']!r}: there is none")
+    if not any(item.files.values()):
+        problems.append(f"{item.row['id']!r}: there is no picture")
     shapes = {side: picture.shape[:2] for side, picture in pixels.items()}
-    if len(shapes) == len(PICTURES) and not _fits(shapes["lq"], shapes["gt"]):
+    if len(shapes) == len(PICTURES) and scale_of(shapes["lq"], shapes["gt"]) is None:
         sizes = {side: f"{shape[1]}x{shape[0]}" for side, shape in shapes.items()}
         problems.append(f"{item.row['id']!r}: gt is {sizes['gt']}, no multiple of lq, which is {sizes['lq']}")
     return problems
-
-
-def _fits(lq: tuple[int, ...], gt: tuple[int, ...]) -> bool:
-    scale = gt[0] // lq[0]
-    return scale >= 1 and gt == (lq[0] * scale, lq[1] * scale)
 
 
 def overlaps(folders: Mapping[str, Path]) -> list[str]:
@@ -186,7 +185,7 @@ def overlaps(folders: Mapping[str, Path]) -> list[str]:
 def _duplicates(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     seen: dict[str, list[str]] = {}
     for row in rows:
-        for key in (f"id {row['id']}", row["lq_sha256"]):
+        for key in (f"id {row['id']}", row["lq_sha256"] or row["gt_sha256"]):
             if key:
                 seen.setdefault(key, []).append(row["id"])
     return sorted(ids for ids in seen.values() if len(ids) > 1)
