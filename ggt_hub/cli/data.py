@@ -2,9 +2,14 @@
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ggt_hub.cli.told import takes_told
+
+if TYPE_CHECKING:
+    from ggt_hub.data.recognising.told import Told
 
 app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
 
@@ -32,13 +37,6 @@ def _say_source(source: str) -> None:
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]
 Workers = Annotated[int, typer.Option(help="Processes.", min=1)]
-Lq = Annotated[str | None, typer.Option("--lq", help="Pattern of the low-quality pictures, such as 'blur'.")]
-Gt = Annotated[str | None, typer.Option("--gt", help="Pattern of the ground truths, such as 'sharp'.")]
-Include = Annotated[str | None, typer.Option(help="Look only at pictures of this pattern.")]
-Exclude = Annotated[str | None, typer.Option(help="Leave out pictures of this pattern.")]
-Template = Annotated[
-    str | None, typer.Option(help="How a low-quality name follows from that of its ground truth: '{}x4'.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
@@ -56,22 +54,18 @@ def list_sources(json: Json = False) -> None:
 
 
 @app.command()
+@takes_told
 def describe(
     source: Source,
+    told: "Told",
     revision: Revision = None,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
     json: Json = False,
 ) -> None:
     """Say what a repository or folder holds, without downloading it."""
-    from ggt_hub.data.recognising.told import Told
     from ggt_hub.data.work.describing import describe_source
 
     _say_source(source)
-    found = describe_source(source, revision, Told(lq, gt, include, exclude, template))
+    found = describe_source(source, revision, told)
     if json:
         typer.echo(json_module.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -133,23 +127,18 @@ def _show_tables(found: dict[str, Any]) -> None:
 
 
 @app.command()
+@takes_told
 def index(
     source: Source,
+    told: "Told",
     output: Output,
     revision: Revision = None,
     data_dir: DataDir = None,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Write the index of a data set: rows that point at its pictures and hold none, with a card."""
-    from ggt_hub.data.recognising.told import Told
     from ggt_hub.data.work.indexing import make_index
 
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     summary = make_index(source, output, revision=revision, data_dir=data_dir, told=told)
     rows = sum(count for splits in summary["rows"].values() for count in splits.values())
     typer.echo(f"{output}: {rows} pairs of {summary['repository']} at {summary['commit'][:8]}")
@@ -159,29 +148,24 @@ def index(
 
 
 @app.command()
+@takes_told
 def verify(
     source: Source,
+    told: "Told",
     config: Config = None,
     revision: Revision = None,
     data_dir: DataDir = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Keeps what was found.")] = Path("verified"),
     workers: Workers = 1,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
     json: Json = False,
 ) -> None:
     """Check that every row decodes, that sizes agree and that no byte has changed; exit code 1 if not."""
     from ggt_hub.data.reading.opening import open_parts
-    from ggt_hub.data.recognising.told import Told
     from ggt_hub.data.work.export import check_sums
     from ggt_hub.data.work.verify import overlaps
     from ggt_hub.data.work.verify import verify as verify_parts
 
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
     shared = overlaps({split: output / split for split in splits}) if len(splits) > 1 else []
@@ -227,8 +211,10 @@ def _show(title: str, lines: list[str]) -> None:
 
 
 @app.command()
+@takes_told
 def export(
     source: Source,
+    told: "Told",
     output: Output,
     config: Config = None,
     revision: Revision = None,
@@ -236,21 +222,14 @@ def export(
     workers: Workers = 1,
     layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
     from ggt_hub.data.reading.opening import open_splits
-    from ggt_hub.data.recognising.told import Told
     from ggt_hub.data.work.export import export as write_parquet
     from ggt_hub.data.work.indexing import check_apart
 
     check_apart(output, source, data_dir)
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     if layout != "parquet":
         from ggt_hub.data.work.layouts import write_layout
@@ -266,30 +245,25 @@ def export(
 
 
 @app.command()
+@takes_told
 def preview(
     source: Source,
+    told: "Told",
     output: Output,
     config: Config = None,
     split: Annotated[str | None, typer.Option(help="The first if not given.")] = None,
     revision: Revision = None,
     data_dir: DataDir = None,
     count: Annotated[int, typer.Option(help="How many pairs.", min=1)] = 24,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Put some pairs on one sheet, and into a small config named preview."""
     from ggt_hub.data.reading.opening import open_splits
-    from ggt_hub.data.recognising.told import Told
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.data.work.preview import preview as write_preview
     from ggt_hub.errors import DatasetError
 
     check_apart(output, source, data_dir)
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     name = split or next(iter(splits))
     if name not in splits:
