@@ -40,7 +40,7 @@ def _within(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def convolved(image: Array, kernel: Array) -> Array:
-    """The picture convolved with a kernel of odd sides, borders reflected, by Fourier transform.
+    """The picture convolved with a kernel of odd sides, by Fourier transform; borders reflect about the last pixel.
 
     The time does not depend on the kernel's size: from about 13 x 13 on it is less than that of `cv2.filter2D`.
     """
@@ -52,7 +52,7 @@ def convolved(image: Array, kernel: Array) -> Array:
     spread[: kernel.shape[0], : kernel.shape[1]] = kernel
     spectrum = cv2.dft(spread)
     bordered = cv2.copyMakeBorder(
-        image, down, rows - height - down, right, columns - width - right, cv2.BORDER_REFLECT
+        image, down, rows - height - down, right, columns - width - right, cv2.BORDER_REFLECT_101
     )
     done = [
         cv2.idft(cv2.mulSpectrums(cv2.dft(channel), spectrum, 0), flags=cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)[
