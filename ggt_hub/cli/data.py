@@ -272,6 +272,76 @@ def preview(
 
 
 @app.command()
+def make(
+    preset: Annotated[str, typer.Argument(help="What damages: a name (see `degrade`), or a YAML file.")],
+    clean: Annotated[
+        str,
+        typer.Option(help="Clean pictures: a folder, or a data set (of pairs: the ground truth)."),
+    ],
+    output: Output,
+    per_task: Annotated[int | None, typer.Option(help="Pairs for each task of the preset.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="Pairs, where the preset is one chain.", min=1)] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the preset.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.", min=0)] = 0,
+    severity: Annotated[float | None, typer.Option(help="0 to 1; drawn if not given.")] = None,
+    format: Annotated[
+        str, typer.Option(help="Of the low-quality pictures: png, webp (both lossless), jpeg:95 ...")
+    ] = "png",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=LIMIT]",
+            help="Leave clean pictures out: too-small, too-dark, too-blurred, near-duplicate.",
+        ),
+    ] = None,
+    assets: Annotated[
+        str | None, typer.Option(help="Folder or dataset of patterns, second pictures and clips.")
+    ] = None,
+    depth: Annotated[str | None, typer.Option(help="Hub id or folder of a network for depth.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Hub id or folder of a network for masks.")] = None,
+    workers: Workers = 1,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Make one of N parts; each may run on a machine of its own.")
+    ] = "1/1",
+) -> None:
+    """Make pairs of clean pictures: a data set that loads with the stock library, each row with its record."""
+    from ggt_hub.data.reading.clean import find_clean
+    from ggt_hub.data.work.filters import choose, parse_filters
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.data.work.make import Making, make_pairs, parse_format, want_for_tasks
+    from ggt_hub.degradations import Assets, load_presets
+    from ggt_hub.errors import DatasetError
+
+    presets, limits = load_presets(preset, task), parse_filters(filter or ())
+    ending, quality = parse_format(format)
+    if (per_task is None) == (count is None):
+        raise DatasetError("say how many pairs to make, by --per-task or --count")
+    if count is not None and len(presets) > 1:
+        raise DatasetError(f"{preset} has {len(presets)} tasks: give --per-task in place of --count")
+    part = _part(shard)
+    check_apart(output, clean)
+    making = Making(severity, seed, ending, quality, Assets.open(assets, depth=depth, masks=masks))
+    pictures = find_clean(clean)
+    left_out: dict[str, str] = {}
+    if limits:
+        pictures, left_out = choose(pictures, limits, output, workers=workers)
+    wanted = want_for_tasks(pictures, presets, per_task or count or 0, seed)
+    failed = make_pairs(wanted, making, output, workers=workers, part=part)
+    for name, reason in (left_out | failed).items():
+        typer.secho(f"left out: {name}: {reason}", fg="yellow", err=True)
+    there = f", part {shard}" if part[1] > 1 else ""
+    typer.echo(f"{output}: {len(wanted)} pairs of {len(pictures)} pictures{there}, {len(failed)} left out")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise typer.BadParameter(f"{text!r}: write which part of how many, as in 1/4", param_hint="--shard")
+    return int(number), int(parts)
+
+
+@app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="What `export`, `index` or `degrade --pairs` wrote.")],
     repository: Annotated[str, typer.Argument(help="Where to: namespace/name.")],

@@ -10,7 +10,14 @@ from PIL import Image
 
 from ggt_hub.degradations.base import Degradation, Parameters, Sample
 from ggt_hub.degradations.chains import Drawn, apply_steps, severities
-from ggt_hub.degradations.presets import FAMILIES, Preset, list_presets, load_preset, parse_step
+from ggt_hub.degradations.presets import (
+    FAMILIES,
+    Preset,
+    list_presets,
+    load_preset,
+    load_presets,
+    parse_step,
+)
 from ggt_hub.errors import DegradationError
 from ggt_hub.images import Picture, fill_hidden, read_image
 from ggt_hub.images.write import encoded
@@ -30,6 +37,7 @@ __all__ = [
     "encoding",
     "list_presets",
     "load_preset",
+    "load_presets",
     "replay",
     "severities",
 ]
@@ -48,6 +56,7 @@ def degrade(
     image: Any,
     preset: str | Path | Preset,
     *,
+    task: str | None = None,
     severity: float | None = None,
     seed: int = 0,
     assets: Assets = NOTHING,
@@ -58,6 +67,7 @@ def degrade(
         image: anything `read_image` takes. Alpha and metadata are kept.
         preset: a family (`blur`, `noise`, `compression`, `low_light`, `resize`), a chain of them (`mixture`, `web`,
             `night`), or the path of a preset's YAML file; see `load_preset`.
+        task: of a preset for several tasks.
         severity: 0 (mildest; of a family alone: none) .. 1 (worst); None draws that of each step.
         seed: same picture, preset, severity, seed and assets: same bytes.
         assets: what may be used besides the picture (`Assets.open`): patterns, second pictures, clips, networks for
@@ -70,7 +80,9 @@ def degrade(
         DegradationError: for an unknown name, a severity outside 0..1, or a negative seed.
         ImageError: if the picture cannot be read.
     """
-    lq, _, record = degrade_pair(read_image(image), preset, severity=severity, seed=seed, assets=assets)
+    lq, _, record = degrade_pair(
+        read_image(image), preset, task=task, severity=severity, seed=seed, assets=assets
+    )
     return _as_given(lq, image), record
 
 
@@ -78,6 +90,7 @@ def degrade_pair(
     picture: Picture,
     preset: str | Path | Preset,
     *,
+    task: str | None = None,
     severity: float | None = None,
     seed: int = 0,
     assets: Assets = NOTHING,
@@ -90,7 +103,7 @@ def degrade_pair(
     check_severity(severity)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise DegradationError(f"seed is {seed!r}: give a whole number from 0 on")
-    preset = load_preset(preset)
+    preset = load_preset(preset, task)
     steps = list(preset.draw(np.random.default_rng(seed), severity, assets))
     record = {"preset": preset.name, "task": preset.task, "seed": int(seed), "severity": severity}
     lq, gt = _damaged(picture, steps, assets)
@@ -142,11 +155,12 @@ def _cut(picture: Picture, height: int, width: int) -> Picture:
     return replace(picture, pixels=picture.pixels[:height, :width], alpha=alpha)
 
 
-def encoding(suffix: str) -> list[Parameters]:
-    """The last step of the record of a picture that `write_image` writes with that suffix; none if it keeps all."""
-    if suffix.lower() in _LOSSLESS:
+def encoding(suffix: str, quality: int = _QUALITY) -> list[Parameters]:
+    """The last step of the record of a picture that `write_image` writes so; none if all of it is kept."""
+    suffix = suffix.lower()
+    if suffix in _LOSSLESS or (suffix == ".webp" and quality == 100):
         return []
-    return [{"family": "encode", "format": suffix.lower().lstrip("."), "quality": _QUALITY}]
+    return [{"family": "encode", "format": suffix.lstrip("."), "quality": quality}]
 
 
 def _as_given(picture: Picture, given: Any) -> Any:

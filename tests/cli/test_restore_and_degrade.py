@@ -377,7 +377,24 @@ def test_what_0_1_wrote_may_be_replaced_by_what_is_made_of_the_same_picture(
 
 
 def test_degrade_wants_one_known_name(photos: Path, tmp_path: Path) -> None:
-    for options in ([], ["--task", "noise", "--preset", "web"], ["--preset", "fog"]):
+    for options in ([], ["--preset", "fog"], ["--task", "fog"]):
         arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), *options]
         with pytest.raises(DegradationError, match="blur, noise, compression"):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
+    arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), "--task", "noise", "--preset", "web"]
+    with pytest.raises(TaskError, match="'noise': preset 'web' knows compression"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_a_preset_for_several_tasks_makes_a_folder_for_each(tmp_path: Path) -> None:
+    Image.fromarray(photograph(48)).save(tmp_path / "a.png")
+    (tmp_path / "two.yaml").write_text("tasks: {noise: [{family: noise}], blur: [{family: blur}]}")
+    command = ["degrade", str(tmp_path / "a.png"), "--preset", str(tmp_path / "two.yaml"), "--json"]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert [Path(found["output"]).parent.name for found in json.loads(done.stdout)] == ["noise", "blur"]
+    for task in ("noise", "blur"):
+        record = json.loads((tmp_path / f"out/{task}/a.png.json").read_text())
+        assert (record["task"], [step["family"] for step in record["steps"]]) == (task, [task])
+    done = CliRunner().invoke(app, [*command, "--task", "blur", "-o", str(tmp_path / "one")])
+    assert (tmp_path / "one/a.png").read_bytes() == (tmp_path / "out/blur/a.png").read_bytes()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ggt_hub.data.pairs import scale_of
 from ggt_hub.data.reading.iterate import decode, row_files
 from ggt_hub.data.reading.loading import SOURCES
-from ggt_hub.data.reading.opening import find_pairs, open_splits
+from ggt_hub.data.reading.opening import find_pairs, open_splits, training_rows
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
 from ggt_hub.degradations.base import Array
 from ggt_hub.errors import DatasetError, ImageError, did_you_mean
@@ -129,8 +129,6 @@ class _Rows:
 
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
         self.name, self.rows = name, rows
-        if not len(rows):
-            raise DatasetError(f"{name} holds no rows to train on")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -173,9 +171,7 @@ def open_source(source: str | Path) -> Source:
     splits = find_pairs(folder) if folder.is_dir() else open_splits(name)
     if not splits:
         return _Photographs(folder)
-    if "train" not in splits and len(splits) > 1:
-        raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
-    return _Rows(name, splits["train"] if "train" in splits else next(iter(splits.values())))
+    return _Rows(name, training_rows(splits, name))
 
 
 class Mixture:

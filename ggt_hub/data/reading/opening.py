@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets import config as config_datasets
 
@@ -16,7 +15,7 @@ from ggt_hub.data.recognising.pairing import tells_sides
 from ggt_hub.data.recognising.told import Told
 from ggt_hub.data.sources.folder import PairFolder, is_pair_folder
 from ggt_hub.data.sources.lmdbs import PairLmdb
-from ggt_hub.data.sources.tables import TABLES, PairTables
+from ggt_hub.data.sources.tables import TABLES, PairTables, are_pairs
 from ggt_hub.data.storage.trees import find_tree
 from ggt_hub.errors import DatasetError
 from ggt_hub.files import list_pictures
@@ -132,7 +131,7 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
     if source in SOURCES:
         return None
     if Path(source).is_dir():
-        return Path(source) if _are_pairs(sorted(Path(source).rglob("*.parquet"))) else None
+        return Path(source) if are_pairs(sorted(Path(source).rglob("*.parquet"))) else None
     tree = find_tree(source, revision=revision)
     if not any(file.suffix == ".parquet" for file in tree.files):
         return None
@@ -140,13 +139,7 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
         source, repo_type="dataset", revision=revision, allow_patterns=["*.parquet", "SHA256SUMS"]
     )
     hub.check_hashes(folder)
-    return folder if _are_pairs(sorted(folder.rglob("*.parquet"))) else None
-
-
-def _are_pairs(tables: list[Path]) -> bool:
-    """Whether there are tables, of the pair schema; others are read by what their columns say."""
-    names = {"id", "lq", "gt", "source"}
-    return bool(tables) and all(names <= set(pq.read_schema(path).names) for path in tables)
+    return folder if are_pairs(sorted(folder.rglob("*.parquet"))) else None
 
 
 def find_pairs(folder: Path, told: Told | None = None) -> dict[str, Dataset]:
@@ -166,3 +159,17 @@ def find_pairs(folder: Path, told: Told | None = None) -> dict[str, Dataset]:
         if not pictures or tells_sides(path.relative_to(folder).as_posix() for path in pictures):
             raise
         return {}
+
+
+def training_rows(splits: dict[str, Dataset], source: str) -> Dataset:
+    """The split to learn from: `train`, or the only one that there is.
+
+    Raises:
+        DatasetError: if there are several of other names, or it has no rows.
+    """
+    if "train" not in splits and len(splits) > 1:
+        raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
+    rows = splits["train"] if "train" in splits else next(iter(splits.values()))
+    if not len(rows):
+        raise DatasetError(f"{source} holds no rows to train on")
+    return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from ggt_hub.data.recognising.manifests import read_manifest
 from ggt_hub.data.recognising.pairing import tells_sides
 from ggt_hub.data.sources.indexed import IndexedConfig, IndexedPairs
-from ggt_hub.data.sources.tables import TABLES
+from ggt_hub.data.sources.tables import TABLES, are_pairs
 from ggt_hub.data.storage.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES, list_members
 from ggt_hub.data.storage.trees import File, local_tree
 from ggt_hub.errors import DatasetError
@@ -43,9 +43,11 @@ def is_pair_folder(folder: str | Path) -> bool:
 
 
 def holds_tables(folder: str | Path) -> bool:
-    """Whether a folder holds tables and no pictures of its own."""
+    """Whether a folder holds tables: of pairs, which pictures may illustrate, or others and no pictures."""
     suffixes = {file.suffix for file in local_tree(folder).files}
-    return bool(suffixes & set(TABLES)) and not suffixes & (IMAGE_SUFFIXES | {".zip", ".tar"})
+    if not suffixes & (IMAGE_SUFFIXES | {".zip", ".tar"}):
+        return bool(suffixes & set(TABLES))
+    return are_pairs(sorted(Path(folder).rglob("*.parquet")))
 
 
 def _holds_samples(tar: File) -> bool:

@@ -1,7 +1,7 @@
 """Pairs in tables (Parquet, Arrow) whose columns are called as somebody liked, or pictures in folders of tasks."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +26,12 @@ from ggt_hub.errors import DatasetError
 TABLES = (".parquet", ".arrow")
 QUALITY = "quality"
 _ROWS_AT_ONCE = 16
+
+
+def are_pairs(tables: Sequence[Path]) -> bool:
+    """Whether there are tables, all of the pair schema; others are read by what their columns say."""
+    names = {"id", "lq", "gt", "source"}
+    return bool(tables) and all(names <= set(pq.read_schema(path).names) for path in tables)
 
 
 @dataclass

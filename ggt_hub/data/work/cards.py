@@ -1,5 +1,7 @@
 """The card of a folder of Parquet files: for `datasets`, for the Hub's viewer, and for people."""
 
+from collections import Counter
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ _LIMITS = (
 _Configs = dict[str, dict[str, list[Path]]]
 
 
-def write_card(folder: Path, card: Path | None = None, name: str | None = None) -> None:
+def write_card(
+    folder: Path, card: Path | None = None, name: str | None = None, how: str | None = None, sheet: str = ""
+) -> None:
     """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them.
 
     Of a card that is there already only what ggt-hub generates is brought up to date: see `card_file.py`.
@@ -36,6 +40,8 @@ def write_card(folder: Path, card: Path | None = None, name: str | None = None) 
         card: a card whose text and header are taken over, but for configs and numbers, which are always those of
             the data. Without it a plain text is made.
         name: what the data set will be called; that of the folder if not given.
+        how: how the damage was made, in Markdown; without it the pairs were exported.
+        sheet: a picture in the folder that shows some of the pairs.
 
     Raises:
         DatasetError: if the card that is there, or that was given, has a header that is no YAML.
@@ -56,9 +62,12 @@ def write_card(folder: Path, card: Path | None = None, name: str | None = None) 
         return
     text = _template().render(
         title=f"{title}, an index" if is_index else title,
-        about=_ABOUT_INDEX if is_index else _ABOUT_PAIRS,
-        how=_HOW_INDEX if is_index else _HOW_PAIRS,
-        limits=_LIMITS,
+        about=_ABOUT_MADE if how else _ABOUT_INDEX if is_index else _ABOUT_PAIRS,
+        how=how or (_HOW_INDEX if is_index else _HOW_PAIRS),
+        sheet=sheet,
+        has_tasks="tasks" in pq.read_schema(first).names,
+        tasks=_tasks(path for splits in configs.values() for paths in splits.values() for path in paths),
+        limits=_LIMITS_MADE if how else _LIMITS,
         counts=counts,
         load=f"NAMESPACE/{name}",
         first_split=next(iter(next(iter(configs.values())))),
@@ -77,6 +86,9 @@ in the header before you share them, and whom to ask for removal."""
 
 _ABOUT_PAIRS = """\
 Pairs of a low-quality picture and its ground truth, in Parquet, the picture files byte for byte as published."""
+_ABOUT_MADE = """\
+Pairs of a damaged picture and the clean one that it was made of, in Parquet."""
+_LIMITS_MADE = "The damage is synthetic: a restorer that undoes it may meet other damage in real photographs."
 _HOW_PAIRS = """\
 Written by `ggt-hub data export`. No picture was re-encoded; `SHA256SUMS` covers the files, and the SHA-256 of each
 picture stands in its row, so that `ggt-hub data verify` finds a single changed byte."""
@@ -110,6 +122,13 @@ def _holds_pairs(path: Path) -> bool:
         return {"id", "lq", "gt", "source"} <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowInvalid):
         return False
+
+
+def _tasks(paths: Iterable[Path]) -> dict[str, int]:
+    """How many pairs there are of each task; those of unknown task are not counted."""
+    columns = [pq.read_table(path, columns=["task"])["task"] for path in dict.fromkeys(paths)]
+    counts = Counter(task.as_py() for column in columns for task in column)
+    return {str(task): count for task, count in sorted(counts.items(), key=str) if task is not None}
 
 
 def _merged(configs: _Configs) -> dict[str, list[Path]]:

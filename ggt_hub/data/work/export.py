@@ -8,7 +8,8 @@ It loads with the stock `datasets` library alone, and its row groups are small e
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,7 +26,7 @@ from ggt_hub.data.sources.versions import code_hash
 from ggt_hub.data.work.card_file import CARD
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.errors import DatasetError
-from ggt_hub.shards import Shard, Work, is_result, remove_result, results, run_shards
+from ggt_hub.shards import Shard, Work, are_made, is_result, remove_result, results, run_shards
 
 # The Hub's viewer fails on row groups of more than about 286 MiB, and pages through small ones at ease.
 GROUP_BYTES = 32_000_000
@@ -68,7 +69,8 @@ def export(
         parts = dataset_parts(dataset, shard_bytes)
         names = table_names(config, split, len(parts))
         shards += [Shard(name, (part, split), part.id) for name, part in zip(names, parts, strict=True)]
-    return write_tables(export_part, shards, folder, config=config, workers=workers, card=card)
+    describe = partial(write_card, card=card)
+    return write_tables(export_part, shards, folder, config=config, workers=workers, describe=describe)
 
 
 def table_names(config: str, split: str, count: int) -> list[str]:
@@ -84,25 +86,40 @@ def write_tables(
     config: str,
     settings: Any = None,
     workers: int = 1,
-    card: Path | None = None,
+    part: tuple[int, int] = (1, 1),
+    describe: Callable[[Path], None] = write_card,
 ) -> list[dict[str, Any]]:
     """Make the Parquet files of a config with their card and sums, in place of those of an earlier call.
 
+    Args:
+        work: makes a file; see `shards.run_shards`.
+        shards: likewise.
+        folder: likewise.
+        config: what the files belong to.
+        settings: see `shards.run_shards`.
+        workers: likewise.
+        part: (I, N) makes every Nth file from the Ith on, beside calls that make the others. Who finds all files
+            made, by whomever, writes card and sums.
+        describe: writes the card of a folder.
+
     Returns:
-        A report for each file.
+        A report for each file of the part.
 
     Raises:
         DatasetError: if the folder holds other Parquet files of this config than an earlier call wrote.
         BusyError: if another process writes into the folder.
     """
     _refuse_others(folder, config)
-    with locked(folder / RECORDS / "lock", waits=False):
-        reports = run_shards(
-            work, shards, folder, settings=[code_hash(), settings], workers=workers, title="Exporting"
-        )
-        _remove_outdated(folder, config, {shard.name for shard in shards})
-        write_card(folder, card)
-        write_sums(folder)
+    number, parts = part
+    settings = [code_hash(), settings]
+    with locked(folder / RECORDS / f"lock{f'-{number}' if parts > 1 else ''}", waits=False):
+        mine = shards[number - 1 :: parts]
+        reports = run_shards(work, mine, folder, settings=settings, workers=workers, title="Exporting")
+        with locked(folder / RECORDS / "lock-of-the-card", waits=True):
+            if are_made(shards, folder, settings=settings):
+                _remove_outdated(folder, config, {shard.name for shard in shards})
+                describe(folder)
+                write_sums(folder)
     return reports
 
 
