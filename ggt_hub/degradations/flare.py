@@ -111,8 +111,9 @@ def streaks(image: Array, parameters: Parameters) -> Array:
     """Rays: each edge of the aperture bends light at a right angle to it, to both sides, fading outwards."""
     away, x_y = _around(image, parameters)
     rng, rays = default_rng(parameters["seed"]), np.zeros_like(away)
-    for blade in range(parameters["blades"]):
-        turn = np.deg2rad(parameters["angle"] + 180.0 * blade / parameters["blades"])
+    lines = parameters["blades"] if parameters["blades"] % 2 else parameters["blades"] // 2
+    for line in range(lines):  # of an even number of edges each two lie opposite, and share their rays
+        turn = np.deg2rad(parameters["angle"] + 180.0 * line / lines)
         cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
         across = np.abs(x_y[1] * cosine - x_y[0] * sine)
         bright, long = 0.5 + 0.5 * rng.random(), 1.2 + 1.6 * rng.random()

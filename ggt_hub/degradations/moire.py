@@ -1,5 +1,6 @@
 """Moire: what the grids of a screen and of a camera's sensor make together when a screen is photographed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
@@ -33,7 +34,8 @@ _OPEN = 0.8
 _FILL = 0.6
 """The share of its side over which a sensor's pixel gathers light."""
 _CROSSTALK = 0.35
-"""How much of what a filter lets through is of the other colours."""
+"""How much of what a filter lets through is of all colours alike."""
+_FILTERS = ((1 - _CROSSTALK) * np.eye(3) + _CROSSTALK / 3).astype(np.float32)
 
 _SITES = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2))
 """Bayer's filters: row, column and channel of each of four neighbours."""
@@ -112,8 +114,8 @@ class Moire(Degradation):
             fitted(sample.scene.asset("moire", named), sample.lq) for named in parameters.get("patterns", ())
         ]
         if not patterns:
-            patterns = [pattern_of(beats(sample.lq.shape, grid)) for grid in parameters["grids"]]
-        laid = fused(sample.lq, patterns, parameters["weight"])
+            patterns = [pattern_of(beats(sample.lq.shape, parameters["grids"]))]
+        laid = laid_over(sample.lq, fused(patterns), parameters["weight"])
         share = np.float32(parameters["strength"])
         return replace(sample, lq=np.clip(sample.lq + share * (laid - sample.lq), 0.0, 1.0))
 
@@ -122,28 +124,33 @@ class Moire(Degradation):
         return {"moire": parameters["strength"]}
 
 
-def beats(shape: tuple[int, ...], grid: dict[str, Any]) -> Array:
+def beats(shape: tuple[int, ...], grids: Sequence[dict[str, Any]]) -> Array:
     """What a white screen looks like to the sensor: height x width x 3, light around a mean of 1.
 
     Each of the sensor's pixels sees, through its filter, how much of a stripe of that colour lies in the part of it
     that gathers light; what the other filters hide is filled in linearly, and the pixels' own rate smoothed away.
+    Of several grids, the light goes through all.
     """
     height, width = shape[:2]
-    seen = np.empty((height, width, 3), np.float32)
-    greens = []
+    planes: list[Array] = []
     for row, column, channel in _SITES:
-        along, down, each = _on_screen(shape, grid, row, column)
-        through = _lit(along - channel * _LIT, each, _LIT) * _lit(down, each, _OPEN) / (_LIT * _OPEN)
         move = np.array([[0.5, 0, -column / 2], [0, 0.5, -row / 2]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        filled = cv2.warpAffine(through, move, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
-        if channel == 1:
-            greens.append(filled)
-        else:
-            seen[..., channel] = filled
-    seen[..., 1] = (greens[0] + greens[1]) / 2
-    through_others = np.float32(_CROSSTALK) * (seen.mean(axis=2, keepdims=True) - seen)
-    return softened(seen + through_others, 0.8)
+        seen = math.prod(_through(shape, grid, row, column, channel) for grid in grids)
+        planes.append(cv2.warpAffine(seen, move, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT))
+    red, green, also_green, blue = planes
+    colours = cv2.transform(cv2.merge([red, (green + also_green) / 2, blue]), _FILTERS)
+    return softened(colours.reshape(height, width, 3), 0.8)
+
+
+def _through(shape: tuple[int, ...], grid: dict[str, Any], row: int, column: int, channel: int) -> Array:
+    """Light of one grid for each second pixel of the sensor, from a row and column on; its mean is 1."""
+    along, down, each = _on_screen(shape, grid, row, column)
+    return (
+        _lit(along - np.float32(channel * _LIT), each, _LIT)
+        * _lit(down, each, _OPEN)
+        / np.float32(_LIT * _OPEN)
+    )
 
 
 def _on_screen(
@@ -188,15 +195,18 @@ def pattern_of(seen: Array) -> Array:
     return np.clip(0.8 + 0.45 * (seen - 1), 0.0, 1.0).astype(np.float32)
 
 
-def fused(image: Array, patterns: Sequence[Array], weight: float) -> Array:
-    """One pattern after the other laid over the picture, each without making it darker on the whole.
+def fused(patterns: Sequence[Array]) -> Array:
+    """One pattern of several: light that goes through all of them, as bright on the whole as the first."""
+    through = patterns[0]
+    for pattern in patterns[1:]:
+        through = through * (pattern / np.float32(max(float(pattern.mean()), 1e-3)))
+    return np.clip(through, 0.0, 1.0)
 
-    The mix is RealRestorer's: `weight` of multiplying and the rest of grain merging, at opacities 1.0 and 0.8.
-    """
-    for pattern in patterns:
-        mixed = mixed_blend(image, pattern, weight)
-        image = np.clip(mixed * np.float32(image.mean() / max(float(mixed.mean()), 1e-3)), 0.0, 1.0)
-    return image
+
+def laid_over(image: Array, pattern: Array, weight: float) -> Array:
+    """The pattern over the picture by RealRestorer's mix of modes, without making it darker on the whole."""
+    mixed = mixed_blend(image, pattern, weight)
+    return mixed * np.float32(float(image.mean()) / max(float(mixed.mean()), 1e-3))
 
 
 def mixed_blend(image: Array, pattern: Array, weight: float) -> Array:
@@ -218,6 +228,6 @@ def recaptured(image: Array, parameters: Parameters) -> Array:
     away = (x / width - parameters["bright"][0]) ** 2 + (y / height - parameters["bright"][1]) ** 2
     backlight = 1 - share * np.float32(0.35) * np.clip(away, 0.0, 1.0)[..., None]
     colour = 1 + share * np.array([-0.12 * tint, -0.03, 0.10 * tint], np.float32)
-    through = 1 + share * (beats(image.shape, parameters["grids"][0]) - 1)
+    through = 1 + share * (beats(image.shape, parameters["grids"]) - 1)
     light = to_light(image) * backlight * colour * np.maximum(through, 0.0)
     return to_display(light * (1 - share * np.float32(0.03)) + share * np.float32(0.012))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
+import cv2
 import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class OldPhoto(Degradation):
 def faded(image: Array, parameters: Parameters) -> Array:
     """Blacks rise to 0.35 of `fading`, whites sink by a tenth of it, and 0.7 of it of the colour is gone."""
     share = np.float32(parameters["fading"])
-    grey = image.mean(axis=2, keepdims=True)
+    grey = cv2.transform(image, np.full((1, 3), 1 / 3, np.float32))[..., None]
     dull = image + np.float32(0.7) * share * (grey - image)
     return np.float32(0.35) * share + dull * (1 - np.float32(0.45) * share)
 

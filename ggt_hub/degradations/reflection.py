@@ -18,6 +18,7 @@ from ggt_hub.degradations.base import (
     between,
     draw_seed,
     relative_side,
+    to_float,
 )
 from ggt_hub.degradations.fields import coordinates, fitted
 from ggt_hub.degradations.light import to_display, to_light
@@ -111,6 +112,8 @@ def defocused(image: Array, sigma: float) -> Array:
 def ghosted(image: Array, shift: tuple[int, int], attenuation: float) -> Array:
     """The picture and, moved right and down, its second image; where that is missing is cut off, the rest enlarged.
 
+    The levels are whole ones of 255.
+
     Args:
         image: height x width x 3, 0..1.
         shift: columns and rows.
@@ -120,11 +123,9 @@ def ghosted(image: Array, shift: tuple[int, int], attenuation: float) -> Array:
     across, down = min(shift[0], width - 1), min(shift[1], height - 1)
     first, share = image[down:, across:], np.float32(attenuation)
     both = share * first + (1 - share) * image[: height - down, : width - across]
-    channels = [
-        Image.fromarray(np.ascontiguousarray(channel)).resize((width, height), Image.Resampling.LANCZOS)
-        for channel in np.moveaxis(both, 2, 0)
-    ]
-    return np.clip(np.stack([np.asarray(channel) for channel in channels], axis=2), 0.0, 1.0)
+    cut_off = np.floor(both * 255 + np.float32(1e-4)).astype(np.uint8)  # as the published pipeline has it
+    enlarged = Image.fromarray(cut_off).resize((width, height), Image.Resampling.LANCZOS)
+    return to_float(np.asarray(enlarged))
 
 
 def mixed(first: Array, second: Array, parameters: Parameters) -> Array:

@@ -15,25 +15,6 @@ _SHIFT = 4
 """Lines are placed to a sixteenth of a pixel."""
 
 
-def draw_lines(
-    shape: tuple[int, ...],
-    starts: NDArray[np.int32],
-    ends: NDArray[np.int32],
-    values: Array,
-    thickness: int = 1,
-) -> Array:
-    """Lines from pixel to pixel, the later over the earlier ones: a canvas, height x width, 0 where there is none.
-
-    What RealRestorer's pipeline draws by one call of `cv2.line` after the other. Neighbours of one value are drawn
-    at once; many lines are fast where they come sorted by a few values.
-    """
-    canvas = np.zeros(shape[:2], np.float32)
-    lines = np.stack([starts, ends], axis=1).astype(np.int32)
-    for run in _runs(values):
-        cv2.polylines(canvas, list(lines[run]), False, float(values[run.start]), thickness)
-    return canvas
-
-
 def draw_soft_lines(
     shape: tuple[int, ...], starts: Points, ends: Points, values: Array, thickness: int = 1
 ) -> Array:

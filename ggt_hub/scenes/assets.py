@@ -114,7 +114,8 @@ class Assets:
         files = self.files(kind)
         if not files:
             return []
-        count = min(int(rng.integers(fewest, most + 1)), len(files))
+        most = min(most, len(files))
+        count = int(rng.integers(min(fewest, most), most + 1))
         chosen = rng.choice(len(files), count, replace=False)
         return [_named(files[n], files[n].relative_to(self._of(kind)).as_posix()) for n in chosen]
 
