@@ -14,14 +14,16 @@ from ggt_hub.degradations.blur import Blur
 from ggt_hub.degradations.chains import GROUPS, Drawn, Link, Step
 from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.low_light import LowLight
+from ggt_hub.degradations.mixed_blur import MixedBlur
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.resize import Resize
+from ggt_hub.degradations.sharpen import Sharpen
 from ggt_hub.errors import DegradationError, did_you_mean
 from ggt_hub.settings import checked, read_yaml
 from ggt_hub.tasks import Task, check_task
 
 FAMILIES: dict[str, type[Degradation]] = {
-    family.name: family for family in (Blur, Noise, Compression, LowLight, Resize)
+    family.name: family for family in (Blur, Noise, Compression, LowLight, Resize, MixedBlur, Sharpen)
 }
 
 _FOLDER = Path(__file__).parent / "presets"
