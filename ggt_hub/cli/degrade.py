@@ -84,7 +84,7 @@ def degrade(
 def _make_pairs(
     inputs: Any, output: Path, preset: Any, severity: float | None, seed: int, format: str, workers: int
 ) -> None:
-    from ggt_hub.data.make import Making, make_pairs
+    from ggt_hub.data.work.make import Making, make_pairs
 
     making = Making(preset, severity, seed, format, source=output.resolve().name)
     failed = make_pairs(inputs.jobs, making, output, workers=workers)

@@ -13,17 +13,41 @@ from ggt_hub.degradations.base import Degradation, Parameters
 from ggt_hub.degradations.blur import Blur
 from ggt_hub.degradations.chains import GROUPS, Drawn, Link, Step
 from ggt_hub.degradations.compression import Compression
+from ggt_hub.degradations.flare import Flare
+from ggt_hub.degradations.haze import Haze
 from ggt_hub.degradations.low_light import LowLight
 from ggt_hub.degradations.mixed_blur import MixedBlur
+from ggt_hub.degradations.moire import Moire
 from ggt_hub.degradations.noise import Noise
+from ggt_hub.degradations.old_photo import OldPhoto
+from ggt_hub.degradations.rain import Rain
+from ggt_hub.degradations.reflection import Reflection
 from ggt_hub.degradations.resize import Resize
 from ggt_hub.degradations.sharpen import Sharpen
+from ggt_hub.degradations.snow import Snow
 from ggt_hub.errors import DegradationError, did_you_mean
+from ggt_hub.scenes import NOTHING, Assets
 from ggt_hub.settings import checked, read_yaml
 from ggt_hub.tasks import Task, check_task
 
 FAMILIES: dict[str, type[Degradation]] = {
-    family.name: family for family in (Blur, Noise, Compression, LowLight, Resize, MixedBlur, Sharpen)
+    family.name: family
+    for family in (
+        Blur,
+        Noise,
+        Compression,
+        LowLight,
+        Resize,
+        Haze,
+        Rain,
+        Snow,
+        Moire,
+        Flare,
+        Reflection,
+        OldPhoto,
+        MixedBlur,
+        Sharpen,
+    )
 }
 
 _FOLDER = Path(__file__).parent / "presets"
@@ -37,10 +61,12 @@ class Preset:
     task: Task
     steps: tuple[Link, ...]
 
-    def draw(self, rng: Generator, severity: float | None = None) -> Iterator[Drawn]:
+    def draw(
+        self, rng: Generator, severity: float | None = None, assets: Assets = NOTHING
+    ) -> Iterator[Drawn]:
         """Draw what is applied, in order; a severity of None is drawn for each family, uniformly."""
         for link in self.steps:
-            yield from link.draw(rng, severity)
+            yield from link.draw(rng, severity, assets)
 
     @property
     def sha256(self) -> str:

@@ -9,12 +9,12 @@ from ggt_hub.degradations import FAMILIES, degrade, list_presets
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
 from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of, show_when_done
-from ggt_hub.demo.restore_tab import Entry
+from ggt_hub.demo.restore_tab import PhotoSlot
 from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
 
 
-def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Entry) -> None:
+def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: PhotoSlot) -> None:
     """Lay out the tab and name its endpoint `/degrade`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):

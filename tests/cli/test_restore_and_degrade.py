@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from ggt_hub.cli import app
-from ggt_hub.data.archives import Member
-from ggt_hub.data.pairing import pair_up
-from ggt_hub.data.trees import File
+from ggt_hub.data.recognising.pairing import pair_up
+from ggt_hub.data.storage.archives import Member
+from ggt_hub.data.storage.trees import File
 from ggt_hub.degradations import replay
 from ggt_hub.errors import DegradationError, ImageError, RestorerError, TaskError
 from ggt_hub.images import read_image

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from ggt_hub import iter_pairs
 from ggt_hub.cli import app
-from ggt_hub.data.export import check_sums
-from ggt_hub.data.make import Making, make_pairs
-from ggt_hub.data.opening import open_parts, open_splits
-from ggt_hub.data.verify import verify
+from ggt_hub.data.reading.opening import open_parts, open_splits
+from ggt_hub.data.work.export import check_sums
+from ggt_hub.data.work.make import Making, make_pairs
+from ggt_hub.data.work.verify import verify
 from ggt_hub.degradations import replay
 from ggt_hub.errors import DatasetError, DegradationError
 from ggt_hub.files import find_jobs
@@ -58,7 +58,7 @@ def test_each_row_replays_to_its_low_quality_picture(kind, clean, tmp_path):
 
 
 def test_the_bytes_do_not_depend_on_workers_or_on_a_repeat(clean, tmp_path, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.make.PICTURES_IN_A_SHARD", 2)
+    monkeypatch.setattr("ggt_hub.data.work.make.PICTURES_IN_A_SHARD", 2)
     for name, workers in (("one", 1), ("two", 2)):
         make_pairs(jobs(clean, tmp_path / name), Making("noise"), tmp_path / name, workers=workers)
     tables = {
