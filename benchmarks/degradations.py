@@ -41,11 +41,10 @@ from ggt_hub.images import Picture, encode_image
 from ggt_hub.scenes import Scene
 
 RESULTS = Path(__file__).parent / "results" / "degradations.json"
-SIDE, PICTURES = 512, 8
+SIDE, PICTURES = 512, 16
 LEAST_RATE = 20.0  # pictures a second, of every family
-RAW_DEPTH = (
-    np.random.default_rng(0).random((12, 12)).astype(np.float32)
-)  # what a network would have estimated
+# What a network would have estimated.
+RAW_DEPTH = np.random.default_rng(0).random((12, 12)).astype(np.float32)
 
 Damage = Callable[[np.ndarray, np.random.Generator], Any]
 
@@ -69,8 +68,8 @@ AS_PUBLISHED = parse_preset(
 
 def haze_of_known_depth(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scattering alone, with the depth worked out before, as for the peer."""
-    scene = SCENES.setdefault(id(picture), Scene(to_float(picture)))
     haze, lq = Haze(kinds=("depth",)), to_float(picture)
+    scene = SCENES.setdefault(id(picture), Scene(lq))
     return to_uint8(haze.apply(Sample(lq, lq, scene), haze.draw(rng, rng.random())).lq)
 
 
