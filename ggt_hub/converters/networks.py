@@ -111,9 +111,7 @@ def _filled(published: PublishedNetwork, source: Path) -> ModelMixin:
     try:
         settings = published.settings(shapes)
     except (KeyError, IndexError) as error:
-        raise RestorerError(
-            f"{source} is not a {kind}, which it cannot be without {error}: {AGAIN}"
-        ) from error
+        raise RestorerError(f"{source} is not a {kind} ({one_line(error)}): {AGAIN}") from error
     with torch.device("meta"):
         expected = {kind: published.kind(**settings)}
     try:
@@ -137,16 +135,15 @@ def _read(source: Path) -> Any:
         if source.suffix == ".safetensors":
             return load_file(source)
         return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise RestorerError(
-            f"{source} holds {found[1] if found else 'something'} besides tensors, which could run code and is not "
-            f"loaded: if you trust it, save its weights alone as safetensors elsewhere, or {AGAIN}"
-        ) from error
     except Exception as error:  # files of strangers break loaders in every way
-        raise RestorerError(
-            f"{source} is damaged, cut off or no weights ({one_line(error)}): {AGAIN}"
-        ) from error
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise RestorerError(
+                f"{source} holds {found[1]} besides tensors, which could run code and is not loaded: if you trust "
+                f"it, save its weights alone as safetensors elsewhere, or {AGAIN}"
+            ) from error
+        # What torch says of pickles advises to run what is in them.
+        reason = "no pickle of tensors" if isinstance(error, pickle.UnpicklingError) else one_line(error)
+        raise RestorerError(f"{source} is damaged, cut off or no weights ({reason}): {AGAIN}") from error
 
 
 def _bare(published: PublishedNetwork, source: Path, content: Any) -> dict[str, Tensor]:
@@ -172,6 +169,7 @@ def _holds_numbers(tensor: Any) -> bool:
     """Whether it is a tensor whose numbers are all in the file, so that a small file describes no large network."""
     return (
         isinstance(tensor, Tensor)
+        and tensor.ndim > 0
         and tensor.layout == torch.strided
         and tensor.device.type == "cpu"
         and tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.int64)

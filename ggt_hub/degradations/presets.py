@@ -16,12 +16,14 @@ from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.flare import Flare
 from ggt_hub.degradations.haze import Haze
 from ggt_hub.degradations.low_light import LowLight
+from ggt_hub.degradations.mixed_blur import MixedBlur
 from ggt_hub.degradations.moire import Moire
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.old_photo import OldPhoto
 from ggt_hub.degradations.rain import Rain
 from ggt_hub.degradations.reflection import Reflection
 from ggt_hub.degradations.resize import Resize
+from ggt_hub.degradations.sharpen import Sharpen
 from ggt_hub.degradations.snow import Snow
 from ggt_hub.errors import DegradationError, did_you_mean
 from ggt_hub.scenes import NOTHING, Assets
@@ -43,6 +45,8 @@ FAMILIES: dict[str, type[Degradation]] = {
         Flare,
         Reflection,
         OldPhoto,
+        MixedBlur,
+        Sharpen,
     )
 }
 

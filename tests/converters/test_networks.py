@@ -12,6 +12,8 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from ggt_hub.cli import app
+from ggt_hub.cli.convert import System
+from ggt_hub.commit import file_sha256
 from ggt_hub.converters.networks import NETWORKS
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import MoireRefiner, SynNet
@@ -34,7 +36,7 @@ def refused(name: str, source: Path, target: Path) -> str:
 
 
 def test_each_network_is_tried() -> None:
-    assert set(TINY) == set(NETWORKS)
+    assert set(TINY) == set(NETWORKS) == set(System) - {"realrestorer"}
 
 
 @each
@@ -46,7 +48,8 @@ def test_the_published_pickle_becomes_a_folder_that_loads(name: str, tmp_path: P
     assert f"licence: {NETWORKS[name].licence}" in result.output
     files = ["README.md", "config.json", "diffusion_pytorch_model.safetensors"]
     assert sorted(path.name for path in (tmp_path / "own").iterdir()) == files
-    assert NETWORKS[name].licence in (tmp_path / "own/README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "own/README.md").read_text(encoding="utf-8")
+    assert NETWORKS[name].licence in card and file_sha256(tmp_path / "published.pth") in card
     loaded = TINY[name][0].from_pretrained(tmp_path / "own").state_dict()
     assert set(loaded) == set(weights) and all(loaded[key].equal(value) for key, value in weights.items())
 
@@ -161,6 +164,10 @@ def test_what_is_no_file_of_weights_is_refused(name: str, tmp_path: Path) -> Non
     assert "holds no weights by name" in refused(name, file, tmp_path / "own")
     torch.save({"model.1.weight": 3}, file)
     assert "holds no plain numbers" in refused(name, file, tmp_path / "own")
+    torch.save(published(name, tiny_weights(name) | {"conv.norm": torch.tensor(1.0)}), file)
+    assert "holds no plain numbers" in refused(name, file, tmp_path / "own")
+    file.write_text("<html>404</html>")
+    assert "is damaged, cut off or no weights (no pickle of tensors)" in refused(name, file, tmp_path / "own")
 
 
 def test_the_first_blend_of_unidemoires_checkpoint_is_passed_over(tmp_path: Path) -> None:

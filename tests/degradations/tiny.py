@@ -9,12 +9,14 @@ from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.flare import Flare
 from ggt_hub.degradations.haze import Haze
 from ggt_hub.degradations.low_light import LowLight
+from ggt_hub.degradations.mixed_blur import MixedBlur
 from ggt_hub.degradations.moire import Moire
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.old_photo import OldPhoto
 from ggt_hub.degradations.rain import Rain
 from ggt_hub.degradations.reflection import Reflection
 from ggt_hub.degradations.resize import Resize
+from ggt_hub.degradations.sharpen import Sharpen
 from ggt_hub.degradations.snow import Snow
 
 FAMILIES: tuple[type[Degradation], ...] = (
@@ -30,6 +32,8 @@ FAMILIES: tuple[type[Degradation], ...] = (
     Flare,
     Reflection,
     OldPhoto,
+    MixedBlur,
+    Sharpen,
 )
 
 ALONE: dict[str, Callable[[], Degradation]] = {family.name: family.alone for family in FAMILIES}
@@ -46,6 +50,7 @@ SET_UP: dict[str, Callable[[], Degradation]] = {
     "all kinds of blur": lambda: Blur(kinds=Blur.alone().kinds),
     "all kinds of noise": lambda: Noise(kinds=Noise.alone().kinds),
     "all kinds of compression": lambda: Compression(kinds=Compression.alone().kinds),
+    "only sinc": lambda: MixedBlur(sinc=1.0),
     "only WebP": lambda: Compression(kinds=("webp",)),
     "dark ground truth": lambda: LowLight(lifted=False),
     "kernels of a size": lambda: Blur(kinds=("sinc", "gaussian"), sizes=(7, 21)),
