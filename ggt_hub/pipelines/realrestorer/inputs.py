@@ -13,8 +13,8 @@ from torch import Tensor
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, pad, resize, working_size
+from ggt_hub.pipelines.realrestorer.instructions import Language, instruction
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
-from ggt_hub.tasks import Language, instruction
 
 Posterior = Literal["sample", "mode"]
 Embeds = tuple[Tensor, Tensor]

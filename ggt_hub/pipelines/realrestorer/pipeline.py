@@ -29,10 +29,11 @@ from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
+from ggt_hub.pipelines.realrestorer.instructions import Language
 from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
 from ggt_hub.pipelines.realrestorer.offload import Offload
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, set_tile_size, tiled_autoencoder
-from ggt_hub.tasks import TASKS, Language
+from ggt_hub.tasks import TASKS
 
 OnStep = Callable[[int, Tensor, Tensor, Embeds], tuple[Tensor, Embeds]]
 
@@ -526,7 +527,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         Args:
             image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
                 Pictures of one working size run together, others after each other.
-            task: what is wrong; picks the instruction that the weights were trained with (`ggt_hub.tasks`). A
+            task: what is wrong; picks the instruction that the weights were trained with (`instructions.py`). A
                 list has one for each picture. `snow`, `old_photo` and `general` use texts of ours.
             prompt: an instruction in your own words instead, or one for each picture. Neither of the two means
                 `general`.
