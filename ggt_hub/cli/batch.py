@@ -104,12 +104,12 @@ def _refused(inputs: Inputs) -> list[Outcome]:
 def _line(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed   {outcome.error}"
-    line, found = f"{outcome.status:<8} {outcome.output}", outcome.details.get("found")
-    if not found:
+    line, findings = f"{outcome.status:<8} {outcome.output}", outcome.details.get("findings")
+    if not findings:
         return line
-    from ggt_hub.pipelines.findings import describe_findings
+    from ggt_hub.pipelines import Finding, describe_findings
 
-    return f"{line}   ({describe_findings(found)})"
+    return f"{line}   ({describe_findings([Finding(**finding) for finding in findings])})"
 
 
 def _report(outcomes: list[Outcome], as_json: bool, expected: int | None = None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+from dataclasses import asdict
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -87,8 +88,8 @@ def restore(
         check_format((factor * picture.size[0], factor * picture.size[1]), job.result.suffix)
         generator = torch.Generator().manual_seed(job.seed(seed))
         result = pipe(picture, generator=generator, output_type="np", **arguments)
-        details = {"found": result.findings[0]} if result.findings else {}
-        return picture.with_rgb(result.images[0]), details
+        findings = [asdict(finding) for finding in result.findings[0]] if result.findings else []
+        return picture.with_rgb(result.images[0]), {"findings": findings} if findings else {}
 
     scale = arguments.get("upscale") or pipe.description.upscales[0]
     batch = Batch(output, lambda job: settings, overwrite=overwrite, scale=scale, **options)

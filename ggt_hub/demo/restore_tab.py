@@ -15,7 +15,7 @@ from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of
 from ggt_hub.demo.restorers import DEFAULT_STEPS, Request, Restored, Restorer
 from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
-from ggt_hub.pipelines.findings import describe_findings
+from ggt_hub.pipelines import describe_findings
 
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "restorer"}
 """For all events that run a model: they wait for each other, others do not wait for them."""

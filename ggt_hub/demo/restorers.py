@@ -13,7 +13,7 @@ from ggt_hub.demo.settings import Settings
 from ggt_hub.demo.visitors import in_page
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture
-from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.pipelines import Finding, RestorerPipeline
 
 AUTOMATIC = "automatic"
 """The task that is no task: the model judges the damage itself, or is told nothing of it."""
@@ -26,7 +26,7 @@ class Restored:
     """A result: the picture, what was found in it (if the model says so), and the seconds that it took."""
 
     picture: Picture
-    findings: dict[str, float] | None
+    findings: list[Finding]
     seconds: float
 
 
@@ -99,7 +99,7 @@ class Restorer:
             arguments["callback_on_step_end"] = _teller(job, request.steps)
         with watched(self.pipe, job):
             result = self.pipe(picture, output_type="np", **arguments)
-        findings = result.findings[0] if result.findings else None
+        findings = result.findings[0] if result.findings else []
         return Restored(picture.with_rgb(result.images[0]), findings, time.perf_counter() - started)
 
     def _arguments(self, picture: Picture, request: Request) -> dict[str, Any]:

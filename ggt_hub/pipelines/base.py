@@ -20,6 +20,7 @@ from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.placement import MemoryPlan
 from ggt_hub.tasks import check_task
 
@@ -47,11 +48,12 @@ class RestorerPipelineOutput(BaseOutput):
         images: one restored picture for each that was given, in order: PIL; or with `output_type="np"` float32
             arrays (height, width, 3), 0..1; or with `"pt"` float32 tensors (3, height, width), 0..1. Always a
             list, since pictures may differ in size. None where a callback ended the call before it was restored.
-        findings: for restorers that judge the damage themselves, what was found in each picture; else None.
+        findings: for restorers that judge the damage themselves, what was found in each picture, in the order of
+            `images`; else None.
     """
 
     images: list[Any]
-    findings: list[dict[str, float]] | None = None
+    findings: list[list[Finding]] | None = None
 
 
 class RestorerPipeline(DiffusionPipeline):

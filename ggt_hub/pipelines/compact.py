@@ -15,6 +15,7 @@ from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import TASKS, apply_curve
 from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
 from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.findings import Finding
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
@@ -81,7 +82,7 @@ class CompactRestorerPipeline(RestorerPipeline):
             enlarged = _enlarged(picture, upscale or 1)
             restored, estimates = self._restore(enlarged, task or "general", strength, tile)
             images.append(self.postprocess(picture, restored, output_type))
-            findings.append(_in_units(estimates))
+            findings.append(_findings(estimates))
         if not return_dict:
             return (images,)
         return RestorerPipelineOutput(images=images, findings=findings)
@@ -217,12 +218,16 @@ def _to_tensor(image: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
-def _in_units(estimates: Tensor) -> dict[str, float]:
+def _findings(estimates: Tensor) -> list[Finding]:
     """The estimates of one picture in the units in which people think of them."""
     noise, compression, blur, resize = estimates.clamp(0, 1).flatten().tolist()
-    return {
-        "noise_sigma": round(50 * noise, 1),
-        "jpeg_quality": round(100 - 100 * compression),
-        "blur_sigma": round(3 * blur, 2),
-        "enlarged_by": round(1 + 2 * resize, 2),
-    }
+    sigma, quality = round(50 * noise, 1), round(100 - 100 * compression)
+    radius, factor = round(3 * blur, 2), round(1 + 2 * resize, 2)
+    return [
+        Finding("noise_sigma", sigma, "levels of 255", f"noise sigma {sigma:.0f}" if sigma >= 3 else ""),
+        Finding(
+            "jpeg_quality", quality, "of 100", f"compressed to quality {quality}" if quality < 90 else ""
+        ),
+        Finding("blur_sigma", radius, "pixels", f"blurred by {radius:.1f} px" if radius >= 0.5 else ""),
+        Finding("enlarged_by", factor, "", f"enlarged by {factor:.1f}" if factor >= 1.25 else ""),
+    ]

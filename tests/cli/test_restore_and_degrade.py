@@ -381,3 +381,19 @@ def test_degrade_wants_one_known_name(photos: Path, tmp_path: Path) -> None:
         arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), *options]
         with pytest.raises(DegradationError, match="blur, noise, compression"):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_what_was_found_is_told_in_words_and_as_numbers(model: Path, photos: Path, tmp_path: Path) -> None:
+    arguments = ("restore", photos / "a.png", "-o", tmp_path / "out", "--model", model)
+    assert "a.png   (found: " in ggt_hub(*arguments).stdout
+    skipped = ggt_hub(*arguments, "--json").stdout
+    (outcome,) = json.loads(skipped)
+    findings = outcome["details"]["findings"]
+    assert [set(finding) for finding in findings] == [{"name", "value", "unit", "words"}] * 4
+    assert [finding["name"] for finding in findings] == [
+        "noise_sigma",
+        "jpeg_quality",
+        "blur_sigma",
+        "enlarged_by",
+    ]
+    assert "a.png   (found: " in ggt_hub(*arguments).stdout  # now from the receipt
