@@ -22,7 +22,7 @@ from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrap
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.placement import MemoryPlan
-from ggt_hub.tasks import check_task
+from ggt_hub.tasks import TASKS, check_task
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class RestorerPipeline(DiffusionPipeline):
     """Base class of all restorers, and the way to load any of them.
 
     A subclass sets `description` and implements `__call__(image, *, task=None, prompt=None, upscale=None,
-    generator=None, output_type="pil", return_dict=True, ...)` from the methods below, in their order.
+    generator=None, output_type="pil", return_dict=True, ...)` from the methods below, in their order; one that
+    works on one picture after another inherits that from `PictureByPicture`.
     """
 
     description: ClassVar[RestorerDescription]
@@ -149,9 +150,16 @@ class RestorerPipeline(DiffusionPipeline):
         raise RestorerError(f"{type(self).__name__} has no memory plan: leave out --memory")
 
     def check_inputs(
-        self, *, task: str | None, prompt: str | None, upscale: int | None, output_type: str, tile: int | None
+        self,
+        *,
+        task: str | None,
+        prompt: str | None,
+        upscale: int | None,
+        output_type: str,
+        tile: int | None,
+        **options: Any,
     ) -> None:
-        """Refuse what this restorer does not support.
+        """Refuse what this restorer does not support; `options` are those that its description names.
 
         Raises:
             TaskError: for a task it does not know.
@@ -159,7 +167,7 @@ class RestorerPipeline(DiffusionPipeline):
         """
         name, description = type(self).__name__, self.description
         if task is not None:
-            check_task(task, description.tasks, name)
+            check_task(task, description.tasks or TASKS, name)
         if prompt is not None and not description.takes_prompt:
             raise RestorerError(
                 f"{name} takes no prompt: tell it a task instead ({', '.join(description.tasks)})"
@@ -173,6 +181,7 @@ class RestorerPipeline(DiffusionPipeline):
             raise RestorerError(f"{name} cannot work in tiles: leave out tile")
         if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
             raise RestorerError(f"tile is {tile!r}: give the side in pixels, or 0 for one piece")
+        description.check_options(options, name)
 
     def read_images(self, image: Any) -> list[Picture]:
         """The pictures of a call: one of anything that `read_image` takes, a list of them, or a batch (4-D).
@@ -227,7 +236,7 @@ class RestorerPipeline(DiffusionPipeline):
         side = description.tile if tile is None else tile
         if not side:
             return None, 0
-        side = -(-side // description.multiple) * description.multiple
+        side = description.sizes.side(side)
         return side, min(description.overlap, side // 4)
 
     def postprocess(self, picture: Picture, restored: NDArray[np.float32], output_type: str) -> Any:

@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, run_tiled
-from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
-from ggt_hub.pipelines.description import RestorerDescription, Tiling
+from ggt_hub.pipelines.description import RestorerDescription, SizeRule, Tiling
+from ggt_hub.pipelines.findings import Finding
+from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 
 Float = NDArray[np.float32]
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -42,50 +43,8 @@ def load_peer(source: str | Path) -> "PeerPipeline | None":
     return None
 
 
-class PeerPipeline(RestorerPipeline):
-    """What peers share: the call. A subclass implements `restore`."""
-
-    def restore(self, picture: Picture, tile: int | None) -> Float:
-        """The restored picture, `H x W x 3`, 0..1."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        image: Any,
-        *,
-        task: str | None = None,
-        prompt: str | None = None,
-        upscale: int | None = None,
-        tile: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ) -> RestorerPipelineOutput | tuple[list[Any]]:
-        """Restore one picture or a list of them.
-
-        Args:
-            image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
-            task: accepted for the contract; a checkpoint does what it was trained for.
-            prompt: not supported.
-            upscale: the checkpoint's own factor (None).
-            tile: side of the tiles in pixels; None means the default of the class, 0 one piece.
-            generator: accepted for the contract; nothing here is random.
-            output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
-            return_dict: False returns a tuple, as in diffusers.
-
-        Raises:
-            TaskError, RestorerError: for what is not supported.
-            ImageError: if a picture cannot be read.
-        """
-        self.check_inputs(task=None, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile)
-        pictures = self.read_images(image)
-        self.split_generators(generator, len(pictures))
-        images = [
-            self.postprocess(picture, self.restore(picture, tile), output_type)
-            for picture in self.progress_bar(pictures)
-        ]
-        return RestorerPipelineOutput(images=images) if return_dict else (images,)
+class PeerPipeline(PictureByPicture):
+    """What belongs to others, or is too small to be kept: it is not saved."""
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Peers are somebody else's files.
@@ -118,44 +77,34 @@ class SpandrelPipeline(PeerPipeline):
         self.register_to_config(_name_or_path=name)
         network = restorer.described
         tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
-        requirements = network.size_requirements
-        multiple = max(requirements.multiple_of, 1)
+        sizes = network.size_requirements
         self.description = RestorerDescription(  # type: ignore[misc]
-            tasks=(),
             upscales=(network.scale,),
-            native_size=None,
-            multiple=multiple,
+            sizes=SizeRule(multiple=max(sizes.multiple_of, 1), minimum=max(sizes.minimum, 1)),
             tiling=tiling,
             tile=_TILE if tiling == "external" else None,
             overlap=_OVERLAP,
-            takes_prompt=False,
             memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
         )
 
-    def restore(self, picture: Picture, tile: int | None) -> Float:
+    def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """Tile by tile where the architecture supports tiling, else in one piece."""
 
         def restore_tile(pixels: torch.Tensor) -> torch.Tensor:
             return self.restorer(pixels.to(self.device, self.dtype))
 
-        side, overlap = self.tile_and_overlap(tile)
-        return run_tiled(
-            restore_tile,
-            picture,
-            tile=side,
-            overlap=overlap,
-            scale=self.description.upscales[0],
-            multiple=self.description.multiple,
+        side, overlap = self.tile_and_overlap(call.tile)
+        multiple = self.description.sizes.multiple
+        restored = run_tiled(
+            restore_tile, picture, tile=side, overlap=overlap, scale=call.upscale, multiple=multiple
         )
+        return restored, []
 
 
 class BaselinePipeline(PeerPipeline):
     """A few lines of OpenCV that stand beside every restorer."""
 
-    description = RestorerDescription(
-        tasks=(), upscales=(1,), native_size=None, multiple=1, tiling="none", tile=None, overlap=0,
-        takes_prompt=False, memory="a few copies of the picture",
-    )  # fmt: skip
+    description = RestorerDescription(precisions=("float32",), memory="a few copies of the picture")
 
     def __init__(
         self, name: str = "identity"
@@ -163,9 +112,9 @@ class BaselinePipeline(PeerPipeline):
         super().__init__()
         self.register_to_config(_name_or_path=name)
 
-    def restore(self, picture: Picture, tile: int | None) -> Float:
+    def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """The baseline's result."""
-        return BASELINES[self.name_or_path](picture.rgb())
+        return BASELINES[self.name_or_path](picture.rgb()), []
 
 
 def _load_spandrel(path: Path) -> Any:

@@ -24,11 +24,11 @@ from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import TextConnector
 from ggt_hub.pipelines.base import WHERE, RestorerPipeline, RestorerPipelineOutput, locate
-from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.description import RestorerDescription, SizeRule
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
-from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
+from ggt_hub.pipelines.realrestorer.inputs import OPTIONS, Draws, Embeds, Posterior
 from ggt_hub.pipelines.realrestorer.instructions import Language
 from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
 from ggt_hub.pipelines.realrestorer.offload import Offload
@@ -55,12 +55,9 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
 
     description = RestorerDescription(
         tasks=TASKS,
-        upscales=(1,),
-        native_size=NATIVE,
-        multiple=MULTIPLE,
+        options=OPTIONS,
+        sizes=SizeRule(native=NATIVE, multiple=MULTIPLE, aspect=prompts.STEEPEST),
         tiling="internal",
-        tile=None,
-        overlap=128,
         takes_prompt=True,
         memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
@@ -268,6 +265,11 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         if isinstance(generator, torch.Generator):
             return [generator] * count
         return super().split_generators(generator, count)
+
+    def check_inputs(self, *, tile: int | None, **arguments: Any) -> None:
+        """As every restorer does, and refuse tiles that are no whole tokens."""
+        super().check_inputs(tile=tile, **arguments)
+        inputs.check_tile(tile)
 
     def prepare_image(
         self, image: Any, size_level: int = NATIVE, tile: int | None = None
@@ -575,8 +577,22 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             ImageError: if a picture cannot be read.
         """
         offered = "pt" if output_type == "latent" else output_type
-        self.check_inputs(task=None, prompt=None, upscale=upscale, output_type=offered, tile=tile)
-        inputs.check_options(num_inference_steps, size_level, num_images_per_prompt, tile, posterior)
+        self.check_inputs(
+            task=None,
+            prompt=None,
+            upscale=upscale,
+            output_type=offered,
+            tile=tile,
+            language=language,
+            size_level=size_level,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            model_guidance=model_guidance,
+            timesteps_truncate=timesteps_truncate,
+            process_norm_power=process_norm_power,
+            posterior=posterior,
+            num_images_per_prompt=num_images_per_prompt,
+        )
         inputs.check_sigmas(sigmas)
         guidance = Guidance(guidance_scale, model_guidance, timesteps_truncate, process_norm_power)
         steps, sides = len(sigmas) if sigmas is not None else num_inference_steps, guidance.sides
