@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from ggt_hub.cli.batch import (
+    DtypeOption,
     MaxPixels,
     Overwrite,
     Page,
@@ -50,6 +51,7 @@ def restore(
     memory: Annotated[
         str | None, typer.Option(help="Fit into this much device memory, such as 16GB (RealRestorer).")
     ] = None,
+    dtype: DtypeOption = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; each input's own if not given.")
@@ -76,11 +78,12 @@ def restore(
     from ggt_hub.images import Picture, check_format
 
     device = check_device(device) if device else _best_device()
-    pipe = load_quietly(model, revision)
+    pipe = load_quietly(model, revision, dtype)
     arguments = call_arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device, memory, arguments)
     options, further = further_options(max_pixels, page, salvage, strip)
-    settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments, **further}
+    weights = {"model": fingerprint(Path(pipe.name_or_path))} | ({"dtype": dtype.value} if dtype else {})
+    settings = {**weights, "seed": seed, **arguments, **further}
 
     scale = arguments.get("upscale") or pipe.description.upscales[0]
 

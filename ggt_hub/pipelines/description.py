@@ -119,6 +119,16 @@ class RestorerDescription:
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
     memory: str = "not measured"
 
+    def check_precision(self, dtype: Any, who: str) -> None:
+        """Refuse a dtype that the networks cannot compute in; one for each network is its class's to judge.
+
+        Raises:
+            RestorerError: for one; the message lists what is supported.
+        """
+        name = str(dtype).removeprefix("torch.")
+        if dtype is not None and not isinstance(dtype, dict) and name not in self.precisions:
+            raise RestorerError(f"{who} cannot work in {name}: it computes in {', '.join(self.precisions)}")
+
     def check_options(self, given: Mapping[str, Any], who: str) -> None:
         """Refuse options that the restorer lacks, and values that they do not take.
 

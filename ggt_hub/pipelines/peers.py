@@ -6,10 +6,10 @@
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import cv2
 import numpy as np
@@ -19,28 +19,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ggt_hub.converters.checkpoint import one_line
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, run_tiled
-from ggt_hub.pipelines.description import RestorerDescription, SizeRule, Tiling
+from ggt_hub.pipelines.description import Precision, RestorerDescription, SizeRule, Tiling
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 
 Float = NDArray[np.float32]
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 _TILE, _OVERLAP = 512, 32
-
-
-def load_peer(source: str | Path) -> "PeerPipeline | None":
-    """The peer or baseline that `source` names; None if it names neither.
-
-    Raises:
-        RestorerError: if spandrel is not installed, or the file is no checkpoint that it knows.
-    """
-    if str(source) in BASELINES:
-        return BaselinePipeline(str(source))
-    if Path(source).suffix.lower() in _SUFFIXES and Path(source).is_file():
-        return SpandrelPipeline(SpandrelNetwork(_load_spandrel(Path(source))), str(source))
-    return None
 
 
 class PeerPipeline(PictureByPicture):
@@ -75,23 +62,47 @@ class SpandrelPipeline(PeerPipeline):
         super().__init__()
         self.register_modules(restorer=restorer)
         self.register_to_config(_name_or_path=name)
-        network = restorer.described
-        tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
-        sizes = network.size_requirements
-        self.description = RestorerDescription(  # type: ignore[misc]
-            upscales=(network.scale,),
-            sizes=SizeRule(multiple=max(sizes.multiple_of, 1), minimum=max(sizes.minimum, 1)),
-            tiling=tiling,
-            tile=_TILE if tiling == "external" else None,
-            overlap=_OVERLAP,
-            memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
-        )
+        self.description = _described(restorer.described)  # type: ignore[misc]
+
+    @classmethod
+    def from_file(cls, file: Path, dtype: torch.dtype | None = None, **further: Any) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            file: of any architecture that spandrel knows.
+            dtype: to compute in; None means float32.
+            **further: nothing else is taken.
+
+        Raises:
+            RestorerError: if spandrel is not installed, the file is no checkpoint that it knows, or its network
+                cannot work in `dtype`.
+        """
+        dtype = further.pop("torch_dtype", dtype)
+        _refuse(further, file)
+        pipe = cls(SpandrelNetwork(_load_spandrel(file)), str(file))
+        pipe.description.check_precision(dtype, pipe.restorer.described.architecture.name)
+        return pipe if dtype is None else pipe.to(dtype)
+
+    @classmethod
+    def describe(cls, place: Path) -> RestorerDescription:
+        """The description of a checkpoint, which is read for it."""
+        return _described(_load_spandrel(place))
 
     def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """Tile by tile where the architecture supports tiling, else in one piece."""
 
         def restore_tile(pixels: torch.Tensor) -> torch.Tensor:
-            return self.restorer(pixels.to(self.device, self.dtype))
+            try:
+                return self.restorer(pixels.to(self.device, self.dtype))
+            except (
+                RuntimeError
+            ) as error:  # what spandrel states of precisions does not hold for every network
+                if self.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                name = self.restorer.described.architecture.name
+                raise RestorerError(
+                    f"{name} does not work in {self.dtype} ({one_line(error)}): leave out dtype"
+                ) from error
 
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
@@ -112,9 +123,43 @@ class BaselinePipeline(PeerPipeline):
         super().__init__()
         self.register_to_config(_name_or_path=name)
 
+    @classmethod
+    def from_name(cls, name: Path, dtype: torch.dtype | None = None, **further: Any) -> Self:
+        """The baseline of that name, which works in float32.
+
+        Raises:
+            RestorerError: for another `dtype`, or anything else that loading networks takes.
+        """
+        cls.description.check_precision(further.pop("torch_dtype", dtype), str(name))
+        _refuse(further, name)
+        return cls(str(name))
+
     def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """The baseline's result."""
         return BASELINES[self.name_or_path](picture.rgb()), []
+
+
+def _refuse(further: Mapping[str, Any], source: Path) -> None:
+    if further:
+        raise RestorerError(
+            f"{source} takes no {', '.join(further)}: that is for networks that diffusers loads"
+        )
+
+
+def _described(network: Any) -> RestorerDescription:
+    """What spandrel states of a network, as restorers state it."""
+    tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
+    sizes = network.size_requirements
+    half: dict[Precision, bool] = {"bfloat16": network.supports_bfloat16, "float16": network.supports_half}
+    return RestorerDescription(
+        upscales=(network.scale,),
+        sizes=SizeRule(multiple=max(sizes.multiple_of, 1), minimum=max(sizes.minimum, 1)),
+        tiling=tiling,
+        tile=_TILE if tiling == "external" else None,
+        overlap=_OVERLAP,
+        precisions=("float32", *(name for name, works in half.items() if works)),
+        memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
+    )
 
 
 def _load_spandrel(path: Path) -> Any:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from ggt_hub import RestorerPipeline
 from ggt_hub.cli import app
 from ggt_hub.data.archives import Member
 from ggt_hub.data.pairing import pair_up
@@ -405,3 +406,17 @@ def test_what_was_found_is_told_in_words_and_as_numbers(model: Path, photos: Pat
         "enlarged_by",
     ]
     assert "a.png   (found: " in ggt_hub(*arguments).stdout  # now from the receipt
+
+
+def test_the_precision_reaches_the_networks_and_is_part_of_what_was_done(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ("restore", photos / "a.png", "-o", tmp_path / "out", "--model", model)
+    assert "done" in ggt_hub(*arguments).stdout
+    assert "done" in ggt_hub(*arguments, "--dtype", "bfloat16").stdout
+    assert "skipped" in ggt_hub(*arguments, "--dtype", "bfloat16").stdout
+    expected = RestorerPipeline.from_pretrained(model, dtype=torch.bfloat16)(photos / "a.png").images[0]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), np.asarray(expected))
+    refused = ["restore", str(photos), "-o", str(tmp_path / "o"), "--model", "identity", "--dtype", "float16"]
+    with pytest.raises(RestorerError, match=r"identity cannot work in float16: it computes in float32$"):
+        CliRunner().invoke(app, refused, catch_exceptions=False)

@@ -54,7 +54,9 @@ OPTIONS = {
     "timesteps_truncate": Option(
         default=0.93, help="differences of the two prompts are damped while the time, 1 to 0, is above this"
     ),
-    "process_norm_power": Option(default=0.4, help="by their length to this power"),
+    "process_norm_power": Option(
+        default=0.4, help="differences that are damped are divided by their length to this power"
+    ),
     "posterior": Option(
         default="sample", choices=get_args(Posterior), help="which encoding of the picture is denoised"
     ),

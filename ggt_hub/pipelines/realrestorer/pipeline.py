@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
-from ggt_hub.converters.realrestorer import is_published
 from ggt_hub.converters.realrestorer_file import load_single_file
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.base import WHERE, RestorerPipeline, RestorerPipelineOutput, locate
+from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
 from ggt_hub.pipelines.description import RestorerDescription, SizeRule
+from ggt_hub.pipelines.layouts import WHERE, locate
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
@@ -115,36 +115,54 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         vae_dtype: torch.dtype = torch.float32,
         **kwargs: Any,
     ) -> Self:
-        """Load the published bundle, converted on the fly, or our own layout.
+        """Load our own layout.
 
         Args:
-            folder: either of the two.
-            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release). For our
-                own layout also one for each network, as in diffusers.
+            folder: of it.
+            dtype: of all networks but the autoencoder, or of each, as in diffusers; None means as stored.
             vae_dtype: of the autoencoder. The authors' own loader uses `dtype` for it, their other code and all
                 ports float32.
-            **kwargs: components, `reference_axis`, and for our own layout whatever diffusers takes
-                (quantisation, `device_map`).
+            **kwargs: components, `reference_axis`, `variant`, and whatever diffusers takes (quantisation,
+                `device_map`).
 
         Raises:
-            RestorerError: if files are missing or damaged, tensors do not fit, or the published bundle is asked
-                for in a way that only our own layout supports.
+            RestorerError: if files are missing or damaged, or tensors do not fit.
         """
-        dtype = kwargs.pop("torch_dtype", dtype)
-        variant = kwargs.pop("variant", None)
-        loading.check_dtype(dtype)
-        loading.check_dtype(vae_dtype)
-        loading.check_variant(folder, variant)
-        if is_published(folder):
-            known = {name for names in cls._get_signature_keys(cls) for name in names}
-            pipe = cls(**loading.published(folder, dtype, vae_dtype, variant, kwargs, known))
-            pipe.register_to_config(_name_or_path=str(folder))
-            return pipe
+        dtype, variant = kwargs.pop("torch_dtype", dtype), kwargs.pop("variant", None)
+        loading.check_asked(folder, dtype, vae_dtype, variant)
         dtypes = loading.own_dtypes(folder, dtype, vae_dtype, variant, kwargs)
         loaded = loading.own_processor(folder, kwargs)
         pipe = super().from_folder(folder, dtype=dtypes, variant=variant, **loaded, **kwargs)
         if "text_encoder" not in kwargs:
             loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder", variant)
+        return pipe
+
+    @classmethod
+    def from_published(
+        cls,
+        folder: Path,
+        *,
+        dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        vae_dtype: torch.dtype = torch.float32,
+        **kwargs: Any,
+    ) -> Self:
+        """Load the published bundle, converted on the fly.
+
+        Args:
+            folder: of it.
+            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release).
+            vae_dtype: as in `from_folder`.
+            **kwargs: components, `reference_axis` and `variant`.
+
+        Raises:
+            RestorerError: if files are missing or damaged, tensors do not fit, or it is asked for in a way that
+                only our own layout supports.
+        """
+        dtype, variant = kwargs.pop("torch_dtype", dtype), kwargs.pop("variant", None)
+        loading.check_asked(folder, dtype, vae_dtype, variant)
+        known = {name for names in cls._get_signature_keys(cls) for name in names}
+        pipe = cls(**loading.published(folder, dtype, vae_dtype, variant, kwargs, known))
+        pipe.register_to_config(_name_or_path=str(folder))
         return pipe
 
     @classmethod
