@@ -7,7 +7,7 @@ import sys
 
 from ggt_hub.models import CompactRestorer
 from ggt_hub.pipelines import CompactRestorerPipeline
-from ggt_hub.pipelines.base import BUNDLED
+from ggt_hub.pipelines.layouts import BUNDLED
 
 
 def _arguments(network: CompactRestorer) -> dict:

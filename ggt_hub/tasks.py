@@ -5,12 +5,9 @@ needed for data and models that go beyond them. `general` stands for a mixture, 
 has named.
 """
 
-import json
 import re
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from ggt_hub.errors import TaskError, did_you_mean
 
@@ -30,10 +27,6 @@ Task = Literal[
 ]
 
 TASKS: tuple[Task, ...] = get_args(Task)
-
-Language = Literal["en", "zh"]
-
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 def check_task(task: str, supported: tuple[Task, ...] = get_args(Task), who: str = "ggt-hub") -> Task:
@@ -87,24 +80,3 @@ def find_task(label: str) -> Task | None:
         if candidate in LABELS:
             return LABELS[candidate]
     return None
-
-
-def instruction(task: str = "general", language: Language = "en") -> str:
-    """What a model is told to do for `task`.
-
-    For the first nine tasks it is RealRestorer's published instruction, the one fixed text per task that its
-    weights were trained with (`instructions.json`, with source and SHA-256). For `snow`, `old_photo` and
-    `general` no text is published: those are ours.
-
-    Raises:
-        TaskError: for a task or language that has none.
-    """
-    if language not in LANGUAGES:
-        raise TaskError(f"no instructions in language {language!r}: choose one of {', '.join(LANGUAGES)}")
-    texts = _instructions()
-    return {**texts["published"][language]["texts"], **texts["own"][language]}[check_task(task)]
-
-
-@cache
-def _instructions() -> dict[str, Any]:
-    return json.loads((Path(__file__).parent / "instructions.json").read_text(encoding="utf-8"))

@@ -13,14 +13,35 @@ from ggt_hub.commit import to_json
 from ggt_hub.files import Batch, Inputs, Outcome, Work, check_output, find_jobs, process
 
 
-def load_quietly(model: str, revision: str | None = None) -> Any:
+class Dtype(StrEnum):
+    """What networks compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+DtypeOption = Annotated[
+    Dtype | None, typer.Option("--dtype", help="Precision of the networks; as stored if not given.")
+]
+
+
+def load_options(revision: str | None, dtype: Dtype | None) -> dict[str, Any]:
+    """Arguments of `from_pretrained`."""
+    import torch
+
+    asked = {"revision": revision, "dtype": dtype and getattr(torch, dtype.value)}
+    return {name: value for name, value in asked.items() if value}
+
+
+def load_quietly(model: str, revision: str | None = None, dtype: Dtype | None = None) -> Any:
     """A restorer without progress bars of its own: the command shows one for all its pictures."""
     from diffusers.utils import logging
 
     from ggt_hub.pipelines import RestorerPipeline
 
     logging.disable_progress_bar()
-    pipe = RestorerPipeline.from_pretrained(model, **({"revision": revision} if revision else {}))
+    pipe = RestorerPipeline.from_pretrained(model, **load_options(revision, dtype))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -111,12 +132,12 @@ def _refused(inputs: Inputs) -> list[Outcome]:
 def _line(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed   {outcome.error}"
-    line, found = f"{outcome.status:<8} {outcome.output}", outcome.details.get("found")
-    if not found:
+    line, findings = f"{outcome.status:<8} {outcome.output}", outcome.details.get("findings")
+    if not findings:
         return line
-    from ggt_hub.pipelines.findings import describe_findings
+    from ggt_hub.pipelines import Finding, describe_findings
 
-    return f"{line}   ({describe_findings(found)})"
+    return f"{line}   ({describe_findings([Finding(**finding) for finding in findings])})"
 
 
 def _report(outcomes: list[Outcome], as_json: bool, expected: int | None = None) -> None:

@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ggt_hub.cli.batch import DtypeOption, load_options
 from ggt_hub.errors import RestorerError
 
 
@@ -30,20 +31,23 @@ def convert(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit on the Hub; RealRestorer only.")
     ] = None,
+    dtype: DtypeOption = None,
 ) -> None:
     """Write published weights in the layout that stock diffusers parts load.
 
     What is written needs no conversion when it is loaded, and can be quantised while it is loaded. Weights keep
-    the precision they were published in. Needs as much memory as the weights are large.
+    the precision they were published in, unless another is asked for; the autoencoder's is float32 in any case.
+    Needs as much memory as the weights are large.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RestorerError(f"{target} is not an empty folder: choose another, or empty it")
     if system is System.realrestorer:
-        _convert_realrestorer(source, target, revision)
+        _convert_realrestorer(source, target, load_options(revision, dtype))
         typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")
         return
-    if revision:
-        raise RestorerError(f"{system.value} is converted from a file, which has no --revision: leave it out")
+    if revision or dtype:
+        option = "--revision" if revision else "--dtype"
+        raise RestorerError(f"{system.value} is converted from a file as it is: leave out {option}")
 
     from ggt_hub.converters.networks import NETWORKS, convert_network
 
@@ -56,13 +60,13 @@ def convert(
     typer.echo(f"licence: {network.licence}")
 
 
-def _convert_realrestorer(source: str, target: Path, revision: str | None) -> None:
+def _convert_realrestorer(source: str, target: Path, options: dict[str, Any]) -> None:
     from diffusers.utils import logging
 
     from ggt_hub.commit import committed_folder
     from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 
     logging.disable_progress_bar()
-    pipe = RealRestorerPipeline.from_pretrained(source, **({"revision": revision} if revision else {}))
+    pipe = RealRestorerPipeline.from_pretrained(source, **options)
     with committed_folder(target) as unfinished:  # only a whole layout ever has the name that was asked for
         pipe.save_pretrained(unfinished)

@@ -15,9 +15,27 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """Show versions, devices, installed extras, and what each model needs."""
-    facts = {
+def info(
+    model: Annotated[
+        str | None, typer.Argument(help="A restorer instead: as `restore` takes it.", show_default=False)
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show versions, devices, installed extras, and what each model needs; or what one restorer can do."""
+    facts = _of_this_machine() if model is None else _of_restorer(model, revision)
+    if json:
+        typer.echo(json_module.dumps(facts, indent=1))
+        return
+    for title, content in facts.items():
+        typer.echo(f"{title}: {content}" if isinstance(content, str) else f"\n{title}")
+        if isinstance(content, dict):
+            for name, value in content.items():
+                typer.echo(f"  {name:<24} {_words(value)}")
+
+
+def _of_this_machine() -> dict[str, Any]:
+    return {
         "ggt-hub": version("ggt-hub"),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -27,14 +45,32 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = 
         "models": _models(),
         "revisions": _revisions(),
     }
-    if json:
-        typer.echo(json_module.dumps(facts, indent=1))
-        return
-    for title, content in facts.items():
-        typer.echo(f"{title}: {content}" if isinstance(content, str) else f"\n{title}")
-        if isinstance(content, dict):
-            for name, value in content.items():
-                typer.echo(f"  {name:<24} {_words(value)}")
+
+
+def _of_restorer(model: str, revision: str | None) -> dict[str, Any]:
+    """The description of a restorer; of one on the Hub only the small files are downloaded."""
+    from ggt_hub.pipelines.layouts import find
+
+    layout, place = find(model, {"revision": revision, "allow_patterns": ["*.json", "*.md"]})
+    restorer = layout.restorer(place)
+    description = restorer.describe(place)
+    return {
+        "restorer": restorer.__name__,
+        "found as": layout.name,
+        "tasks": ", ".join(description.tasks) or "makes no difference",
+        "prompt": "taken" if description.takes_prompt else "not taken",
+        "upscale": ", ".join(map(str, description.upscales)),
+        "sizes": str(description.sizes),
+        "tiling": description.tiling
+        if description.tile is None
+        else f"in tiles of {description.tile} pixels",
+        "precisions": ", ".join(description.precisions),
+        "memory": description.memory,
+        "options": {
+            name: f"{option}; {option.default} if not given; {option.help}"
+            for name, option in description.options.items()
+        },
+    }
 
 
 def _revisions() -> dict[str, str]:
@@ -92,6 +128,6 @@ def _devices() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from ggt_hub.pipelines.base import PIPELINES, load_pipeline_class
+    from ggt_hub.pipelines.layouts import PIPELINES, load_pipeline_class
 
     return {name: load_pipeline_class(name).description.memory for name in PIPELINES}

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+from dataclasses import asdict
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -11,6 +12,7 @@ import typer
 import yaml
 
 from ggt_hub.cli.batch import (
+    DtypeOption,
     MaxPixels,
     Overwrite,
     Page,
@@ -49,6 +51,7 @@ def restore(
     memory: Annotated[
         str | None, typer.Option(help="Fit into this much device memory, such as 16GB (RealRestorer).")
     ] = None,
+    dtype: DtypeOption = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; each input's own if not given.")
@@ -75,22 +78,22 @@ def restore(
     from ggt_hub.images import Picture, check_format
 
     device = check_device(device) if device else _best_device()
-    pipe = load_quietly(model, revision)
+    pipe = load_quietly(model, revision, dtype)
     arguments = call_arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
     _place(pipe, device, memory, arguments)
     options, further = further_options(max_pixels, page, salvage, strip)
-    settings = {"model": fingerprint(Path(pipe.name_or_path)), "seed": seed, **arguments, **further}
-
-    factor = upscale or pipe.description.upscales[0]
-
-    def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
-        check_format((factor * picture.size[0], factor * picture.size[1]), job.result.suffix)
-        generator = torch.Generator().manual_seed(job.seed(seed))
-        result = pipe(picture, generator=generator, output_type="np", **arguments)
-        details = {"found": result.findings[0]} if result.findings else {}
-        return picture.with_rgb(result.images[0]), details
+    weights = {"model": fingerprint(Path(pipe.name_or_path))} | ({"dtype": dtype.value} if dtype else {})
+    settings = {**weights, "seed": seed, **arguments, **further}
 
     scale = arguments.get("upscale") or pipe.description.upscales[0]
+
+    def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
+        check_format((scale * picture.size[0], scale * picture.size[1]), job.result.suffix)
+        generator = torch.Generator().manual_seed(job.seed(seed))
+        result = pipe(picture, generator=generator, output_type="np", **arguments)
+        findings = [asdict(finding) for finding in result.findings[0]] if result.findings else []
+        return picture.with_rgb(result.images[0]), {"findings": findings} if findings else {}
+
     batch = Batch(output, lambda job: settings, overwrite=overwrite, scale=scale, **options)
     run_batch(inputs, work, batch, json)
 
@@ -135,29 +138,40 @@ def check_device(name: str) -> str:
 
 def call_arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The call's arguments: the options that were given, then `--set`; checked before any picture is read."""
-    known = inspect.signature(type(pipe).__call__).parameters
-    allowed = [name for name in known if name not in {"self", *_OURS}]
+    kinds, options = _kinds_of_call(pipe), pipe.description.options
     arguments = {name: value for name, value in named.items() if value is not None}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise RestorerError(f"--set {assignment}: write NAME=VALUE")
-        if name not in allowed:
-            raise RestorerError(
-                f"{type(pipe).__name__} has no argument {name!r}: it has {', '.join(allowed)}"
-            )
-        arguments[name] = _value(name, value, get_type_hints(type(pipe).__call__).get(name, Any))
-    if unknown := [name for name in arguments if name not in allowed]:
+        arguments[name] = _value(name, value, kinds[name]) if name in kinds else value
+    if unknown := [name for name in arguments if name not in kinds]:
+        known = [f"{name} ({options[name]})" if name in options else name for name in kinds]
         raise RestorerError(
-            f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(allowed)}"
+            f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(known)}"
         )
     checked = {name: arguments.get(name) for name in ("task", "prompt", "upscale", "tile")}
-    further = inspect.signature(pipe.check_inputs).parameters.keys() & arguments.keys()
-    pipe.check_inputs(output_type="np", **checked | {name: arguments[name] for name in further})
+    further = {name: value for name, value in arguments.items() if name in options}
+    pipe.check_inputs(output_type="np", **checked, **further)
     return arguments
 
 
-def _value(name: str, text: str, kind: Any) -> Any:
+def _kinds_of_call(pipe: Any) -> dict[str, frozenset[Any]]:
+    """The arguments of a restorer's call that a person may set, and the plain types that each takes."""
+    call = type(pipe).__call__
+    hints = get_type_hints(call)
+    named = [
+        name
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in _OURS
+    ]
+    kinds = {name: _kinds(hints.get(name, Any)) for name in named}
+    for name, option in pipe.description.options.items():
+        kinds[name] = frozenset({type(option.default), *([NoneType] if option.optional else [])})
+    return kinds
+
+
+def _value(name: str, text: str, kinds: frozenset[Any]) -> Any:
     """The value that a person wrote, if it is of the kind that the call takes.
 
     Raises:
@@ -167,12 +181,11 @@ def _value(name: str, text: str, kind: Any) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    if isinstance(value, str) and float in _kinds(kind):
+    if isinstance(value, str) and float in kinds:
         with contextlib.suppress(ValueError):  # YAML takes 1e-3 for a word
             value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise RestorerError(f"--set {name}={text}: give a finite number")
-    kinds = _kinds(kind)
     fits = type(value) in kinds or (float in kinds and type(value) is int)
     if not fits and str in kinds:  # "007" is a prompt, too
         return text

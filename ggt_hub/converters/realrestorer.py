@@ -39,14 +39,6 @@ from ggt_hub.converters.realrestorer_names import (
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import TextConnector
 
-_PUBLISHED_TRANSFORMER = "RealRestorerTransformer2DModel"
-
-
-def is_published(folder: Path) -> bool:
-    """Whether `folder` holds the bundle as its authors publish it, rather than our own layout."""
-    named = read_json(folder / "model_index.json").get("transformer")
-    return isinstance(named, list) and named[-1:] == [_PUBLISHED_TRANSFORMER]
-
 
 def load_published(
     folder: Path,

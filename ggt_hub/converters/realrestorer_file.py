@@ -16,8 +16,8 @@ from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from ggt_hub.converters.checkpoint import AGAIN, Checkpoint, Destination, fill, one_line, plan, read_json
-from ggt_hub.converters.realrestorer import build_denoiser, is_published, load_denoiser
-from ggt_hub.converters.realrestorer_names import PREFIX
+from ggt_hub.converters.realrestorer import build_denoiser, load_denoiser
+from ggt_hub.converters.realrestorer_names import PREFIX, is_published
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import TextConnector
 

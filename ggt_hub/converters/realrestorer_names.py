@@ -4,12 +4,16 @@ The transformer carries FLUX.1's names of the original release, with the connect
 autoencoder carries the original autoencoder's. Here are only names: nothing is loaded.
 """
 
+from pathlib import Path
+
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-from ggt_hub.converters.checkpoint import Destination, Shapes
+from ggt_hub.converters.checkpoint import Destination, Shapes, read_json
 
 PREFIX = "inner_model."
+
+_TRANSFORMER = "RealRestorerTransformer2DModel"
 
 # Published name of a layer -> ours. Where one layer feeds several, each takes some of its rows.
 _OUTER = {
@@ -62,6 +66,16 @@ _REFINER = {
     "mlp.fc2": "ff_out",
     "adaLN_modulation.1": "gates",
 }
+
+
+def is_published(folder: Path) -> bool:
+    """Whether `folder` holds the bundle as its authors publish it, rather than our own layout.
+
+    Raises:
+        RestorerError: if its index is damaged.
+    """
+    named = read_json(folder / "model_index.json").get("transformer")
+    return isinstance(named, list) and named[-1:] == [_TRANSFORMER]
 
 
 def denoiser_destinations(shapes: Shapes) -> dict[str, tuple[Destination, ...]]:

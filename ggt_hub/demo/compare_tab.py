@@ -1,6 +1,6 @@
 """The tab Compare: one photograph, several models or settings, side by side with scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
                 task_choices(first), value=[AUTOMATIC], label="Told that it is", multiselect=True
             )
             strengths = gr.CheckboxGroup(
-                [0.25, 0.5, 0.75, 1.0], value=[0.5, 1.0], label="Strength", visible=first.has_strength
+                [0.25, 0.5, 0.75, 1.0], value=[0.5, 1.0], label="Strength", visible=_by_halves(first)
             )
             with gr.Row():
                 button = gr.Button(
@@ -154,18 +154,24 @@ def combinations(
         DemoError: if there are none, or too many to wait for.
     """
     made = [
-        (_caption(model, task, strength), model, Request(task, strength))
+        (_caption(model, task, told), model, Request(task, options=told))
         for model in models
-        for task, strength in product(tasks, strengths if model.has_strength else [1.0])
+        for task, told in product(tasks, [{"strength": s} for s in strengths] if _by_halves(model) else [{}])
     ]
     if not 1 <= len(made) <= MAX_RESULTS:
         raise DemoError(f"this asks for {len(made)} results: choose 1 to {MAX_RESULTS}")
     return made
 
 
-def _caption(model: Restorer, task: str, strength: float) -> str:
-    told = task.replace("_", " ")
-    return f"{model.name}, {told}" + (f", strength {strength:g}" if model.has_strength else "")
+def _by_halves(model: Restorer) -> bool:
+    """Whether a model can restore by halves."""
+    return "strength" in model.options
+
+
+def _caption(model: Restorer, task: str, options: Mapping[str, float]) -> str:
+    return ", ".join(
+        [model.name, task.replace("_", " "), *(f"{name} {value:g}" for name, value in options.items())]
+    )
 
 
 def _scores(picture: Picture, clean: Picture | None) -> list[float | None]:

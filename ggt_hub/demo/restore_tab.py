@@ -1,21 +1,22 @@
 """The tab Restore: a photograph in, a restored one out, with a slider between them."""
 
 import html
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_previews, write_result
-from ggt_hub.demo.jobs import Progress
 from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of, show_when_done
-from ggt_hub.demo.restorers import DEFAULT_STEPS, Request, Restored, Restorer
+from ggt_hub.demo.restorers import STEPS, Request, Restored, Restorer
 from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
-from ggt_hub.pipelines.findings import describe_findings
+from ggt_hub.pipelines import Option, describe_findings
 
 ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "restorer"}
 """For all events that run a model: they wait for each other, others do not wait for them."""
@@ -28,13 +29,12 @@ class Controls:
     photo: gr.Image
     task: gr.Dropdown
     model: gr.Dropdown
-    strength: gr.Slider
     upscale: gr.Radio
-    steps: gr.Slider
     seed: gr.Number
+    options: dict[str, gr.Slider]
 
-    def __iter__(self) -> Any:
-        return iter(vars(self).values())
+    def __iter__(self) -> Iterator[Component]:
+        return iter((self.photo, self.task, self.model, self.upscale, self.seed, *self.options.values()))
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class PhotoSlot:
 
 def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: float) -> PhotoSlot:
     """Lay out the tab and name its endpoint `/restore`."""
+    offered = sliders(restorers)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            controls = _controls(restorers, max_megapixels)
+            controls = _controls(restorers, offered, max_megapixels)
             with gr.Row():
                 button = gr.Button(
                     "Restore", variant="primary", size="lg", scale=3, min_width=160, elem_id="restore-button"
@@ -82,11 +83,9 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         photo: Picture | None,
         task: str,
         model: str,
-        strength: float,
         upscale: int,
-        steps: int,
         seed: int,
-        progress: Progress = gr.Progress(),  # noqa: B008 - what Gradio looks for
+        *rest: Any,
     ) -> tuple[tuple[Path, Path], Path, str]:
         """Restore a photograph.
 
@@ -94,21 +93,26 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
             photo: the photograph; JPEG, PNG, WebP, TIFF, AVIF, BMP or GIF.
             task: what is wrong with it; "automatic" leaves that to the model.
             model: the name of the model.
-            strength: 0 (as it is) to 1 (fully restored); for models without it, 1.
             upscale: enlarge by this factor.
-            steps: for models that work in steps; others ignore it.
             seed: for models that draw random numbers: same seed, same picture.
-            progress: what the page shows meanwhile.
+            *rest: the options of the models, and what the page shows meanwhile.
 
         Returns:
             Both pictures for the slider; the restored picture as a lossless PNG; time and findings in words.
         """
-        picture, request = check_given(photo), Request(task, strength, upscale, int(steps), int(seed))
+        *values, progress = rest
+        told = {
+            name: value
+            for name, value in zip(controls.options, values, strict=True)
+            if name in restorers[model].options or value != offered[name].default
+        }
+        picture, request = check_given(photo), Request(task, upscale, int(seed), told)
         restored = restorers[model].restore(picture, request, progress)
         file = write_result(restored.picture, "restored")
         previews = write_previews(picture, restored.picture, file)
         return previews, file, _words(restored)
 
+    _name_parameters(restore, list(controls.options))
     run = {"fn": in_page(restore), "inputs": list(controls), "outputs": outputs, **ONE_AT_A_TIME}
     clicked, picked = first_of(button.click), first_of(samples.click)
     by_button = button.click(**run, api_name="restore")
@@ -140,7 +144,25 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
     return PhotoSlot(controls.photo, renew)
 
 
-def _controls(restorers: dict[str, Restorer], max_megapixels: float) -> Controls:
+def sliders(restorers: dict[str, Restorer]) -> dict[str, Option]:
+    """What the sliders of the page stand for: for all models; the first that has an option says its range."""
+    found: dict[str, Option] = {}
+    for model in restorers.values():
+        found |= {name: option for name, option in model.sliders.items() if name not in found}
+    return found
+
+
+def _name_parameters(function: Callable[..., Any], options: list[str]) -> None:
+    """Give what a function takes beyond its own parameters the names of the options, for whoever calls the page."""
+    signature = inspect.signature(function)
+    own = [one for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    kind, progress = inspect.Parameter.POSITIONAL_OR_KEYWORD, gr.Progress()
+    further = [inspect.Parameter(name, kind) for name in options]
+    last = inspect.Parameter("progress", kind, default=progress)  # what Gradio looks for
+    function.__signature__ = signature.replace(parameters=[*own, *further, last])  # type: ignore[attr-defined]
+
+
+def _controls(restorers: dict[str, Restorer], offered: dict[str, Option], max_megapixels: float) -> Controls:
     first = next(iter(restorers.values()))
     photo = photograph(
         max_megapixels,
@@ -162,33 +184,41 @@ def _controls(restorers: dict[str, Restorer], max_megapixels: float) -> Controls
             list(restorers), value=first.name, label="Model", min_width=140, visible=len(restorers) > 1
         )
     with gr.Accordion("More settings", open=False):
-        strength = gr.Slider(0, 1, value=1, step=0.05, label="Strength", visible=first.has_strength)
+        options = {name: _slider(name, option, name in first.sliders) for name, option in offered.items()}
         upscale = gr.Radio(upscale_choices(first), value=1, label="Enlarge")
-        steps = gr.Slider(4, 50, value=DEFAULT_STEPS, step=1, label="Steps", visible=first.has_steps)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, info=_seed_info(first))
     model.change(
-        lambda name: _adapted(restorers[name]),
+        lambda name: _adapted(restorers[name], offered),
         model,
-        [task, strength, upscale, steps, seed],
+        [task, upscale, seed, *options.values()],
         queue=False,
         api_visibility="private",
     )
-    return Controls(photo, task, model, strength, upscale, steps, seed)
+    return Controls(photo, task, model, upscale, seed, options)
 
 
-def _adapted(restorer: Restorer) -> tuple[Any, ...]:
+def _slider(name: str, option: Option, visible: bool) -> gr.Slider:
+    """The slider of an option that has one."""
+    lowest, highest, step = option.slider  # type: ignore[misc]
+    label, info = name.replace("_", " ").capitalize(), option.help.capitalize()
+    return gr.Slider(lowest, highest, option.default, step=step, label=label, info=info, visible=visible)
+
+
+def _adapted(restorer: Restorer, offered: dict[str, Option]) -> tuple[Any, ...]:
     """The controls, as this model understands them."""
     return (
         gr.Dropdown(task_choices(restorer), value=restorer.tasks[0]),
-        gr.Slider(value=1, visible=restorer.has_strength),
         gr.Radio(upscale_choices(restorer), value=1),
-        gr.Slider(visible=restorer.has_steps),
         gr.Number(info=_seed_info(restorer)),
+        *(
+            _slider(name, restorer.sliders.get(name, option), name in restorer.sliders)
+            for name, option in offered.items()
+        ),
     )
 
 
 def _seed_info(restorer: Restorer) -> str:
-    return "Same seed, same picture." if restorer.has_steps else "This model draws no random numbers."
+    return "Same seed, same picture." if STEPS in restorer.options else "This model draws no random numbers."
 
 
 def task_choices(restorer: Restorer) -> list[tuple[str, str]]:

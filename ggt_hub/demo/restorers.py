@@ -1,9 +1,8 @@
 """The models behind the page: loaded once, called by one visitor at a time, within a limit of time and size."""
 
-import inspect
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,12 +12,13 @@ from ggt_hub.demo.settings import Settings
 from ggt_hub.demo.visitors import in_page
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture
-from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.pipelines import Finding, Option, RestorerPipeline
 
 AUTOMATIC = "automatic"
 """The task that is no task: the model judges the damage itself, or is told nothing of it."""
 
-DEFAULT_STEPS = 28
+STEPS = "num_inference_steps"
+"""The option of a model that works in steps, more of which take longer; such a model is also random."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Restored:
     """A result: the picture, what was found in it (if the model says so), and the seconds that it took."""
 
     picture: Picture
-    findings: dict[str, float] | None
+    findings: list[Finding]
     seconds: float
 
 
@@ -35,10 +35,9 @@ class Request:
     """What a visitor asks of a model."""
 
     task: str = AUTOMATIC
-    strength: float = 1.0
     upscale: int = 1
-    steps: int = DEFAULT_STEPS
     seed: int = 0
+    options: Mapping[str, float] = field(default_factory=dict)
 
 
 class Restorer:
@@ -56,7 +55,6 @@ class Restorer:
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.to("cuda" if torch.cuda.is_available() else "cpu")
         self.settings = settings
-        self._known = inspect.signature(type(self.pipe).__call__).parameters
         self.restore = on_gpu(in_page(self._restore), self.duration)
 
     @property
@@ -65,14 +63,18 @@ class Restorer:
         return [AUTOMATIC, *self.pipe.description.tasks]
 
     @property
-    def has_strength(self) -> bool:
-        """Whether it can restore by halves."""
-        return "strength" in self._known
+    def options(self) -> Mapping[str, Option]:
+        """What else it can be told."""
+        return self.pipe.description.options
 
     @property
-    def has_steps(self) -> bool:
-        """Whether it works in steps, more of which take longer; such a model is also random."""
-        return "num_inference_steps" in self._known
+    def sliders(self) -> dict[str, Option]:
+        """The options that the page offers."""
+        return {name: option for name, option in self.options.items() if option.slider}
+
+    def steps(self, request: Request) -> int:
+        """In how many steps it works; 0 if it does not."""
+        return int(request.options.get(STEPS, self.options[STEPS].default)) if STEPS in self.options else 0
 
     def duration(self, picture: Picture, request: Request, progress: Progress | None = None) -> int:
         """Seconds of a GPU to ask ZeroGPU for: more for large pictures and many steps, the time limit at most.
@@ -80,10 +82,10 @@ class Restorer:
         Pictures under a megapixel are worked on at one. A step is 0.8e15 operations for a megapixel (12e9
         parameters, 8,800 tokens, twice, with attention): under two seconds on the slowest device lent so far.
         """
-        if not self.has_steps:
+        if not (steps := self.steps(request)):
             return 15
         megapixels = max(1.0, picture.size[0] * picture.size[1] / 1e6)
-        return round(min(self.settings.time_limit, 20 + 2 * request.steps * min(megapixels, 4.0)))
+        return round(min(self.settings.time_limit, 20 + 2 * steps * min(megapixels, 4.0)))
 
     def _restore(self, picture: Picture, request: Request, progress: Progress | None = None) -> Restored:
         """Restore one picture.
@@ -95,11 +97,11 @@ class Restorer:
         arguments = self._arguments(picture, request)
         started = time.perf_counter()
         job = Job(self.settings.time_limit, progress)
-        if "callback_on_step_end" in self._known:
-            arguments["callback_on_step_end"] = _teller(job, request.steps)
+        if steps := self.steps(request):
+            arguments["callback_on_step_end"] = _teller(job, steps)
         with watched(self.pipe, job):
             result = self.pipe(picture, output_type="np", **arguments)
-        findings = result.findings[0] if result.findings else None
+        findings = result.findings[0] if result.findings else []
         return Restored(picture.with_rgb(result.images[0]), findings, time.perf_counter() - started)
 
     def _arguments(self, picture: Picture, request: Request) -> dict[str, Any]:
@@ -109,14 +111,14 @@ class Restorer:
                 f"the result would have {megapixels:.1f} megapixels, the limit is "
                 f"{self.settings.max_megapixels:g}: enlarge it less"
             )
-        if request.strength != 1 and not self.has_strength:
-            raise DemoError(f"{self.name} has no strength: it restores fully")
+        whole = {name for name, option in self.options.items() if option.whole}
+        options = {name: int(value) if name in whole else value for name, value in request.options.items()}
+        self.pipe.description.check_options(options, self.name)
         return {
             "task": None if request.task == AUTOMATIC else request.task,
             "upscale": request.upscale,
             "generator": torch.Generator().manual_seed(request.seed),
-            **({"strength": request.strength} if self.has_strength else {}),
-            **({"num_inference_steps": request.steps} if self.has_steps else {}),
+            **options,
         }
 
 

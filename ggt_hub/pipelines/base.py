@@ -1,9 +1,6 @@
 """The contract of all restorers: `RestorerPipeline.from_pretrained(x)` and `pipe(image, ...)`."""
 
-import json
-import logging
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,7 +8,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import BaseOutput
-from huggingface_hub import metadata_load
 from numpy.typing import NDArray
 
 import ggt_hub.models  # diffusers finds component classes only in modules that are imported already
@@ -20,19 +16,10 @@ from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
 from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.findings import Finding
+from ggt_hub.pipelines.layouts import WHERE, find
 from ggt_hub.pipelines.placement import MemoryPlan
-from ggt_hub.tasks import check_task
-
-logger = logging.getLogger(__name__)
-
-BUNDLED = Path(__file__).parent / "bundled"
-"""Restorers that are part of the package: one folder each, as `save_pretrained` writes it."""
-
-PIPELINES: dict[str, str] = {
-    "CompactRestorerPipeline": "ggt_hub.pipelines.compact",
-    "RealRestorerPipeline": "ggt_hub.pipelines.realrestorer",
-}
-"""Class named in a repository's `model_index.json` -> the module that holds it."""
+from ggt_hub.tasks import TASKS, check_task
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
@@ -47,18 +34,20 @@ class RestorerPipelineOutput(BaseOutput):
         images: one restored picture for each that was given, in order: PIL; or with `output_type="np"` float32
             arrays (height, width, 3), 0..1; or with `"pt"` float32 tensors (3, height, width), 0..1. Always a
             list, since pictures may differ in size. None where a callback ended the call before it was restored.
-        findings: for restorers that judge the damage themselves, what was found in each picture; else None.
+        findings: for restorers that judge the damage themselves, what was found in each picture, in the order of
+            `images`; else None.
     """
 
     images: list[Any]
-    findings: list[dict[str, float]] | None = None
+    findings: list[list[Finding]] | None = None
 
 
 class RestorerPipeline(DiffusionPipeline):
     """Base class of all restorers, and the way to load any of them.
 
     A subclass sets `description` and implements `__call__(image, *, task=None, prompt=None, upscale=None,
-    generator=None, output_type="pil", return_dict=True, ...)` from the methods below, in their order.
+    generator=None, output_type="pil", return_dict=True, ...)` from the methods below, in their order; one that
+    works on one picture after another inherits that from `PictureByPicture`.
     """
 
     description: ClassVar[RestorerDescription]
@@ -69,7 +58,7 @@ class RestorerPipeline(DiffusionPipeline):
 
         Args:
             source: a folder, an id on the Hub (`namespace/name`), the name of a restorer inside the package
-                (`"compact"`), a weights file that spandrel knows, or a baseline (see `ggt_hub.pipelines.peers`).
+                (`"compact"`), or whatever else one of `ggt_hub.pipelines.layouts.LAYOUTS` recognises.
             **kwargs: for the Hub `revision`, `token`, `cache_dir`, `local_files_only`; for loading `dtype`,
                 `device_map`, `variant`, quantisation and components, as in diffusers.
 
@@ -77,26 +66,28 @@ class RestorerPipeline(DiffusionPipeline):
             HubError: if exactly this repository and revision cannot be had.
             RestorerError: if the files are not a restorer, or of another class than the one asked.
         """
-        from ggt_hub.pipelines.peers import load_peer  # peers are restorers too
-
-        if cls is RestorerPipeline and (peer := load_peer(source)) is not None:
-            return peer
         where = {key: kwargs.pop(key) for key in WHERE if key in kwargs}
-        folder = locate(source, where)
-        target = pipeline_class(folder)
+        layout, place = find(source, where)
+        target = layout.restorer(place)
         if not issubclass(target, cls):
             raise RestorerError(
                 f"{source} holds a {target.__name__}, not a {cls.__name__}: load it with that class"
             )
-        return target.from_folder(folder, **kwargs)
+        return layout.load(place, **kwargs)
+
+    @classmethod
+    def describe(cls, place: Path) -> RestorerDescription:
+        """The description of the restorer in a place of this class, told without its networks where it can be."""
+        return cls.description
 
     @classmethod
     def from_folder(cls, folder: Path, **kwargs: Any) -> Self:
-        """Load from a local folder. A class that also reads somebody else's layout overrides this.
+        """Load from a folder that `save_pretrained` wrote; other forms have class methods of their own (`Layout`).
 
         Raises:
             RestorerError: if a file is missing, damaged or does not fit; weights must be safetensors.
         """
+        cls.description.check_precision(kwargs.get("dtype", kwargs.get("torch_dtype")), cls.__name__)
         try:
             pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
         except GGTHubError:
@@ -147,9 +138,16 @@ class RestorerPipeline(DiffusionPipeline):
         raise RestorerError(f"{type(self).__name__} has no memory plan: leave out --memory")
 
     def check_inputs(
-        self, *, task: str | None, prompt: str | None, upscale: int | None, output_type: str, tile: int | None
+        self,
+        *,
+        task: str | None,
+        prompt: str | None,
+        upscale: int | None,
+        output_type: str,
+        tile: int | None,
+        **options: Any,
     ) -> None:
-        """Refuse what this restorer does not support.
+        """Refuse what this restorer does not support; `options` are those that its description names.
 
         Raises:
             TaskError: for a task it does not know.
@@ -157,7 +155,7 @@ class RestorerPipeline(DiffusionPipeline):
         """
         name, description = type(self).__name__, self.description
         if task is not None:
-            check_task(task, description.tasks, name)
+            check_task(task, description.tasks or TASKS, name)
         if prompt is not None and not description.takes_prompt:
             raise RestorerError(
                 f"{name} takes no prompt: tell it a task instead ({', '.join(description.tasks)})"
@@ -171,6 +169,7 @@ class RestorerPipeline(DiffusionPipeline):
             raise RestorerError(f"{name} cannot work in tiles: leave out tile")
         if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
             raise RestorerError(f"tile is {tile!r}: give the side in pixels, or 0 for one piece")
+        description.check_options(options, name)
 
     def read_images(self, image: Any) -> list[Picture]:
         """The pictures of a call: one of anything that `read_image` takes, a list of them, or a batch (4-D).
@@ -225,7 +224,7 @@ class RestorerPipeline(DiffusionPipeline):
         side = description.tile if tile is None else tile
         if not side:
             return None, 0
-        side = -(-side // description.multiple) * description.multiple
+        side = description.sizes.side(side)
         return side, min(description.overlap, side // 4)
 
     def postprocess(self, picture: Picture, restored: NDArray[np.float32], output_type: str) -> Any:
@@ -249,50 +248,6 @@ class RestorerPipeline(DiffusionPipeline):
         return picture.with_rgb(restored).to_pil()
 
 
-WHERE = ("revision", "token", "cache_dir", "local_files_only")
-
-
-def locate(source: str | Path, where: dict[str, Any]) -> Path:
-    """The folder that `source` stands for; of a card without weights, that of the weights which it describes."""
-    folder = _folder(source, where)
-    if (original := _described_only(folder)) is None:
-        return folder
-    logger.warning("%s is a card without weights: loading %s, which it describes", source, original)
-    return _folder(original, {key: value for key, value in where.items() if key != "revision"})
-
-
-def _folder(source: str | Path, where: dict[str, Any]) -> Path:
-    """The folder that `source` stands for: the package's own, a local one, or a snapshot from the Hub."""
-    if isinstance(source, str) and (BUNDLED / source / "model_index.json").is_file():
-        return _without_revision(BUNDLED / source, where)
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return _without_revision(folder, where)
-    if folder.exists() or str(source).count("/") != 1 or str(source).startswith((".", "~", "/")):
-        names = ", ".join(repr(path.name) for path in sorted(BUNDLED.iterdir()) if path.is_dir())
-        raise RestorerError(
-            f"no restorer at {str(source)!r}: give a folder that save_pretrained wrote, an id on the Hub "
-            f"(namespace/name), or one that ships with the package ({names})"
-        )
-    return snapshot(str(source), **where)
-
-
-def _described_only(folder: Path) -> str | None:
-    """The repository whose weights a card describes that stands alone (with pictures at most)."""
-    files = {path.suffix.lower() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
-    if not (folder / "README.md").is_file() or files - {".md", ".png", ".jpg", ".jpeg", ".webp"}:
-        return None
-    header = metadata_load(folder / "README.md") or {}
-    original = header.get("base_model")
-    return original if isinstance(original, str) else None
-
-
-def _without_revision(folder: Path, where: dict[str, Any]) -> Path:
-    if where.get("revision") is not None:
-        raise RestorerError(f"{folder.name!r} is a local restorer: it has no revision {where['revision']!r}")
-    return folder
-
-
 def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
     """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
     if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
@@ -301,29 +256,3 @@ def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> N
         raise RestorerError(
             f"{folder} lacks {len(missing)} tensors of a {type(network).__name__}: {missing[0]} ..."
         )
-
-
-def load_pipeline_class(name: str) -> type[RestorerPipeline]:
-    """The class of that name; its module is imported now, not before."""
-    return getattr(import_module(PIPELINES[name]), name)
-
-
-def pipeline_class(folder: Path) -> type[RestorerPipeline]:
-    """The class that a saved restorer names.
-
-    Raises:
-        RestorerError: if the folder is not a saved pipeline, or one that is not a restorer of ours.
-    """
-    index = folder / "model_index.json"
-    try:
-        name = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-        name = name[1] if isinstance(name, list) else name  # a file of the repository, and the class in it
-    except FileNotFoundError as error:
-        raise RestorerError(f"{folder} is not a restorer: it has no model_index.json") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise RestorerError(f"{index} is damaged: {error!r}") from error
-    if name not in PIPELINES:
-        raise RestorerError(
-            f"{folder} holds a {name}: ggt-hub knows {', '.join(PIPELINES)}; load it with diffusers"
-        )
-    return load_pipeline_class(name)

@@ -1,7 +1,6 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -9,29 +8,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
 from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import TASKS, apply_curve
-from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
-from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
+from ggt_hub.pipelines.findings import Finding
+from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
 
 
-class CompactRestorerPipeline(RestorerPipeline):
-    """Restores noise, compression, blur and low resolution without being told which, and low light when asked."""
+class CompactRestorerPipeline(PictureByPicture):
+    """Restores noise, compression, blur and low resolution without being told which, and low light when asked.
+
+    A picture is enlarged first (bicubic), then restored. The task `general` is the same as None; `low_light` also
+    lifts the exposure, which no other does.
+    """
 
     description = RestorerDescription(
         tasks=TASKS,
         upscales=(1, 2, 3, 4),
-        native_size=None,
-        multiple=8,
+        options={
+            "strength": Option(
+                default=1.0,
+                help="0 leaves the picture as it is, 1 restores it fully",
+                minimum=0,
+                maximum=1,
+                slider=(0, 1, 0.05),
+            )
+        },
+        sizes=SizeRule(multiple=8),
         tiling="external",
         tile=1024,
         overlap=64,
-        takes_prompt=False,
         memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
@@ -39,66 +49,16 @@ class CompactRestorerPipeline(RestorerPipeline):
         super().__init__()
         self.register_modules(restorer=restorer)
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        image: Any,
-        *,
-        task: str | None = None,
-        prompt: str | None = None,
-        strength: float = 1.0,
-        upscale: int | None = None,
-        tile: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ) -> RestorerPipelineOutput | tuple[list[Any]]:
-        """Restore one picture or a list of them.
-
-        Args:
-            image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
-            task: what is wrong, if it is known: `blur`, `compression`, `noise`, or `general` (the same as None).
-                `low_light` also lifts the exposure, which no other call does.
-            prompt: not supported; here so that all restorers are called alike.
-            strength: 0 (the picture as it is) .. 1 (fully restored).
-            upscale: 1 (None), 2, 3 or 4: the picture is enlarged (bicubic), then restored.
-            tile: side of the tiles in pixels; None means 1024, 0 one piece.
-            generator: accepted for the contract; nothing here is random.
-            output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
-            return_dict: False returns a tuple, as in diffusers.
-
-        Raises:
-            TaskError, RestorerError: for what is not supported.
-            ImageError: if a picture cannot be read.
-        """
-        self.check_inputs(
-            task=task, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile, strength=strength
-        )
-        pictures = self.read_images(image)
-        self.split_generators(generator, len(pictures))
-        images, findings = [], []
-        for picture in self.progress_bar(pictures):
-            enlarged = _enlarged(picture, upscale or 1)
-            restored, estimates = self._restore(enlarged, task or "general", strength, tile)
-            images.append(self.postprocess(picture, restored, output_type))
-            findings.append(_in_units(estimates))
-        if not return_dict:
-            return (images,)
-        return RestorerPipelineOutput(images=images, findings=findings)
-
-    def check_inputs(self, *, strength: float = 1.0, **arguments: Any) -> None:
-        """As every restorer does, and refuse a strength outside 0..1."""
-        super().check_inputs(**arguments)
-        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0.0 <= strength <= 1.0:
-            raise RestorerError(f"strength is {strength!r}: it must be a number in 0..1")
-
-    def _restore(
-        self, picture: Picture, task: str, strength: float, tile: int | None
-    ) -> tuple[NDArray[np.float32], Tensor]:
-        """The restored picture (height, width, 3), 0..1, and the estimates (1, 4) that steered it.
+    def restore(self, picture: Picture, call: Call) -> tuple[NDArray[np.float32], list[Finding]]:
+        """Restore one picture.
 
         What is decided once for the whole picture (estimates, exposure) is decided before it is cut into tiles.
         """
+        picture, task, strength = (
+            _enlarged(picture, call.upscale),
+            call.task or "general",
+            call.options["strength"],
+        )
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -113,11 +73,10 @@ class CompactRestorerPipeline(RestorerPipeline):
         def restore_tile(pixels: Tensor) -> Tensor:
             return network(pixels.to(**options), c, curve, strength).clamp(0, 1)
 
-        side, overlap = self.tile_and_overlap(tile)
-        restored = run_tiled(
-            restore_tile, picture, tile=side, overlap=overlap, multiple=self.description.multiple
-        )
-        return restored, estimates
+        side, overlap = self.tile_and_overlap(call.tile)
+        multiple = self.description.sizes.multiple
+        restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
+        return restored, _findings(estimates)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)
@@ -217,12 +176,16 @@ def _to_tensor(image: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
-def _in_units(estimates: Tensor) -> dict[str, float]:
+def _findings(estimates: Tensor) -> list[Finding]:
     """The estimates of one picture in the units in which people think of them."""
     noise, compression, blur, resize = estimates.clamp(0, 1).flatten().tolist()
-    return {
-        "noise_sigma": round(50 * noise, 1),
-        "jpeg_quality": round(100 - 100 * compression),
-        "blur_sigma": round(3 * blur, 2),
-        "enlarged_by": round(1 + 2 * resize, 2),
-    }
+    sigma, quality = round(50 * noise, 1), round(100 - 100 * compression)
+    radius, factor = round(3 * blur, 2), round(1 + 2 * resize, 2)
+    return [
+        Finding("noise_sigma", sigma, "levels of 255", f"noise sigma {sigma:.0f}" if sigma >= 3 else ""),
+        Finding(
+            "jpeg_quality", quality, "of 100", f"compressed to quality {quality}" if quality < 90 else ""
+        ),
+        Finding("blur_sigma", radius, "pixels", f"blurred by {radius:.1f} px" if radius >= 0.5 else ""),
+        Finding("enlarged_by", factor, "", f"enlarged by {factor:.1f}" if factor >= 1.25 else ""),
+    ]

@@ -1,15 +1,26 @@
-"""What a restorer found in a picture, in words."""
+"""What a restorer found in a picture: numbers for programs, words for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def describe_findings(found: dict[str, float]) -> str:
-    """Say what was found (`RestorerPipelineOutput.findings`), only as far as it is worth mentioning."""
-    words = []
-    if found["noise_sigma"] >= 3:
-        words.append(f"noise sigma {found['noise_sigma']:.0f}")
-    if found["jpeg_quality"] < 90:
-        words.append(f"compressed to quality {found['jpeg_quality']:.0f}")
-    if found["blur_sigma"] >= 0.5:
-        words.append(f"blurred by {found['blur_sigma']:.1f} px")
-    if found["enlarged_by"] >= 1.25:
-        words.append(f"enlarged by {found['enlarged_by']:.1f}")
-    return "found: " + (", ".join(words) or "little damage")
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a restorer found in a picture.
+
+    Attributes:
+        name: by which programs know it; it never changes, nor does its unit.
+        value: how much there is.
+        unit: of the value; empty for a plain ratio.
+        words: what people are told of it; empty where it is not worth mentioning.
+    """
+
+    name: str
+    value: float
+    unit: str
+    words: str
+
+
+def describe_findings(findings: Sequence[Finding]) -> str:
+    """Say what was found in one picture, only as far as it is worth mentioning."""
+    return "found: " + (", ".join(found.words for found in findings if found.words) or "little damage")

@@ -6,10 +6,10 @@
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import cv2
 import numpy as np
@@ -19,73 +19,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ggt_hub.converters.checkpoint import one_line
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, run_tiled
-from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
-from ggt_hub.pipelines.description import RestorerDescription, Tiling
+from ggt_hub.pipelines.description import Precision, RestorerDescription, SizeRule, Tiling
+from ggt_hub.pipelines.findings import Finding
+from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 
 Float = NDArray[np.float32]
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 _TILE, _OVERLAP = 512, 32
 
 
-def load_peer(source: str | Path) -> "PeerPipeline | None":
-    """The peer or baseline that `source` names; None if it names neither.
-
-    Raises:
-        RestorerError: if spandrel is not installed, or the file is no checkpoint that it knows.
-    """
-    if str(source) in BASELINES:
-        return BaselinePipeline(str(source))
-    if Path(source).suffix.lower() in _SUFFIXES and Path(source).is_file():
-        return SpandrelPipeline(SpandrelNetwork(_load_spandrel(Path(source))), str(source))
-    return None
-
-
-class PeerPipeline(RestorerPipeline):
-    """What peers share: the call. A subclass implements `restore`."""
-
-    def restore(self, picture: Picture, tile: int | None) -> Float:
-        """The restored picture, `H x W x 3`, 0..1."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        image: Any,
-        *,
-        task: str | None = None,
-        prompt: str | None = None,
-        upscale: int | None = None,
-        tile: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ) -> RestorerPipelineOutput | tuple[list[Any]]:
-        """Restore one picture or a list of them.
-
-        Args:
-            image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
-            task: accepted for the contract; a checkpoint does what it was trained for.
-            prompt: not supported.
-            upscale: the checkpoint's own factor (None).
-            tile: side of the tiles in pixels; None means the default of the class, 0 one piece.
-            generator: accepted for the contract; nothing here is random.
-            output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
-            return_dict: False returns a tuple, as in diffusers.
-
-        Raises:
-            TaskError, RestorerError: for what is not supported.
-            ImageError: if a picture cannot be read.
-        """
-        self.check_inputs(task=None, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile)
-        pictures = self.read_images(image)
-        self.split_generators(generator, len(pictures))
-        images = [
-            self.postprocess(picture, self.restore(picture, tile), output_type)
-            for picture in self.progress_bar(pictures)
-        ]
-        return RestorerPipelineOutput(images=images) if return_dict else (images,)
+class PeerPipeline(PictureByPicture):
+    """What belongs to others, or is too small to be kept: it is not saved."""
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Peers are somebody else's files.
@@ -116,46 +62,60 @@ class SpandrelPipeline(PeerPipeline):
         super().__init__()
         self.register_modules(restorer=restorer)
         self.register_to_config(_name_or_path=name)
-        network = restorer.described
-        tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
-        requirements = network.size_requirements
-        multiple = max(requirements.multiple_of, 1)
-        self.description = RestorerDescription(  # type: ignore[misc]
-            tasks=(),
-            upscales=(network.scale,),
-            native_size=None,
-            multiple=multiple,
-            tiling=tiling,
-            tile=_TILE if tiling == "external" else None,
-            overlap=_OVERLAP,
-            takes_prompt=False,
-            memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
-        )
+        self.description = _described(restorer.described)  # type: ignore[misc]
 
-    def restore(self, picture: Picture, tile: int | None) -> Float:
+    @classmethod
+    def from_file(cls, file: Path, dtype: torch.dtype | None = None, **further: Any) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            file: of any architecture that spandrel knows.
+            dtype: to compute in; None means float32.
+            **further: nothing else is taken.
+
+        Raises:
+            RestorerError: if spandrel is not installed, the file is no checkpoint that it knows, or its network
+                cannot work in `dtype`.
+        """
+        dtype = further.pop("torch_dtype", dtype)
+        _refuse(further, file)
+        pipe = cls(SpandrelNetwork(_load_spandrel(file)), str(file))
+        pipe.description.check_precision(dtype, pipe.restorer.described.architecture.name)
+        return pipe if dtype is None else pipe.to(dtype)
+
+    @classmethod
+    def describe(cls, place: Path) -> RestorerDescription:
+        """The description of a checkpoint, which is read for it."""
+        return _described(_load_spandrel(place))
+
+    def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """Tile by tile where the architecture supports tiling, else in one piece."""
 
         def restore_tile(pixels: torch.Tensor) -> torch.Tensor:
-            return self.restorer(pixels.to(self.device, self.dtype))
+            try:
+                return self.restorer(pixels.to(self.device, self.dtype))
+            except (
+                RuntimeError
+            ) as error:  # what spandrel states of precisions does not hold for every network
+                if self.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                name = self.restorer.described.architecture.name
+                raise RestorerError(
+                    f"{name} does not work in {self.dtype} ({one_line(error)}): leave out dtype"
+                ) from error
 
-        side, overlap = self.tile_and_overlap(tile)
-        return run_tiled(
-            restore_tile,
-            picture,
-            tile=side,
-            overlap=overlap,
-            scale=self.description.upscales[0],
-            multiple=self.description.multiple,
+        side, overlap = self.tile_and_overlap(call.tile)
+        multiple = self.description.sizes.multiple
+        restored = run_tiled(
+            restore_tile, picture, tile=side, overlap=overlap, scale=call.upscale, multiple=multiple
         )
+        return restored, []
 
 
 class BaselinePipeline(PeerPipeline):
     """A few lines of OpenCV that stand beside every restorer."""
 
-    description = RestorerDescription(
-        tasks=(), upscales=(1,), native_size=None, multiple=1, tiling="none", tile=None, overlap=0,
-        takes_prompt=False, memory="a few copies of the picture",
-    )  # fmt: skip
+    description = RestorerDescription(precisions=("float32",), memory="a few copies of the picture")
 
     def __init__(
         self, name: str = "identity"
@@ -163,9 +123,43 @@ class BaselinePipeline(PeerPipeline):
         super().__init__()
         self.register_to_config(_name_or_path=name)
 
-    def restore(self, picture: Picture, tile: int | None) -> Float:
+    @classmethod
+    def from_name(cls, name: Path, dtype: torch.dtype | None = None, **further: Any) -> Self:
+        """The baseline of that name, which works in float32.
+
+        Raises:
+            RestorerError: for another `dtype`, or anything else that loading networks takes.
+        """
+        cls.description.check_precision(further.pop("torch_dtype", dtype), str(name))
+        _refuse(further, name)
+        return cls(str(name))
+
+    def restore(self, picture: Picture, call: Call) -> tuple[Float, list[Finding]]:
         """The baseline's result."""
-        return BASELINES[self.name_or_path](picture.rgb())
+        return BASELINES[self.name_or_path](picture.rgb()), []
+
+
+def _refuse(further: Mapping[str, Any], source: Path) -> None:
+    if further:
+        raise RestorerError(
+            f"{source} takes no {', '.join(further)}: that is for networks that diffusers loads"
+        )
+
+
+def _described(network: Any) -> RestorerDescription:
+    """What spandrel states of a network, as restorers state it."""
+    tiling: Tiling = {"SUPPORTED": "external", "INTERNAL": "internal"}.get(network.tiling.name, "none")  # type: ignore[assignment]
+    sizes = network.size_requirements
+    half: dict[Precision, bool] = {"bfloat16": network.supports_bfloat16, "float16": network.supports_half}
+    return RestorerDescription(
+        upscales=(network.scale,),
+        sizes=SizeRule(multiple=max(sizes.multiple_of, 1), minimum=max(sizes.minimum, 1)),
+        tiling=tiling,
+        tile=_TILE if tiling == "external" else None,
+        overlap=_OVERLAP,
+        precisions=("float32", *(name for name, works in half.items() if works)),
+        memory=f"{network.architecture.name}: not known beforehand; tiles of {_TILE} pixels limit it",
+    )
 
 
 def _load_spandrel(path: Path) -> Any:

@@ -76,7 +76,7 @@ def _index(path: Path) -> dict[str, Any]:
 def _single_class(text: str, name: str) -> str:
     """Only one class of a pipeline file may be a pipeline: the base becomes a plain class."""
     text = text.replace(f"class {_BASE}(DiffusionPipeline):", f"class {_BASE}:")
-    return text.replace(f"class {name}({_BASE}):", f"class {name}({_BASE}, DiffusionPipeline):")
+    return re.sub(rf"^class {name}\((\w+)\):", rf"class {name}(\1, DiffusionPipeline):", text, flags=re.M)
 
 
 def assemble(module: str, name: str, stand_ins: bool = False) -> str:

@@ -49,6 +49,26 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert "torchvision" in words
 
 
+def test_info_says_what_a_restorer_can_do() -> None:
+    facts = json.loads(CliRunner().invoke(app, ["info", "compact", "--json"]).stdout)
+    assert facts["restorer"] == "CompactRestorerPipeline"
+    assert facts["upscale"] == "1, 2, 3, 4"
+    assert facts["sizes"] == "any, worked on in multiples of 8, from 8 up"
+    assert facts["options"] == {
+        "strength": "a number in 0..1; 1.0 if not given; 0 leaves the picture as it is, 1 restores it fully"
+    }
+    words = CliRunner().invoke(app, ["info", "identity"]).stdout
+    assert "found as: a baseline (identity, gain, opencv:nlm)" in words
+    assert "precisions: float32\n" in words
+
+
+def test_info_of_a_large_model_reads_no_weights(tmp_path: Path) -> None:
+    index = {"_class_name": "RealRestorerPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    words = CliRunner().invoke(app, ["info", str(tmp_path)]).stdout
+    assert re.search(r"num_inference_steps +a whole number from 1 up; 28 if not given", words)
+
+
 @pytest.mark.parametrize("name", ["report.html", "coffee-after.png"])
 def test_quickstart_replaces_nothing_of_its_user(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")

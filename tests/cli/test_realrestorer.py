@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -44,6 +45,14 @@ def test_convert_writes_a_layout_that_loads_without_conversion(tmp_path: Path) -
         assert all(
             weights[name].equal(value) for name, value in getattr(published, part).state_dict().items()
         )
+
+
+def test_convert_writes_another_precision(tmp_path: Path) -> None:
+    result = run("convert", "realrestorer", BUNDLE, tmp_path / "own", "--dtype", "float16")
+    assert result.exit_code == 0, result.output
+    own = RestorerPipeline.from_pretrained(tmp_path / "own")
+    assert own.transformer.dtype == own.text_encoder.dtype == torch.float16
+    assert own.vae.dtype == torch.float32
 
 
 def test_convert_leaves_a_folder_alone_that_holds_something(tmp_path: Path) -> None:

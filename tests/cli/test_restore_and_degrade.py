@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from ggt_hub import RestorerPipeline
 from ggt_hub.cli import app
 from ggt_hub.data.recognising.pairing import pair_up
 from ggt_hub.data.storage.archives import Member
@@ -107,13 +108,21 @@ def test_a_bad_file_is_listed_and_the_exit_code_says_so(model: Path, photos: Pat
     [
         (["--task", "haze"], TaskError, "unknown task 'haze': CompactRestorerPipeline knows"),
         (["--upscale", "7"], RestorerError, "cannot upscale by 7"),
-        (["--set", "steps=4"], RestorerError, "has no argument 'steps': it has task, prompt, strength"),
+        (
+            ["--set", "steps=4"],
+            RestorerError,
+            r"has no argument 'steps': it has .*tile, strength \(a number in 0\.\.1\)",
+        ),
         (["--set", "strength"], RestorerError, "write NAME=VALUE"),
         (["--set", "strength=abc"], RestorerError, "strength takes a number"),
         (["--set", "strength=true"], RestorerError, "strength takes a number"),
         (["--set", "strength=[1"], RestorerError, "strength takes a number"),
         (["--set", "strength=.nan"], RestorerError, "give a finite number"),
-        (["--set", "strength=1.5"], RestorerError, "it must be a number in 0..1"),
+        (
+            ["--set", "strength=1.5"],
+            RestorerError,
+            r"strength is 1\.5: CompactRestorerPipeline takes a number in 0\.\.1",
+        ),
         (["--set", "upscale=2.0"], RestorerError, "upscale takes a whole number"),
         (["--set", "tile=-1"], RestorerError, "tile is -1"),
         (["--set", "image=x"], RestorerError, "has no argument 'image'"),
@@ -398,3 +407,33 @@ def test_a_preset_for_several_tasks_makes_a_folder_for_each(tmp_path: Path) -> N
         assert (record["task"], [step["family"] for step in record["steps"]]) == (task, [task])
     done = CliRunner().invoke(app, [*command, "--task", "blur", "-o", str(tmp_path / "one")])
     assert (tmp_path / "one/a.png").read_bytes() == (tmp_path / "out/blur/a.png").read_bytes()
+
+
+def test_what_was_found_is_told_in_words_and_as_numbers(model: Path, photos: Path, tmp_path: Path) -> None:
+    arguments = ("restore", photos / "a.png", "-o", tmp_path / "out", "--model", model)
+    assert "a.png   (found: " in ggt_hub(*arguments).stdout
+    skipped = ggt_hub(*arguments, "--json").stdout
+    (outcome,) = json.loads(skipped)
+    findings = outcome["details"]["findings"]
+    assert [set(finding) for finding in findings] == [{"name", "value", "unit", "words"}] * 4
+    assert [finding["name"] for finding in findings] == [
+        "noise_sigma",
+        "jpeg_quality",
+        "blur_sigma",
+        "enlarged_by",
+    ]
+    assert "a.png   (found: " in ggt_hub(*arguments).stdout  # now from the receipt
+
+
+def test_the_precision_reaches_the_networks_and_is_part_of_what_was_done(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ("restore", photos / "a.png", "-o", tmp_path / "out", "--model", model)
+    assert "done" in ggt_hub(*arguments).stdout
+    assert "done" in ggt_hub(*arguments, "--dtype", "bfloat16").stdout
+    assert "skipped" in ggt_hub(*arguments, "--dtype", "bfloat16").stdout
+    expected = RestorerPipeline.from_pretrained(model, dtype=torch.bfloat16)(photos / "a.png").images[0]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), np.asarray(expected))
+    refused = ["restore", str(photos), "-o", str(tmp_path / "o"), "--model", "identity", "--dtype", "float16"]
+    with pytest.raises(RestorerError, match=r"identity cannot work in float16: it computes in float32$"):
+        CliRunner().invoke(app, refused, catch_exceptions=False)

@@ -12,11 +12,14 @@ from ggt_hub.converters.checkpoint import plan
 from ggt_hub.converters.realrestorer import (
     build_autoencoder,
     build_denoiser,
-    is_published,
     load_published,
     reference_axis,
 )
-from ggt_hub.converters.realrestorer_names import autoencoder_destinations, denoiser_destinations
+from ggt_hub.converters.realrestorer_names import (
+    autoencoder_destinations,
+    denoiser_destinations,
+    is_published,
+)
 from ggt_hub.errors import RestorerError
 from tests.golden import BUNDLE, difference, document, tensors
 

@@ -37,7 +37,7 @@ def test_the_four_endpoints_are_named_and_described(url: str) -> None:
     endpoints = httpx.get(f"{url}gradio_api/info").json()["named_endpoints"]
     assert set(endpoints) == {"/restore", "/degrade", "/compare", "/pair"}
     assert [p["parameter_name"] for p in endpoints["/restore"]["parameters"]] == [
-        "photo", "task", "model", "strength", "upscale", "steps", "seed",
+        "photo", "task", "model", "upscale", "seed", "strength",
     ]  # fmt: skip
     assert "Restore a photograph" in endpoints["/restore"]["description"]
     assert all(endpoint["description"] for endpoint in endpoints.values())
@@ -232,7 +232,7 @@ def sent(url: str, path: Path) -> dict:
 
 def test_null_and_missing_values_are_those_of_the_page(client: Client, url: str, noisy: Path) -> None:
     _, file, _ = client.predict(photo=handle_file(noisy), api_name="/restore")
-    for data in ([None] * 6, []):
+    for data in ([None] * 5, []):
         answer = call(url, "restore", [sent(url, noisy), *data])
         assert "event: complete" in answer
         stored = json.loads(answer.partition("data: ")[2].splitlines()[0])[1]
@@ -253,17 +253,17 @@ def fetched(address: str, folder: Path) -> Path:
     [
         (0, "photo.jpg", "Photograph: give a file that was uploaded"),
         (1, {"a": 1}, "is not in the list of choices"),
-        (3, "much", "Strength: give a number, not 'much'"),
-        (3, 7, "maximum value 1"),
-        (4, 9, "is not in the list of choices"),
-        (6, True, "Seed: give a number, not 'True'"),
-        (6, -1, "minimum value 0"),
+        (5, "much", "Strength: give a number, not 'much'"),
+        (5, 7, "maximum value 1"),
+        (3, 9, "is not in the list of choices"),
+        (4, True, "Seed: give a number, not 'True'"),
+        (4, -1, "minimum value 0"),
     ],
 )
 def test_values_of_another_kind_are_refused_in_words(
     url: str, noisy: Path, position: int, value: object, message: str
 ) -> None:
-    data = [sent(url, noisy), None, None, None, None, None, None]
+    data = [sent(url, noisy), None, None, None, None, None]
     data[position] = value
     answer = call(url, "restore", data)
     assert "event: error" in answer

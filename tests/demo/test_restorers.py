@@ -19,6 +19,7 @@ import ggt_hub.demo
 import spaces
 from ggt_hub.cli import app
 from ggt_hub.demo import Settings
+from ggt_hub.demo.restore_tab import _adapted, sliders
 from ggt_hub.demo.restorers import Request, Restorer, on_gpu, short_names
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture, read_image
@@ -58,15 +59,34 @@ def picture() -> Picture:
 
 def test_realrestorer_is_known_by_its_name_and_its_controls(realrestorer: Restorer) -> None:
     assert realrestorer.name == "RealRestorer"
-    assert realrestorer.has_steps
-    assert not realrestorer.has_strength
+    assert list(realrestorer.sliders) == ["num_inference_steps"]
     assert realrestorer.tasks[0] == "automatic"
     assert "reflection" in realrestorer.tasks
 
 
+def test_the_page_has_the_sliders_of_all_models_and_shows_those_of_the_chosen_one(
+    realrestorer: Restorer,
+) -> None:
+    compact = Restorer("compact", Settings())
+    offered = sliders({"compact": compact, "RealRestorer": realrestorer})
+    assert {name: option.slider for name, option in offered.items()} == {
+        "strength": (0, 1, 0.05),
+        "num_inference_steps": (4, 50, 1),
+    }
+
+    def shown(model: Restorer) -> list[tuple[str, float]]:
+        controls = _adapted(model, offered)[-len(offered) :]
+        return [(one.label, one.value) for one in controls if one.visible]
+
+    assert shown(compact) == [("Strength", 1.0)]
+    assert shown(realrestorer) == [("Num inference steps", 28)]
+
+
 def test_steps_and_seed_reach_realrestorer(realrestorer: Restorer, picture: Picture) -> None:
     def restored(**request) -> np.ndarray:
-        return np.asarray(realrestorer.restore(picture, Request(**{"steps": 2, "seed": 1} | request)).picture)
+        request = {"seed": 1, "steps": 2} | request
+        told = Request(seed=request["seed"], options={"num_inference_steps": request["steps"]})
+        return np.asarray(realrestorer.restore(picture, told).picture)
 
     first = restored()
     assert np.array_equal(first, restored())
@@ -75,13 +95,16 @@ def test_steps_and_seed_reach_realrestorer(realrestorer: Restorer, picture: Pict
 
 
 def test_realrestorer_has_no_strength(realrestorer: Restorer, picture: Picture) -> None:
-    with pytest.raises(Exception, match="RealRestorer has no strength"):
-        realrestorer.restore(picture, Request(strength=0.5))
+    with pytest.raises(
+        Exception, match=r"RealRestorer has no option .*strength.*: it has language \(one of en, zh"
+    ):
+        realrestorer.restore(picture, Request(options={"strength": 0.5}))
 
 
 def test_the_duration_follows_size_and_steps(realrestorer: Restorer) -> None:
     def seconds(side: int, steps: int) -> int:
-        return realrestorer.duration(read_image(np.zeros((side, side, 3), np.uint8)), Request(steps=steps))
+        asked = Request(options={"num_inference_steps": steps})
+        return realrestorer.duration(read_image(np.zeros((side, side, 3), np.uint8)), asked)
 
     assert seconds(1000, 28) == 20 + 2 * 28
     assert seconds(1000, 10) == 20 + 2 * 10

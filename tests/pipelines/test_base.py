@@ -12,7 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import HubError, ImageError, RestorerError, TaskError
-from ggt_hub.pipelines import CompactRestorerPipeline
+from ggt_hub.images import Picture
+from ggt_hub.pipelines import CompactRestorerPipeline, PictureByPicture, RestorerDescription, layouts
+from ggt_hub.pipelines.layouts import LAYOUTS, Layout
+from ggt_hub.pipelines.picture_by_picture import Call
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline
 from tests.servers.local_hub import LocalHub
@@ -92,7 +95,7 @@ def test_a_card_alone_leads_to_the_repository_that_it_describes(
     assert "loading authors/weights" in caplog.text
     (card / "adapter.safetensors").write_bytes(b"their own weights")
     hub.add("model", "org/adapted", card)
-    with pytest.raises(RestorerError, match=r"no model_index\.json"):
+    with pytest.raises(RestorerError, match="is not a restorer"):
         RestorerPipeline.from_pretrained("org/adapted")
 
 
@@ -101,7 +104,7 @@ def test_what_is_not_a_restorer_is_refused(saved: Path, tmp_path: Path) -> None:
         RestorerError, match=r"no restorer at 'compcat': .*ships with the package \('compact'\)"
     ):
         RestorerPipeline.from_pretrained("compcat")
-    with pytest.raises(RestorerError, match=r"no model_index.json"):
+    with pytest.raises(RestorerError, match=r"is not a restorer, .*: a baseline .*; .* \(model_index.json\)"):
         RestorerPipeline.from_pretrained(tmp_path)
     with pytest.raises(RestorerError, match="has no revision 'v1'"):
         RestorerPipeline.from_pretrained(saved, revision="v1")
@@ -110,8 +113,55 @@ def test_what_is_not_a_restorer_is_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(RestorerError, match=r"holds a StableDiffusionPipeline: .* load it with diffusers"):
         RestorerPipeline.from_pretrained(saved)
     index.write_text("{")
+    with pytest.raises(RestorerError, match=r"model_index\.json is not JSON"):
+        RestorerPipeline.from_pretrained(saved)
+    index.write_text("{}")
     with pytest.raises(RestorerError, match="is damaged"):
         RestorerPipeline.from_pretrained(saved)
+
+
+class Brightened(PictureByPicture):
+    """A restorer of somebody else's, in a layout of its own: one number in a file."""
+
+    description = RestorerDescription()
+
+    @classmethod
+    def from_folder(cls, folder: Path, factor: float = 1.0) -> "Brightened":
+        pipe = cls()
+        pipe.amount = float((folder / "amount.txt").read_text()) * factor
+        return pipe
+
+    def restore(self, picture: Picture, call: Call) -> tuple[np.ndarray, list]:
+        return np.minimum(picture.rgb() + self.amount, 1), []
+
+
+def test_anybody_may_add_a_layout(hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = Layout(
+        "a folder with an amount", lambda place: (place / "amount.txt").is_file(), lambda place: Brightened
+    )
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/amount.txt").write_text("0.2")
+    hub.add("model", "org/amount", tmp_path / "theirs", tags=["v1"])
+    with pytest.raises(RestorerError, match="is not a restorer"):
+        RestorerPipeline.from_pretrained(tmp_path / "theirs")
+    monkeypatch.setattr(layouts, "LAYOUTS", [added, *layouts.LAYOUTS])
+    black = np.zeros((4, 4, 3), np.uint8)
+    for source, options, level in ((tmp_path / "theirs", {}, 51), ("org/amount", {"factor": 2.0}, 102)):
+        pipe = RestorerPipeline.from_pretrained(source, **options)
+        assert np.asarray(pipe(black).images[0]).max() == level
+    with pytest.raises(RestorerError, match="holds a Brightened, not a CompactRestorerPipeline"):
+        CompactRestorerPipeline.from_pretrained(tmp_path / "theirs")
+    with pytest.raises(RestorerError, match="or one of: a folder with an amount; a baseline"):
+        RestorerPipeline.from_pretrained("nowhere")
+
+
+def test_what_is_put_in_front_is_asked_first(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (saved / "amount.txt").write_text("0.1")
+    added = Layout("theirs", lambda place: (place / "amount.txt").is_file(), lambda place: Brightened)
+    for first, restorer in ((True, Brightened), (False, CompactRestorerPipeline)):
+        known = [added, *LAYOUTS] if first else [*LAYOUTS, added]
+        monkeypatch.setattr(layouts, "LAYOUTS", known)
+        assert type(RestorerPipeline.from_pretrained(saved)) is restorer
 
 
 def test_missing_truncated_or_pickled_weights_are_refused(saved: Path) -> None:

@@ -95,7 +95,7 @@ def test_strength_zero_gives_the_picture_itself(compact: RestorerPipeline) -> No
 
 def test_the_damage_is_found(compact: RestorerPipeline) -> None:
     def found(picture: np.ndarray) -> dict[str, float]:
-        return compact(picture).findings[0]
+        return {finding.name: finding.value for finding in compact(picture).findings[0]}
 
     noisy = np.clip(photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3)), 0, 255)
     assert found(noisy.astype(np.uint8))["noise_sigma"] == pytest.approx(25, abs=6)

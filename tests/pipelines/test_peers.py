@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import RestorerError
 from ggt_hub.metrics import psnr
+from ggt_hub.pipelines.peers import SpandrelPipeline
 from tests.metrics.golden import noisy
 from tests.photographs import photograph
 
@@ -124,6 +125,33 @@ def test_another_upscale_and_a_prompt_are_refused(tmp_path):
         pipe(photograph(32), prompt="please")
     with pytest.raises(RestorerError, match="not ours to save"):
         pipe.save_pretrained(tmp_path / "copy")
+
+
+def test_precisions_are_those_that_spandrel_states(tmp_path):
+    path, _ = checkpoint("Compact", tmp_path)
+    stated = RestorerPipeline.from_pretrained(path)
+    precisions = ("float32", "bfloat16", "float16")
+    assert stated.description.precisions == SpandrelPipeline.describe(path).precisions == precisions
+    half = RestorerPipeline.from_pretrained(path, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    expected = stated(photograph(32), output_type="np").images[0]
+    # bfloat16 has 8 bits of precision, here through three layers
+    np.testing.assert_allclose(half(photograph(32), output_type="np").images[0], expected, atol=0.02)
+    with pytest.raises(RestorerError, match="takes no variant: that is for networks that diffusers loads"):
+        RestorerPipeline.from_pretrained(path, variant="fp16")
+
+
+def test_precisions_that_do_not_work_are_refused_in_words(tmp_path):
+    path, _ = checkpoint("SwinIR", tmp_path)
+    with pytest.raises(
+        RestorerError, match="SwinIR cannot work in float16: it computes in float32, bfloat16"
+    ):
+        RestorerPipeline.from_pretrained(path, dtype=torch.float16)
+    half = RestorerPipeline.from_pretrained(path, dtype=torch.bfloat16)  # stated, but its masks are float32
+    with pytest.raises(
+        RestorerError, match=r"SwinIR does not work in torch.bfloat16 \(.*\): leave out dtype"
+    ):
+        half(photograph(32))
 
 
 def test_baselines_do_what_they_say():

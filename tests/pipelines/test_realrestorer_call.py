@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import ImageError, RestorerError, TaskError
-from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, inputs, prompts
+from ggt_hub.pipelines.realrestorer import RealRestorerPipeline, inputs, instruction, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import pack, unpack
 from ggt_hub.pipelines.realrestorer.inputs import Draws
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, tiled_autoencoder
-from ggt_hub.tasks import instruction
 from tests.golden import BUNDLE, difference, document, tensors
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 

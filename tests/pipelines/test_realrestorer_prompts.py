@@ -8,11 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-import ggt_hub
 from ggt_hub.converters.realrestorer import load_published
 from ggt_hub.errors import RestorerError, TaskError
-from ggt_hub.pipelines.realrestorer import prompts
-from ggt_hub.tasks import LANGUAGES, TASKS, instruction
+from ggt_hub.pipelines.realrestorer import LANGUAGES, instruction, prompts
+from ggt_hub.tasks import TASKS
 from tests.golden import BUNDLE, difference, document, tensors
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
@@ -32,7 +31,7 @@ def test_prefix_and_instructions_match_their_hashes() -> None:
     template = prompts.template()
     assert hashlib.sha256(template["prefix"].encode()).hexdigest() == template["prefix_sha256"]
     assert template["prefix_sha256"].startswith("40882ddca94ca697") and len(template["prefix"]) == 1058
-    file = Path(ggt_hub.__file__).parent / "instructions.json"
+    file = Path(prompts.__file__).with_name("instructions.json")
     published = json.loads(file.read_text(encoding="utf-8"))["published"]
     for language in LANGUAGES:
         texts = "\n".join(published[language]["texts"].values())

@@ -1,7 +1,15 @@
-"""A compact restorer of the true architecture, small and random, for tests of everything around it."""
+"""One small restorer of each kind, of the true architecture with random weights: contract tests try all of `TINY`."""
 
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
 import torch
+from torch import nn
 
+from ggt_hub import RestorerPipeline
 from ggt_hub.models import CompactRestorer
 from ggt_hub.pipelines import CompactRestorerPipeline
 
@@ -12,3 +20,66 @@ def tiny_pipeline(seed: int = 0) -> CompactRestorerPipeline:
     pipe = CompactRestorerPipeline(network)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def tiny_realrestorer() -> RestorerPipeline:
+    from tests.pipelines.tiny_realrestorer import tiny_pipeline
+
+    return tiny_pipeline()
+
+
+def tiny_peer(architecture: str, module: str, class_name: str, **settings: Any) -> RestorerPipeline:
+    spandrel = pytest.importorskip("spandrel")
+    from ggt_hub.pipelines.peers import SpandrelNetwork, SpandrelPipeline
+
+    torch.manual_seed(0)
+    home = importlib.import_module(f"spandrel.architectures.{architecture}.__arch.{module}")
+    state = getattr(home, class_name)(**settings).state_dict()
+    return SpandrelPipeline(SpandrelNetwork(spandrel.ModelLoader().load_from_state_dict(state).eval()))
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """How a small restorer is made and called.
+
+    Attributes:
+        make: makes it.
+        quick: arguments with which a call takes little time.
+        entry: the network that sees whole pictures or tiles (B, 3, H, W) first; None if there is none.
+    """
+
+    make: Callable[[], RestorerPipeline]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    entry: Callable[[Any], nn.Module] | None = None
+
+
+def _baseline(name: str) -> Tiny:
+    return Tiny(lambda: RestorerPipeline.from_pretrained(name))
+
+
+TINY: dict[str, Tiny] = {
+    "compact": Tiny(tiny_pipeline, entry=lambda pipe: pipe.restorer),
+    "realrestorer": Tiny(
+        tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
+    ),
+    "spandrel, twice as large": Tiny(
+        lambda: tiny_peer("Compact", "SRVGG", "SRVGGNetCompact", num_feat=8, num_conv=1, upscale=2),
+        entry=lambda pipe: pipe.restorer.model,
+    ),
+    "spandrel, in multiples": Tiny(
+        lambda: tiny_peer(
+            "NAFNet",
+            "NAFNet_arch",
+            "NAFNet",
+            width=4,
+            middle_blk_num=1,
+            enc_blk_nums=[1, 1],
+            dec_blk_nums=[1, 1],
+        ),
+        entry=lambda pipe: pipe.restorer.model,
+    ),
+    "identity": _baseline("identity"),
+    "gain": _baseline("gain"),
+    "opencv:nlm": _baseline("opencv:nlm"),
+}
+"""A new restorer is tried by a line here."""

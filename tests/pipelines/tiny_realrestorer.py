@@ -14,9 +14,9 @@ from transformers import (
 
 from ggt_hub.converters.realrestorer import published_scheduler
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
+from ggt_hub.pipelines.realrestorer import LANGUAGES, RealRestorerPipeline, instruction
 from ggt_hub.pipelines.realrestorer.prompts import template
-from ggt_hub.tasks import LANGUAGES, TASKS, instruction
+from ggt_hub.tasks import TASKS
 
 SPECIAL = [
     "<|endoftext|>",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import RestorerError
-from ggt_hub.pipelines.base import BUNDLED
+from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.publishing.plan import pack, publish
 from ggt_hub.publishing.standalone import standalone
 from tests.photographs import photograph

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
-from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, pad, resize, working_size
+from ggt_hub.pipelines.description import Option
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pad, resize, working_size
+from ggt_hub.pipelines.realrestorer.instructions import LANGUAGES, Language, instruction
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
-from ggt_hub.tasks import Language, instruction
 
 Posterior = Literal["sample", "mode"]
 Embeds = tuple[Tensor, Tensor]
@@ -34,24 +35,46 @@ class Draws:
     posterior: Tensor
 
 
-def check_options(
-    num_inference_steps: int, size_level: int, num_images_per_prompt: int, tile: int | None, posterior: str
-) -> None:
-    """Refuse numbers that cannot work.
+OPTIONS = {
+    "language": Option(default="en", choices=LANGUAGES, help="of the instruction; both were trained"),
+    "size_level": Option(
+        default=NATIVE,
+        minimum=MULTIPLE,
+        help="square root of the area, in pixels, in which pictures are restored",
+    ),
+    "num_inference_steps": Option(
+        default=28, minimum=1, slider=(4, 50, 1), help="denoising steps; more take longer"
+    ),
+    "guidance_scale": Option(
+        default=3.0,
+        optional=True,
+        help="weight of the prompt against the negative prompt; None halves the time",
+    ),
+    "model_guidance": Option(default=3.5, help="the guidance value that the transformer itself is told"),
+    "timesteps_truncate": Option(
+        default=0.93, help="differences of the two prompts are damped while the time, 1 to 0, is above this"
+    ),
+    "process_norm_power": Option(
+        default=0.4, help="differences that are damped are divided by their length to this power"
+    ),
+    "posterior": Option(
+        default="sample", choices=get_args(Posterior), help="which encoding of the picture is denoised"
+    ),
+    "num_images_per_prompt": Option(default=1, minimum=1, help="results for each picture"),
+}
+"""The options of a call, as `RestorerDescription` has them."""
+
+
+def check_tile(tile: int | None) -> None:
+    """Refuse tiles that cannot be cut.
 
     Raises:
-        RestorerError: naming the option, its value and what it may be.
+        RestorerError: unless they are whole tokens, and more than one.
     """
-    least = {"num_inference_steps": 1, "num_images_per_prompt": 1, "size_level": MULTIPLE}
-    for name, value in zip(least, (num_inference_steps, num_images_per_prompt, size_level), strict=True):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
-            raise RestorerError(f"{name} is {value!r}: give a whole number from {least[name]} up")
     if tile is not None and (tile % MULTIPLE or tile == MULTIPLE):
         raise RestorerError(
             f"tile is {tile}: give a multiple of {MULTIPLE} from {2 * MULTIPLE} up, or 0 for one piece"
         )
-    if posterior not in get_args(Posterior):
-        raise RestorerError(f"posterior is {posterior!r}: choose one of {', '.join(get_args(Posterior))}")
 
 
 def named(embeds: Embeds, sides: int) -> dict[str, Tensor]:

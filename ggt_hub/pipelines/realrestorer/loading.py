@@ -92,12 +92,14 @@ def check_dtype(dtype: Dtypes) -> None:
             )
 
 
-def check_variant(folder: Path, variant: str | None) -> None:
-    """Refuse a variant that no part has.
+def check_asked(folder: Path, dtype: Dtypes, vae_dtype: torch.dtype, variant: str | None) -> None:
+    """Refuse dtypes that networks cannot compute in, and a variant that no part has.
 
     Raises:
         RestorerError: naming it.
     """
+    check_dtype(dtype)
+    check_dtype(vae_dtype)
     if variant is not None and not any(has_variant(folder / name, variant) for name in _WEIGHTS):
         raise RestorerError(
             f"{folder} has no variant {variant!r}: leave out variant for the weights that it has"

@@ -23,10 +23,11 @@ from diffusers.modular_pipelines.modular_pipeline_utils import (
 from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
-from ggt_hub.converters.realrestorer import is_published, refuse_code
+from ggt_hub.converters.realrestorer import refuse_code
+from ggt_hub.converters.realrestorer_names import is_published
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.base import WHERE, locate
+from ggt_hub.pipelines.layouts import WHERE, locate
 from ggt_hub.pipelines.realrestorer import inputs
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import NATIVE, pack, unpack

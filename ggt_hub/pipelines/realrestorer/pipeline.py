@@ -18,21 +18,22 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
-from ggt_hub.converters.realrestorer import is_published
 from ggt_hub.converters.realrestorer_file import load_single_file
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import TextConnector
-from ggt_hub.pipelines.base import WHERE, RestorerPipeline, RestorerPipelineOutput, locate
-from ggt_hub.pipelines.description import RestorerDescription
+from ggt_hub.pipelines.base import RestorerPipeline, RestorerPipelineOutput
+from ggt_hub.pipelines.description import RestorerDescription, SizeRule
+from ggt_hub.pipelines.layouts import WHERE, locate
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance, Velocity
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE, pack, resize_pixels, unpack
-from ggt_hub.pipelines.realrestorer.inputs import Draws, Embeds, Posterior
+from ggt_hub.pipelines.realrestorer.inputs import OPTIONS, Draws, Embeds, Posterior
+from ggt_hub.pipelines.realrestorer.instructions import Language
 from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
 from ggt_hub.pipelines.realrestorer.offload import Offload
 from ggt_hub.pipelines.realrestorer.tiles import Tiles, set_tile_size, tiled_autoencoder
-from ggt_hub.tasks import TASKS, Language
+from ggt_hub.tasks import TASKS
 
 OnStep = Callable[[int, Tensor, Tensor, Embeds], tuple[Tensor, Embeds]]
 
@@ -54,12 +55,9 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
 
     description = RestorerDescription(
         tasks=TASKS,
-        upscales=(1,),
-        native_size=NATIVE,
-        multiple=MULTIPLE,
+        options=OPTIONS,
+        sizes=SizeRule(native=NATIVE, multiple=MULTIPLE, aspect=prompts.STEEPEST),
         tiling="internal",
-        tile=None,
-        overlap=128,
         takes_prompt=True,
         memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
@@ -117,36 +115,54 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         vae_dtype: torch.dtype = torch.float32,
         **kwargs: Any,
     ) -> Self:
-        """Load the published bundle, converted on the fly, or our own layout.
+        """Load our own layout.
 
         Args:
-            folder: either of the two.
-            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release). For our
-                own layout also one for each network, as in diffusers.
+            folder: of it.
+            dtype: of all networks but the autoencoder, or of each, as in diffusers; None means as stored.
             vae_dtype: of the autoencoder. The authors' own loader uses `dtype` for it, their other code and all
                 ports float32.
-            **kwargs: components, `reference_axis`, and for our own layout whatever diffusers takes
-                (quantisation, `device_map`).
+            **kwargs: components, `reference_axis`, `variant`, and whatever diffusers takes (quantisation,
+                `device_map`).
 
         Raises:
-            RestorerError: if files are missing or damaged, tensors do not fit, or the published bundle is asked
-                for in a way that only our own layout supports.
+            RestorerError: if files are missing or damaged, or tensors do not fit.
         """
-        dtype = kwargs.pop("torch_dtype", dtype)
-        variant = kwargs.pop("variant", None)
-        loading.check_dtype(dtype)
-        loading.check_dtype(vae_dtype)
-        loading.check_variant(folder, variant)
-        if is_published(folder):
-            known = {name for names in cls._get_signature_keys(cls) for name in names}
-            pipe = cls(**loading.published(folder, dtype, vae_dtype, variant, kwargs, known))
-            pipe.register_to_config(_name_or_path=str(folder))
-            return pipe
+        dtype, variant = kwargs.pop("torch_dtype", dtype), kwargs.pop("variant", None)
+        loading.check_asked(folder, dtype, vae_dtype, variant)
         dtypes = loading.own_dtypes(folder, dtype, vae_dtype, variant, kwargs)
         loaded = loading.own_processor(folder, kwargs)
         pipe = super().from_folder(folder, dtype=dtypes, variant=variant, **loaded, **kwargs)
         if "text_encoder" not in kwargs:
             loading.check_text_encoder(pipe.text_encoder, folder / "text_encoder", variant)
+        return pipe
+
+    @classmethod
+    def from_published(
+        cls,
+        folder: Path,
+        *,
+        dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        vae_dtype: torch.dtype = torch.float32,
+        **kwargs: Any,
+    ) -> Self:
+        """Load the published bundle, converted on the fly.
+
+        Args:
+            folder: of it.
+            dtype: of all networks but the autoencoder; None means as stored (bfloat16 in the release).
+            vae_dtype: as in `from_folder`.
+            **kwargs: components, `reference_axis` and `variant`.
+
+        Raises:
+            RestorerError: if files are missing or damaged, tensors do not fit, or it is asked for in a way that
+                only our own layout supports.
+        """
+        dtype, variant = kwargs.pop("torch_dtype", dtype), kwargs.pop("variant", None)
+        loading.check_asked(folder, dtype, vae_dtype, variant)
+        known = {name for names in cls._get_signature_keys(cls) for name in names}
+        pipe = cls(**loading.published(folder, dtype, vae_dtype, variant, kwargs, known))
+        pipe.register_to_config(_name_or_path=str(folder))
         return pipe
 
     @classmethod
@@ -267,6 +283,11 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         if isinstance(generator, torch.Generator):
             return [generator] * count
         return super().split_generators(generator, count)
+
+    def check_inputs(self, *, tile: int | None, **arguments: Any) -> None:
+        """As every restorer does, and refuse tiles that are no whole tokens."""
+        super().check_inputs(tile=tile, **arguments)
+        inputs.check_tile(tile)
 
     def prepare_image(
         self, image: Any, size_level: int = NATIVE, tile: int | None = None
@@ -526,7 +547,7 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
         Args:
             image: anything that `ggt_hub.read_image` takes, a list of such, or a batch (4-D); any size.
                 Pictures of one working size run together, others after each other.
-            task: what is wrong; picks the instruction that the weights were trained with (`ggt_hub.tasks`). A
+            task: what is wrong; picks the instruction that the weights were trained with (`instructions.py`). A
                 list has one for each picture. `snow`, `old_photo` and `general` use texts of ours.
             prompt: an instruction in your own words instead, or one for each picture. Neither of the two means
                 `general`.
@@ -574,8 +595,22 @@ class RealRestorerPipeline(RestorerPipeline, FluxLoraLoaderMixin):
             ImageError: if a picture cannot be read.
         """
         offered = "pt" if output_type == "latent" else output_type
-        self.check_inputs(task=None, prompt=None, upscale=upscale, output_type=offered, tile=tile)
-        inputs.check_options(num_inference_steps, size_level, num_images_per_prompt, tile, posterior)
+        self.check_inputs(
+            task=None,
+            prompt=None,
+            upscale=upscale,
+            output_type=offered,
+            tile=tile,
+            language=language,
+            size_level=size_level,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            model_guidance=model_guidance,
+            timesteps_truncate=timesteps_truncate,
+            process_norm_power=process_norm_power,
+            posterior=posterior,
+            num_images_per_prompt=num_images_per_prompt,
+        )
         inputs.check_sigmas(sigmas)
         guidance = Guidance(guidance_scale, model_guidance, timesteps_truncate, process_norm_power)
         steps, sides = len(sigmas) if sigmas is not None else num_inference_steps, guidance.sides

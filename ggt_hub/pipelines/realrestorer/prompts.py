@@ -22,9 +22,11 @@ from ggt_hub.pipelines.realrestorer.geometry import resize
 
 VISION_END = "<|vision_end|>"
 IMAGE_PAD = "<|image_pad|>"
+STEEPEST = 200
+"""Aspect ratio above which Qwen's image processor refuses."""
+
 _CELL = 28  # pixels per side of one merged vision token
 _FEWEST_CELLS, _MOST_CELLS = 4, 16384
-_STEEPEST = 200  # aspect ratio above which Qwen's image processor refuses
 _QUOTES = str.maketrans({"'": '"', "“": '"', "”": '"'})
 
 # `get_image_features` is not `forward`, so model offloading has to be told to bring the encoder in.
@@ -57,10 +59,10 @@ def see(text_encoder: Qwen2_5_VLModel, processor: Any, picture: Image.Image, dev
         RestorerError: if the picture is more than 200 times as long as wide.
     """
     size = vision_size(*picture.size)
-    if max(size) > _STEEPEST * min(size):
+    if max(size) > STEEPEST * min(size):
         raise RestorerError(
             f"a picture of {picture.width}x{picture.height} is too narrow: the vision encoder takes aspect "
-            f"ratios up to {_STEEPEST}; crop it"
+            f"ratios up to {STEEPEST}; crop it"
         )
     prepared = resize(picture, size, Image.Resampling.BICUBIC)
     inputs = processor.image_processor(images=[prepared], return_tensors="pt").to(device)
