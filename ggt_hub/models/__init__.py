@@ -9,8 +9,9 @@ from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.synnet import SynNet
 from ggt_hub.models.text_connector import TextConnector
+from ggt_hub.models.told_parts import ToldParts
 
-__all__ = ["CompactRestorer", "MoireRefiner", "SynNet", "TextConnector"]
+__all__ = ["CompactRestorer", "MoireRefiner", "SynNet", "TextConnector", "ToldParts"]
 
 for _name in __all__:
     globals()[_name].__module__ = __name__

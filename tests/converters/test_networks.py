@@ -195,4 +195,4 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_a_revision_is_of_the_hub(tmp_path: Path) -> None:
     result = convert("synnet", "published.pth", tmp_path / "own", "--revision", "main")
-    assert "which has no --revision" in str(result.exception)
+    assert "is converted from a file as it is: leave out --revision" in str(result.exception)

@@ -45,11 +45,7 @@ class Batches:
         Raises:
             TrainingError: if `lq` is smaller than `gt`.
         """
-        if example.lq.shape != example.gt.shape:
-            raise TrainingError(
-                f"{example.group}: lq is smaller than gt, and the network keeps the size of a picture: leave these "
-                "pairs out; in a chain of damage, take the step with `enlarge: false` out"
-            )
+        check_sizes(example)
         rng = example.rng
         lift = example.task == "low_light"
         told = lift or rng.random() < self.hint
@@ -57,8 +53,8 @@ class Batches:
         strength = rng.uniform(0.3, 1.0) if rng.random() < 0.125 else 1.0
         lq, gt = example.cut(crop)
         return {
-            "lq": _to_tensor(np.rint(lq * 255) / 255),
-            "gt": _to_tensor(gt),
+            "lq": to_tensor(np.rint(lq * 255) / 255),
+            "gt": to_tensor(gt),
             "task": torch.tensor(TASKS.index(task)),
             "severity": torch.tensor(_targets(example.severities), dtype=torch.float32),
             "lift": torch.tensor(lift),
@@ -122,5 +118,19 @@ def _targets(severities: dict[str, float] | None) -> list[float]:
     return [severities.get(name, 0.0) for name in ESTIMATES]
 
 
-def _to_tensor(image: np.ndarray) -> Tensor:
+def check_sizes(example: Example) -> None:
+    """Refuse a pair whose sides differ.
+
+    Raises:
+        TrainingError: if `lq` is smaller than `gt`.
+    """
+    if example.lq.shape != example.gt.shape:
+        raise TrainingError(
+            f"{example.group}: lq is smaller than gt, and the network keeps the size of a picture: leave these "
+            "pairs out; in a chain of damage, take the step with `enlarge: false` out"
+        )
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """A picture (H, W, 3) as (3, H, W), float32."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
