@@ -1,9 +1,9 @@
 """What the compact restorer undoes only when it is told: parts of their own, beside weights that stay as they are.
 
 A part has two halves. The *veil* looks at a small copy of the whole picture and gives each place a gain and an
-offset: so it takes off what lies over the picture at large (haze, glare, a reflection's glow). The *adapter* changes
-the convolutions of the U-Net by matrices of low rank (LoRA, arXiv 2106.09685), so that it removes
-what it never saw before (streaks, gratings). Without a part nothing of the restorer changes, not by a bit.
+offset: so it takes off what lies over the picture at large (haze, glare, the glow of a reflection). The *adapter*
+changes the convolutions of the U-Net by matrices of low rank (LoRA, arXiv 2106.09685), so that it removes what it
+never saw before (streaks, gratings). Without a part nothing of the restorer changes, not by a bit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ggt_hub.models.compact_restorer import CompactRestorer
+from ggt_hub.tasks import TASKS, Task
 
 SMALL_SIDE = 96
 """Longer side, in pixels, of the copy that the veil looks at."""
@@ -48,9 +49,9 @@ class ToldParts(ModelMixin, ConfigMixin):
         self.parts = nn.ModuleDict({task: _Part(shapes, rank, width) for task, rank in ranks.items()})
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        """What there are parts for."""
-        return tuple(self.parts)
+    def tasks(self) -> tuple[Task, ...]:
+        """What there are parts for, in the order of the vocabulary."""
+        return tuple(task for task in TASKS if task in self.parts)
 
     def veil(self, task: str, small: Tensor) -> Tensor:
         """Gains and offsets (B, 6, h, w), from small copies (B, 3, h, w), 0..1, of whole pictures."""

@@ -1,16 +1,19 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
-from ggt_hub.models import CompactRestorer
-from ggt_hub.models.compact_restorer import TASKS, apply_curve
+from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
+from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
@@ -20,11 +23,14 @@ PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 
 
 class CompactRestorerPipeline(PictureByPicture):
-    """Restores noise, compression, blur and low resolution without being told which, and low light when asked.
+    """Restores noise, compression, blur and low resolution without being told which, and more when asked.
 
     A picture is enlarged first (bicubic), then restored. The task `general` is the same as None; `low_light` also
-    lifts the exposure, which no other does.
+    lifts the exposure, which no other does. What cannot be undone blind (haze, rain ...) is undone by told parts,
+    where the restorer has them.
     """
+
+    _optional_components: ClassVar[list[str]] = ["parts"]
 
     description = RestorerDescription(
         tasks=TASKS,
@@ -45,9 +51,12 @@ class CompactRestorerPipeline(PictureByPicture):
         memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
-    def __init__(self, restorer: CompactRestorer) -> None:
+    def __init__(self, restorer: CompactRestorer, parts: ToldParts | None = None) -> None:
         super().__init__()
-        self.register_modules(restorer=restorer)
+        self.register_modules(restorer=restorer, parts=parts)
+        if parts is not None:
+            tasks = [task for task in parts.tasks if task not in TASKS]
+            self.description = replace(self.description, tasks=(*TASKS, *tasks))  # type: ignore[misc]
 
     def restore(self, picture: Picture, call: Call) -> tuple[NDArray[np.float32], list[Finding]]:
         """Restore one picture.
@@ -59,6 +68,8 @@ class CompactRestorerPipeline(PictureByPicture):
             call.task or "general",
             call.options["strength"],
         )
+        if self.parts is not None and task in self.parts.tasks:
+            return self._told(picture, task, call.options["strength"], call.tile), []
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -77,6 +88,25 @@ class CompactRestorerPipeline(PictureByPicture):
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
         return restored, _findings(estimates)
+
+    def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
+        """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""
+        rgb = picture.rgb()
+        options = {"device": self.device, "dtype": self.dtype}
+        whole = _to_tensor(rgb).to(**options)
+        lifted = unveiled(whole, self.parts.veil(task, small_copy(whole)))
+        changed = self.parts.weights(task, self.restorer)
+        restored = lifted[0].float().permute(1, 2, 0).cpu().numpy()
+        if changed:
+            c = told_condition(self.restorer, whole)
+
+            def restore_tile(pixels: Tensor) -> Tensor:
+                return functional_call(self.restorer, changed, (pixels.to(**options), c)).clamp(0, 1)
+
+            side, overlap = self.tile_and_overlap(tile)
+            multiple = self.description.sizes.multiple
+            restored = run_tiled(restore_tile, restored, tile=side, overlap=overlap, multiple=multiple)
+        return rgb + np.float32(strength) * (restored - rgb)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)

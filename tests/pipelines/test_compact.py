@@ -12,11 +12,12 @@ import torch
 
 from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.degradations import degrade, replay
+from ggt_hub.errors import TaskError
 from ggt_hub.images import Metadata, Picture
-from ggt_hub.models.compact_restorer import TASKS
+from ggt_hub.models.compact_restorer import TASKS, told_condition
 from tests.images.carriers import xmp
 from tests.photographs import photograph
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import tiny_pipeline, tiny_told
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import tiny_pipeline, tiny_told
 side = int(sys.argv[1])
 picture = np.zeros((side, side, 3), np.uint8)
 picture[::3] = 200
@@ -282,3 +283,43 @@ def test_panorama_is_enlarged_around_its_wrap(compact: RestorerPipeline) -> None
     for output_type, shape in (("np", (256, 256, 3)), ("pt", (3, 256, 256))):
         assert compact(picture, upscale=2, output_type=output_type).images[0].shape == shape
     assert compact(picture, upscale=2).images[0].size == (256, 256)
+
+
+def test_told_parts_are_told_and_leave_the_blind_path_alone() -> None:
+    pipe, plain = tiny_told(), tiny_pipeline()
+    plain.restorer.load_state_dict(pipe.restorer.state_dict())
+    assert plain.description.tasks == TASKS
+    assert pipe.description.tasks == (*TASKS, "haze", "rain")
+    picture = photograph(80)
+    for task in (None, "noise", "low_light"):
+        assert np.array_equal(*(p(picture, task=task, output_type="np").images[0] for p in (pipe, plain)))
+    blind = pipe(picture, output_type="np").images[0]
+    told = {task: pipe(picture, task=task, output_type="np").images[0] for task in ("rain", "haze")}
+    assert all(np.abs(image - blind).max() > 0.01 for image in told.values())
+    with pytest.raises(TaskError, match="unknown task 'rain'"):
+        plain(picture, task="rain")
+
+
+def test_what_a_told_part_gives_by_value() -> None:
+    """As the networks give it for the whole picture; half of it with half the strength."""
+    pipe, picture = tiny_told(), photograph(80)
+    lq = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+    for task in ("rain", "haze"):
+        with torch.no_grad():
+            expected = pipe.parts(lq, task, pipe.restorer, told_condition(pipe.restorer, lq)).clamp(0, 1)
+        whole = pipe(picture, task=task, tile=0, output_type="pt").images[0]
+        torch.testing.assert_close(whole, expected[0], rtol=0, atol=1e-6)
+        half = pipe(picture, task=task, tile=0, strength=0.5, output_type="pt").images[0]
+        torch.testing.assert_close(half, (lq[0] + expected[0]) / 2, rtol=0, atol=1e-6)
+    tiled = pipe(picture, task="haze", tile=32, output_type="pt").images[0]
+    assert torch.equal(tiled, pipe(picture, task="haze", tile=0, output_type="pt").images[0])
+
+
+def test_parts_are_saved_and_loaded_with_their_restorer(tmp_path: Path) -> None:
+    pipe, picture = tiny_told(), photograph(48)
+    pipe.save_pretrained(tmp_path / "a")
+    loaded = RestorerPipeline.from_pretrained(tmp_path / "a")
+    assert loaded.description.tasks == pipe.description.tasks
+    assert np.array_equal(*(p(picture, task="rain", output_type="np").images[0] for p in (pipe, loaded)))
+    tiny_pipeline().save_pretrained(tmp_path / "b")
+    assert RestorerPipeline.from_pretrained(tmp_path / "b").parts is None

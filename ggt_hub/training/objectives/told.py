@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer, ToldParts
-from ggt_hub.models.compact_restorer import TASKS
-from ggt_hub.pipelines.base import BUNDLED
+from ggt_hub.models.compact_restorer import told_condition
+from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
 from ggt_hub.training.objectives.base import Loss, Objective
 from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
@@ -79,10 +78,3 @@ class ToldObjective(Objective):
             self.network.load_state_dict(tensors)
         except (OSError, RuntimeError) as error:
             raise TrainingError(f"cannot start from {weights}: {error}") from error
-
-
-def told_condition(restorer: CompactRestorer, lq: Tensor) -> Tensor:
-    """The vector c of told parts: as if nothing else were wrong, for what is wrong is what they are told."""
-    none = torch.zeros(len(lq), 4, device=lq.device, dtype=lq.dtype)
-    general = torch.full((len(lq),), TASKS.index("general"), device=lq.device)
-    return restorer.condition(none, general, torch.ones(len(lq), device=lq.device, dtype=lq.dtype))
