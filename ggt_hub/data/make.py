@@ -9,7 +9,7 @@ from typing import Any
 from ggt_hub import degradations
 from ggt_hub.data.export import file_ending, table_names, write_rows, write_tables
 from ggt_hub.data.pairs import pair_row
-from ggt_hub.degradations import Preset
+from ggt_hub.degradations import NOTHING, Assets, Preset
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.files import Job
 from ggt_hub.images import Metadata, encode_image, read_image
@@ -28,6 +28,7 @@ class Making:
         seed: of the run; each picture has a seed of its own by its relative name.
         format: of the low-quality pictures: png, webp, jpg ...
         source: what the rows call the data set.
+        assets: what families may use besides the picture; see `degradations.degrade`.
     """
 
     preset: str | Path | Preset
@@ -35,6 +36,7 @@ class Making:
     seed: int = 0
     format: str = "png"
     source: str = "pairs"
+    assets: Assets = NOTHING
 
 
 def make_pairs(jobs: Sequence[Job], making: Making, folder: Path, *, workers: int = 1) -> dict[str, str]:
@@ -69,7 +71,12 @@ def make_pairs(jobs: Sequence[Job], making: Making, folder: Path, *, workers: in
         Shard(name, (list(part), making), _version(part)) for name, part in zip(names, slices, strict=True)
     ]
     reports = write_tables(
-        _make_part, shards, folder, config="default", settings=vars(making), workers=workers
+        _make_part,
+        shards,
+        folder,
+        config="default",
+        settings=vars(making) | {"assets": making.assets.identity},
+        workers=workers,
     )
     failed = {name: reason for report in reports for name, reason in report["failed"].items()}
     if len(failed) == len(jobs):
@@ -103,7 +110,7 @@ def _row(job: Job, making: Making) -> dict[str, Any]:
     picture = read_image(job.source)
     file = job.source.read_bytes()
     damaged, gt_picture, record = degradations.degrade_pair(
-        picture, making.preset, severity=making.severity, seed=job.seed(making.seed)
+        picture, making.preset, severity=making.severity, seed=job.seed(making.seed), assets=making.assets
     )
     suffix = f".{making.format.lstrip('.')}"
     record["steps"] += degradations.encoding(suffix)
