@@ -82,18 +82,19 @@ def superpixels(picture: Array, side: float, rounds: int = 4) -> NDArray[np.int3
     pixels = np.arange(labels.size)
     for _ in range(rounds):
         centres = _means(features, labels, across * down)
-        distances = np.stack([((features - centres[row]) ** 2).sum(axis=1) for row in candidates])
+        distances = np.stack([_squared(features - centres[row]) for row in candidates])
         labels = candidates[distances.argmin(axis=0), pixels]
     return _numbered(labels).reshape(rows, columns)
 
 
 def _joined(labels: NDArray[np.int32], colours: Array, limit: float) -> NDArray[np.int32]:
     """Neighbouring regions whose colours differ by less than the limit become one."""
-    beside = [np.stack([labels[:, :-1], labels[:, 1:]]), np.stack([labels[:-1], labels[1:]])]
-    pairs = np.unique(np.concatenate([pair.reshape(2, -1) for pair in beside], axis=1), axis=1)
+    count = len(colours)
+    right, below = labels[:, :-1] * count + labels[:, 1:], labels[:-1] * count + labels[1:]
+    pairs = np.divmod(np.unique(np.concatenate([right.ravel(), below.ravel()])), count)
     alike = np.linalg.norm(colours[pairs[0]] - colours[pairs[1]], axis=1) < limit
-    first = np.arange(len(colours))
-    for one, other in pairs[:, alike].T:
+    first = np.arange(count)
+    for one, other in zip(pairs[0][alike], pairs[1][alike], strict=True):
         if first[one] != first[other]:
             first[first == first[other]] = first[one]
     return _numbered(first)[labels]
@@ -106,6 +107,11 @@ def _numbered(labels: NDArray[Any]) -> NDArray[np.int32]:
 
 def _lab(picture: Array) -> Array:
     return cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+
+
+def _squared(vectors: Array) -> Array:
+    lengths: Array = np.einsum("ij,ij->i", vectors, vectors)
+    return lengths
 
 
 def _means(features: Array, labels: NDArray[np.int32], count: int) -> Array:
