@@ -114,7 +114,8 @@ class Moire(Degradation):
             fitted(sample.scene.asset("moire", named), sample.lq) for named in parameters.get("patterns", ())
         ]
         if not patterns:
-            patterns = [pattern_of(beats(sample.lq.shape, parameters["grids"]))]
+            grids = parameters["grids"]
+            patterns = [pattern_of(beats(sample.lq.shape, grids), 0.45 / np.sqrt(len(grids)))]
         laid = laid_over(sample.lq, fused(patterns), parameters["weight"])
         share = np.float32(parameters["strength"])
         return replace(sample, lq=np.clip(sample.lq + share * (laid - sample.lq), 0.0, 1.0))
@@ -190,9 +191,9 @@ def _lit(at: Array, each: float, share: float) -> Array:
     return (before(at + half) - before(at - half)) / np.float32(each)
 
 
-def pattern_of(seen: Array) -> Array:
-    """A photograph of a white screen, as patterns in folders are: 0..1, bright, its beats in full contrast."""
-    return np.clip(0.8 + 0.45 * (seen - 1), 0.0, 1.0).astype(np.float32)
+def pattern_of(seen: Array, contrast: float) -> Array:
+    """A photograph of a white screen, as patterns in folders are: 0..1, 0.8 in the mean."""
+    return np.clip(np.float32(0.8) + np.float32(contrast) * (seen - 1), 0.0, 1.0)
 
 
 def fused(patterns: Sequence[Array]) -> Array:

@@ -46,7 +46,7 @@ class OldPhoto(Degradation):
         dust: number of specks; one in ten is a hair.
         folds: how deep the creases are, 0..1.
         halftone: how much of the picture is made of printed dots, 0..1.
-        cell: side of the printer's screen, in pixels of a 1024 picture.
+        cell: side of the printer's screen, in pixels of a 1024 picture; three of this one at least.
         kinds: the kinds to choose from, with equal chance.
     """
 
@@ -59,7 +59,7 @@ class OldPhoto(Degradation):
     dust: Range = (30.0, 500.0)
     folds: Range = (0.3, 1.0)
     halftone: Range = (0.2, 0.9)
-    cell: tuple[float, float] = (6.0, 12.0)
+    cell: tuple[float, float] = (8.0, 16.0)
     kinds: tuple[Kind, ...] = (*_ALBUM, "halftone", "album")  # type: ignore[assignment]
 
     @classmethod
@@ -181,7 +181,7 @@ def folded(image: Array, parameters: Parameters) -> Array:
 def printed(image: Array, parameters: Parameters) -> Array:
     """Dots of each ink on a screen of its own angle, as large as the ink is dark there (amplitude modulation)."""
     x, y = coordinates(image)
-    cell = max(2.0, parameters["cell"] * relative_side(image))
+    cell = max(3.0, parameters["cell"] * relative_side(image))
     dots = np.empty_like(image)
     for channel, angle in enumerate(_SCREENS):
         cosine, sine = np.float32(np.cos(np.deg2rad(angle))), np.float32(np.sin(np.deg2rad(angle)))

@@ -1,5 +1,7 @@
 """Depth and regions without a network: not what is there, but what looks plausible."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -38,25 +40,36 @@ def from_inverse(inverse: Array, height: int, width: int) -> Array:
     return 1 - _stretched(cv2.resize(inverse, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def superpixels(picture: Array, side: int = 40, rounds: int = 4) -> NDArray[np.int32]:
-    """Regions of like colour, numbered from 0: height x width.
+def regions(picture: Array) -> NDArray[np.int32]:
+    """What belongs together, by colour: superpixels, joined where neighbours differ by less than 6 in CIELAB.
 
-    Local k-means in colour and place from a grid of centres (SLIC, Achanta et al., TPAMI 2012, algorithm 1), at a
-    quarter of the size; each pixel looks at the nine centres around it.
+    Returns:
+        Height x width, the number of each pixel's region, from 0 on.
+    """
+    height, width = picture.shape[:2]
+    small = _shrunk(picture, max(1, max(height, width) // 4))
+    labels = superpixels(small, 10.0)
+    colours = _means(_lab(small).reshape(-1, 3), labels.ravel(), int(labels.max()) + 1)
+    joined = _joined(labels, colours, 6.0)
+    return cv2.resize(joined, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def superpixels(picture: Array, side: float, rounds: int = 4) -> NDArray[np.int32]:
+    """Regions of like colour and size, numbered from 0: height x width.
+
+    Local k-means in colour and place from a grid of centres (SLIC, Achanta et al., TPAMI 2012, algorithm 1); each
+    pixel looks at the nine centres around it.
 
     Args:
         picture: height x width x 3, 0..1.
         side: of a region, in pixels, about.
         rounds: of assigning and averaging.
     """
-    height, width = picture.shape[:2]
-    small = _shrunk(picture, max(1, max(height, width) // 4))
-    rows, columns = small.shape[:2]
-    step = max(1.0, side / max(1.0, height / rows))
-    across, down = max(1, round(columns / step)), max(1, round(rows / step))
+    rows, columns = picture.shape[:2]
+    across, down = max(1, round(columns / side)), max(1, round(rows / side))
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
-    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB) / np.float32(10.0)  # compactness 10, in CIELAB units
-    features = np.dstack([lab, x / np.float32(step), y / np.float32(step)]).reshape(-1, 5)
+    place = np.dstack([x, y]) * np.float32(10.0 / side)  # compactness 10, in units of CIELAB
+    features = np.dstack([_lab(picture), place]).reshape(-1, 5)
     cell_x = np.minimum((x * across / columns).astype(np.int32), across - 1)
     cell_y = np.minimum((y * down / rows).astype(np.int32), down - 1)
     labels = (cell_y * across + cell_x).ravel()
@@ -69,10 +82,36 @@ def superpixels(picture: Array, side: int = 40, rounds: int = 4) -> NDArray[np.i
     pixels = np.arange(labels.size)
     for _ in range(rounds):
         centres = _means(features, labels, across * down)
-        distances = np.stack([((features - centres[row]) ** 2).sum(axis=1) for row in candidates])
+        distances = np.stack([_squared(features - centres[row]) for row in candidates])
         labels = candidates[distances.argmin(axis=0), pixels]
-    numbers = np.unique(labels, return_inverse=True)[1].reshape(rows, columns).astype(np.int32)
-    return cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST)
+    return _numbered(labels).reshape(rows, columns)
+
+
+def _joined(labels: NDArray[np.int32], colours: Array, limit: float) -> NDArray[np.int32]:
+    """Neighbouring regions whose colours differ by less than the limit become one."""
+    count = len(colours)
+    right, below = labels[:, :-1] * count + labels[:, 1:], labels[:-1] * count + labels[1:]
+    pairs = np.divmod(np.unique(np.concatenate([right.ravel(), below.ravel()])), count)
+    alike = np.linalg.norm(colours[pairs[0]] - colours[pairs[1]], axis=1) < limit
+    first = np.arange(count)
+    for one, other in zip(pairs[0][alike], pairs[1][alike], strict=True):
+        if first[one] != first[other]:
+            first[first == first[other]] = first[one]
+    return _numbered(first)[labels]
+
+
+def _numbered(labels: NDArray[Any]) -> NDArray[np.int32]:
+    """The same regions, numbered from 0 without gaps."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.int32)
+
+
+def _lab(picture: Array) -> Array:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+
+
+def _squared(vectors: Array) -> Array:
+    lengths: Array = np.einsum("ij,ij->i", vectors, vectors)
+    return lengths
 
 
 def _means(features: Array, labels: NDArray[np.int32], count: int) -> Array:

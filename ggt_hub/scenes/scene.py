@@ -38,7 +38,7 @@ class Scene:
         """What belongs together: height x width, int32, the number of each pixel's region, from 0 on.
 
         Args:
-            by: the network that the record names (`Assets.masks_by`); None stands for superpixels.
+            by: the network that the record names (`Assets.masks_by`); None stands for what is alike in colour.
 
         Raises:
             DegradationError: if that network is not among the assets.
@@ -65,7 +65,7 @@ class Scene:
         return procedural.depth(self.picture) if by is None else self.assets.depth_of(self.picture, by)
 
     def _masks(self, by: str | None) -> NDArray[np.int32]:
-        return procedural.superpixels(self.picture) if by is None else self.assets.masks_of(self.picture, by)
+        return procedural.regions(self.picture) if by is None else self.assets.masks_of(self.picture, by)
 
     def _once(self, what: str, by: str | None, make: Any) -> Any:
         if (what, by) not in self._known:

@@ -156,7 +156,8 @@ def test_granular_noise_is_that_of_all_channels_and_a_third_of_each() -> None:
 
 def test_each_segment_has_noise_of_its_own_deviation() -> None:
     """Even from 0 to sqrt(3) times sigma over many segments, so that the mean square is sigma's."""
-    big = np.full((512, 512, 3), 0.5, np.float32)
+    board = np.indices((13, 13)).sum(axis=0) % 2 * 0.2 + 0.4
+    big = np.ascontiguousarray(np.repeat(board.repeat(40, 0).repeat(40, 1)[..., None], 3, axis=2), np.float32)
     sample = Sample(big, big)
     noise = 255 * (Noise().apply(sample, {"kind": "segments", "sigma": 10.0, "seed": 0}).lq - big)
     regions = sample.scene.masks()

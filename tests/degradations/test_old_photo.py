@@ -121,5 +121,5 @@ def test_the_severity_places_each_wear_in_its_range(kind, ends) -> None:
 def test_the_cell_is_drawn_uniformly() -> None:
     rng, family = default_rng(0), OldPhoto(kinds=("halftone",))
     cells = np.array([family.draw(rng, 0.5)["cell"] for _ in range(1000)])
-    assert 6 <= cells.min() <= cells.max() <= 12
-    assert cells.mean() == pytest.approx(9, abs=0.22)  # four deviations
+    assert 8 <= cells.min() <= cells.max() <= 16
+    assert cells.mean() == pytest.approx(12, abs=0.3)  # four deviations

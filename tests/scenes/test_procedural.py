@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ggt_hub.scenes.procedural import depth, from_inverse, superpixels
+from ggt_hub.scenes.procedural import depth, from_inverse, regions, superpixels
 
 
 def test_what_stands_higher_is_farther() -> None:
@@ -37,9 +37,9 @@ def test_any_size_gives_values_between_0_and_1(shape: tuple[int, int]) -> None:
     found = depth(picture)
     assert (found.shape, found.dtype) == (shape, np.float32)
     assert 0 <= found.min() <= found.max() <= 1
-    regions = superpixels(picture)
-    assert (regions.shape, regions.dtype) == (shape, np.int32)
-    assert np.array_equal(np.unique(regions), np.arange(regions.max() + 1))
+    found = regions(picture)
+    assert (found.shape, found.dtype) == (shape, np.int32)
+    assert np.array_equal(np.unique(found), np.arange(found.max() + 1))
 
 
 def test_inverse_depth_is_stretched_and_turned_round() -> None:
@@ -48,17 +48,38 @@ def test_inverse_depth_is_stretched_and_turned_round() -> None:
     assert (from_inverse(np.full((3, 3), 7, np.float32), 4, 5) == 1).all()
 
 
+ROWS, COLUMNS = np.mgrid[:256, :256]
+SIDE = COLUMNS > 60 + ROWS / 2
+SLANTED = np.where(SIDE[..., None], np.float32(0.9), np.float32(0.1)) * np.ones(3, np.float32)
+"""Dark on the left of a slanting edge, bright on its right."""
+
+
 def test_superpixels_keep_to_the_edges_of_the_picture() -> None:
-    """A slanting edge, at a quarter of the size: hardly a region lies on both of its sides."""
-    rows, columns = np.mgrid[:256, :256]
-    side = columns > 60 + rows / 2
-    picture = np.where(side[..., None], np.float32(0.9), np.float32(0.1)) * np.ones(3, np.float32)
-    regions = superpixels(picture)
-    mixed = sum(min(side[regions == n].sum(), (~side)[regions == n].sum()) for n in range(regions.max() + 1))
-    assert mixed < 4 * 256  # within four pixels of the edge, which is one pixel of the quarter
+    found = superpixels(SLANTED, 40)
+    mixed = sum(min(SIDE[found == n].sum(), (~SIDE)[found == n].sum()) for n in range(found.max() + 1))
+    assert mixed < 256  # less than one pixel of each row is on the wrong side
 
 
 def test_superpixels_have_about_the_side_that_was_asked_for() -> None:
     flat = np.full((240, 360, 3), 0.5, np.float32)
-    assert superpixels(flat, side=40).max() + 1 == 6 * 9
-    assert superpixels(flat, side=60).max() + 1 == 4 * 6
+    assert superpixels(flat, 40).max() + 1 == 6 * 9
+    assert superpixels(flat, 60).max() + 1 == 4 * 6
+
+
+def test_what_is_alike_is_one_region() -> None:
+    """Two sides of an edge: two regions, but for those that lie astride it at a quarter of the size."""
+    found = regions(SLANTED)
+    sizes = np.sort(np.bincount(found.ravel()))[::-1]
+    assert sizes[:2].sum() > 0.97 * found.size
+    left, right = found[128, 20], found[128, 235]
+    assert left != right
+    assert (found[~SIDE] == left).mean() > 0.95
+    assert (found[SIDE] == right).mean() > 0.95
+
+
+def test_colours_that_differ_stay_apart() -> None:
+    """CIELAB distances of 4.9 and 9.8 between greys, on both sides of the limit of 6."""
+    for step, count in ((0.05, 1), (0.1, 2)):
+        halves = np.full((160, 160, 3), 0.5, np.float32)
+        halves[:, 80:] += np.float32(step)
+        assert regions(halves).max() + 1 == count
