@@ -1,4 +1,4 @@
-"""One small restorer of each kind, of the true architecture with random weights: contract tests try all of `TINY`."""
+"""One small restorer of each kind, of the true architecture with random weights: `TINY`, for the contract tests."""
 
 import importlib
 from collections.abc import Callable, Mapping
