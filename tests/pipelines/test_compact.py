@@ -12,6 +12,7 @@ import torch
 
 from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.degradations import degrade, replay
+from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.errors import TaskError
 from ggt_hub.images import Metadata, Picture
 from ggt_hub.models.compact_restorer import TASKS, told_condition
@@ -25,6 +26,11 @@ def compact() -> RestorerPipeline:
     pipe = RestorerPipeline.from_pretrained("compact")
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def damaged(picture: np.ndarray, **step: object) -> np.ndarray:
+    """By one step of a preset, so that it stays the same whatever kinds a family gets."""
+    return degrade(picture, parse_preset("one", {"task": "general", "steps": [step]}))[0]
 
 
 def psnr(restored: object, gt: np.ndarray) -> float:
@@ -88,7 +94,7 @@ def test_clean_pictures_are_left_alone(compact: RestorerPipeline) -> None:
 
 
 def test_strength_zero_gives_the_picture_itself(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(128), "noise", severity=0.5)
+    noisy = damaged(photograph(128), family="noise", sigma=[30, 30], kinds=["gaussian"])
     half = np.asarray(compact(noisy, strength=0.5).images[0])
     assert np.array_equal(np.asarray(compact(noisy, strength=0.0).images[0]), noisy)
     assert psnr(noisy, photograph(128)) < psnr(half, photograph(128))
@@ -100,7 +106,7 @@ def test_the_damage_is_found(compact: RestorerPipeline) -> None:
 
     noisy = np.clip(photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3)), 0, 255)
     assert found(noisy.astype(np.uint8))["noise_sigma"] == pytest.approx(25, abs=6)
-    compressed, _ = degrade(photograph(256), "compression", severity=1.0)
+    compressed = damaged(photograph(256), family="compression", quality=[8, 8])
     assert found(compressed)["jpeg_quality"] < 30
     assert found(cv2.GaussianBlur(photograph(256), (0, 0), 2))["blur_sigma"] > 0.8
     assert found(photograph(256))["noise_sigma"] < 4
@@ -127,14 +133,14 @@ def test_the_conditioner_is_called_in_blind_mode_and_its_output_matters(compact:
 
 
 def test_tasks_are_told_apart(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(64), "noise", severity=0.3)
+    noisy = damaged(photograph(64), family="noise", sigma=[18, 18], kinds=["gaussian"])
     results = {task: np.asarray(compact(noisy, task=task).images[0]).tobytes() for task in TASKS}
     assert results["general"] == np.asarray(compact(noisy).images[0]).tobytes()
     assert len(set(results.values())) == len(TASKS)
 
 
 def test_tiles_leave_no_seams(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(512), "noise", severity=0.4)
+    noisy = damaged(photograph(512), family="noise", sigma=[24, 24], kinds=["gaussian"])
     whole = compact(noisy, tile=0, output_type="np").images[0]
     tiled = compact(noisy, tile=256, output_type="np").images[0]
     # The overlap is narrower than the receptive field (it would cost twice the time), so tiles are not exact:
@@ -320,6 +326,9 @@ def test_parts_are_saved_and_loaded_with_their_restorer(tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "a")
     loaded = RestorerPipeline.from_pretrained(tmp_path / "a")
     assert loaded.description.tasks == pipe.description.tasks
-    assert np.array_equal(*(p(picture, task="rain", output_type="np").images[0] for p in (pipe, loaded)))
+    images = [p(picture, task="rain", output_type="np").images[0] for p in (pipe, loaded)]
+    np.testing.assert_allclose(
+        *images, atol=1e-6
+    )  # convolutions add up otherwise where weights lie otherwise
     tiny_pipeline().save_pretrained(tmp_path / "b")
     assert RestorerPipeline.from_pretrained(tmp_path / "b").parts is None
