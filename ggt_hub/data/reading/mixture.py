@@ -44,10 +44,12 @@ class Damage:
     Attributes:
         share: how often it is drawn; shares need not sum to 1.
         preset: the chain.
+        severity: between what the severity of the whole chain is drawn, 0..1; None draws that of each step.
     """
 
     share: Annotated[float, Gt(0)]
     preset: Preset
+    severity: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ class Mixture:
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
         clean = _crop(photograph, self.crop + MARGIN, rng)
-        steps = list(preset.draw(rng))
+        limits = self.damage[name].severity
+        steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
         return Example(sample.lq, sample.gt, preset.task, severities(steps), name, MARGIN, rng)
 
