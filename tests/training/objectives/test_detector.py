@@ -33,7 +33,7 @@ def test_labels_and_severities(task: str, severities: dict | None, label: int, s
 
 
 def test_a_task_that_it_does_not_know_is_named() -> None:
-    with pytest.raises(TrainingError, match="x: the detector knows blur, .*, not snow"):
+    with pytest.raises(TrainingError, match=r"x: the detector knows blur, .*, not snow"):
         prepare(example("snow", {}), 32)
 
 
