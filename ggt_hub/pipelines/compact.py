@@ -1,7 +1,7 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
-from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.errors import RestorerError
+from ggt_hub.images import Picture, fill_hidden, pad_to_multiple, read_image, run_tiled
+from ggt_hub.models import CompactRestorer, Detector, ToldParts
 from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
+from ggt_hub.models.detector import DETECTED, judged
 from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
+from ggt_hub.tasks import Task, check_task
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
@@ -30,7 +33,7 @@ class CompactRestorerPipeline(PictureByPicture):
     where the restorer has them.
     """
 
-    _optional_components: ClassVar[list[str]] = ["parts"]
+    _optional_components: ClassVar[list[str]] = ["parts", "detector"]
 
     description = RestorerDescription(
         tasks=TASKS,
@@ -51,9 +54,11 @@ class CompactRestorerPipeline(PictureByPicture):
         memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
-    def __init__(self, restorer: CompactRestorer, parts: ToldParts | None = None) -> None:
+    def __init__(
+        self, restorer: CompactRestorer, parts: ToldParts | None = None, detector: Detector | None = None
+    ) -> None:
         super().__init__()
-        self.register_modules(restorer=restorer, parts=parts)
+        self.register_modules(restorer=restorer, parts=parts, detector=detector)
         if parts is not None:
             tasks = [task for task in parts.tasks if task not in TASKS]
             self.description = replace(self.description, tasks=(*TASKS, *tasks))  # type: ignore[misc]
@@ -69,7 +74,8 @@ class CompactRestorerPipeline(PictureByPicture):
             call.options["strength"],
         )
         if self.parts is not None and task in self.parts.tasks:
-            return self._told(picture, task, call.options["strength"], call.tile), []
+            restored = self._told(picture, task, call.options["strength"], call.tile)
+            return restored, self._damage_found(picture)
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -87,7 +93,34 @@ class CompactRestorerPipeline(PictureByPicture):
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
-        return restored, _findings(estimates)
+        return restored, [*self._damage_found(picture), *_findings(estimates)]
+
+    @torch.no_grad()
+    def detect(self, image: Any) -> Task | None:
+        """Which of the nine kinds of damage a picture shows most, as far as the detector can tell; None for none.
+
+        Args:
+            image: anything that `ggt_hub.read_image` takes.
+
+        Raises:
+            RestorerError: if this restorer has no detector.
+            ImageError: if the picture cannot be read.
+        """
+        if self.detector is None:
+            raise RestorerError("this restorer has no detector: load one that has, such as 'compact'")
+        found = self._damage_found(fill_hidden(read_image(image)))
+        return check_task(found[0].name) if found else None
+
+    def _damage_found(self, picture: Picture) -> list[Finding]:
+        """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+        if self.detector is None:
+            return []
+        logits, severities = judged(self.detector, _to_tensor(picture.rgb()).to(self.device, self.dtype))
+        place = int(logits[0].argmax()) - 1
+        if place < 0:
+            return []
+        task, severity = DETECTED[place], round(float(severities[0, place]), 2)
+        return [Finding(task, severity, "of 1", f"{task.replace('_', ' ')} {severity:.1f} of 1")]
 
     def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
         """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""

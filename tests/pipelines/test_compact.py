@@ -13,9 +13,12 @@ import torch
 from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.degradations import degrade, replay
 from ggt_hub.degradations.presets import parse_preset
-from ggt_hub.errors import TaskError
+from ggt_hub.errors import RestorerError, TaskError
 from ggt_hub.images import Metadata, Picture
+from ggt_hub.models import Detector
 from ggt_hub.models.compact_restorer import TASKS, told_condition
+from ggt_hub.models.detector import DETECTED
+from ggt_hub.pipelines.findings import Finding
 from tests.images.carriers import xmp
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline, tiny_told
@@ -332,3 +335,25 @@ def test_parts_are_saved_and_loaded_with_their_restorer(tmp_path: Path) -> None:
     )  # convolutions add up otherwise where weights lie otherwise
     tiny_pipeline().save_pretrained(tmp_path / "b")
     assert RestorerPipeline.from_pretrained(tmp_path / "b").parts is None
+
+
+def test_the_detector_says_what_it_finds_and_how_much() -> None:
+    pipe = tiny_told()
+    with pytest.raises(RestorerError, match="has no detector: load one that has"):
+        pipe.detect(photograph(64))
+    verdicts = {"haze": 0.73, "nothing": 0.0}
+    detector = Detector(width=4).eval()
+    pipe.register_modules(detector=detector)
+    for said, severity in verdicts.items():
+        logits, severities = torch.zeros(1, 10), torch.zeros(1, 9)
+        if said != "nothing":
+            logits[0, 1 + DETECTED.index(said)], severities[0, DETECTED.index(said)] = 3.0, severity
+        detector.forward = lambda patches, small, verdict=(logits, severities): verdict
+        assert pipe.detect(photograph(64)) == (None if said == "nothing" else said)
+        findings = pipe(photograph(64)).findings[0]
+        told = pipe(photograph(64), task="haze").findings
+        if said == "nothing":
+            assert len(findings) == 4 and told is None
+        else:
+            assert findings[0] == told[0][0] == Finding("haze", 0.73, "of 1", "haze 0.7 of 1")
+            assert len(findings) == 5
