@@ -169,8 +169,8 @@ def contenders(data: Path, set_delay: Callable[[float], int]) -> dict[str, Way]:
     import datasets
 
     from ggt_hub import iter_pairs
-    from ggt_hub.data.export import export
-    from ggt_hub.data.ggt_100k import GGT100K
+    from ggt_hub.data.sources.ggt_100k import GGT100K
+    from ggt_hub.data.work.export import export
 
     datasets.disable_progress_bars()
     local = GGT100K(data_dir=str(data))

@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ggt_hub.data.iterate import iter_pairs
-    from ggt_hub.data.loading import (
+    from ggt_hub.data.reading.iterate import iter_pairs
+    from ggt_hub.data.reading.loading import (
         get_dataset_config_names,
         get_dataset_split_names,
         load_dataset,
         load_dataset_builder,
     )
-    from ggt_hub.data.registration import register_datasets, unregister_datasets
+    from ggt_hub.data.reading.registration import register_datasets, unregister_datasets
     from ggt_hub.images import read_image, write_image
     from ggt_hub.pipelines import RestorerPipeline
 
@@ -22,14 +22,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "RestorerPipeline": "ggt_hub.pipelines",
-    "get_dataset_config_names": "ggt_hub.data.loading",
-    "get_dataset_split_names": "ggt_hub.data.loading",
-    "iter_pairs": "ggt_hub.data.iterate",
-    "load_dataset": "ggt_hub.data.loading",
-    "load_dataset_builder": "ggt_hub.data.loading",
+    "get_dataset_config_names": "ggt_hub.data.reading.loading",
+    "get_dataset_split_names": "ggt_hub.data.reading.loading",
+    "iter_pairs": "ggt_hub.data.reading.iterate",
+    "load_dataset": "ggt_hub.data.reading.loading",
+    "load_dataset_builder": "ggt_hub.data.reading.loading",
     "read_image": "ggt_hub.images",
-    "register_datasets": "ggt_hub.data.registration",
-    "unregister_datasets": "ggt_hub.data.registration",
+    "register_datasets": "ggt_hub.data.reading.registration",
+    "unregister_datasets": "ggt_hub.data.reading.registration",
     "write_image": "ggt_hub.images",
 }
 

@@ -78,6 +78,13 @@ def run_shards(
     return [done[shard.name] for shard in shards]
 
 
+def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
+    """Whether all shards are there, by whomever they were made; their bytes are not read again."""
+    key = json.dumps(settings, sort_keys=True, default=str)
+    reports = [_report_of(folder, shard, key) for shard in shards]
+    return all(report is not None for report in reports)
+
+
 def _reports(
     work: Work, shards: list[Shard], folder: Path, key: str, workers: int
 ) -> Iterator[dict[str, Any]]:
@@ -131,17 +138,17 @@ def remove_result(folder: Path, name: str) -> None:
 
 def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     """The report of a shard that is done; None if it is missing, damaged, or of other settings."""
-    report = _read_report(folder, shard.name)
-    if report is None:
+    report = _report_of(folder, shard, key)
+    return report if report and file_sha256(folder / shard.name) == report["sha256"] else None
+
+
+def _report_of(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
+    """The report of a shard of these settings, if its file is there and has the size that it states."""
+    report, path = _read_report(folder, shard.name), folder / shard.name
+    if report is None or report.pop("key", None) != _full_key(shard, key):
         return None
-    path = folder / shard.name
     report.pop("replaces", None)
-    is_same = (
-        report.pop("key", None) == _full_key(shard, key)
-        and path.is_file()
-        and path.stat().st_size == report["size"]
-    )
-    return report if is_same and file_sha256(path) == report["sha256"] else None
+    return report if path.is_file() and path.stat().st_size == report["size"] else None
 
 
 def _read_report(folder: Path, name: str) -> dict[str, Any] | None:

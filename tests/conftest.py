@@ -40,7 +40,7 @@ def hub() -> Iterator[LocalHub]:
     """The local Hub, running and empty, and empty caches on the side of the clients."""
     from huggingface_hub import HfFileSystem
 
-    from ggt_hub.data import ranges
+    from ggt_hub.data.storage import ranges
 
     HUB.reset()
     ranges._forget_all()  # a connection that an earlier test has broken would be asked once more

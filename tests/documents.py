@@ -33,9 +33,9 @@ def command_lines(block: str) -> list[list[str]]:
 
 def lay_out_desk(folder: Path) -> Path:
     """Write the files that the documents speak of, and return the folder."""
-    for name in ("photos", "my-pairs/lq", "my-pairs/gt"):
+    for name in ("photos", "my-pairs/lq", "my-pairs/gt", "assets/pictures"):
         (folder / name).mkdir(parents=True)
-    for name in ("photo.jpg", "night.jpg", "photos/one.jpg"):
+    for name in ("photo.jpg", "night.jpg", "photos/one.jpg", "assets/pictures/window.jpg"):
         Image.fromarray(photograph(256)).save(folder / name)
     for name, side in {"a.jpg": 256, "b.jpg": 192}.items():
         Image.fromarray(photograph(side)).save(folder / "my-pairs/gt" / name, quality=95)

@@ -8,8 +8,8 @@ import datasets
 import pytest
 from huggingface_hub import DatasetCard
 
-from ggt_hub.data.ggt_100k import CATEGORIES, REPOSITORY
-from ggt_hub.data.realir_bench import REPOSITORY as REALIR_BENCH
+from ggt_hub.data.sources.ggt_100k import CATEGORIES, REPOSITORY
+from ggt_hub.data.sources.realir_bench import REPOSITORY as REALIR_BENCH
 from tests.data_sets.layouts import LAYOUTS, pairs, picture
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "dataset_scripts"

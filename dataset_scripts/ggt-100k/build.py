@@ -6,7 +6,7 @@ python dataset_scripts/ggt-100k/build.py OUTPUT [REVISION]
 import sys
 from pathlib import Path
 
-from ggt_hub.data.opening import make_index
+from ggt_hub.data.work.indexing import make_index
 
 
 def main(output: str, revision: str | None = None) -> None:

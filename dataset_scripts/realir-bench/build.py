@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ggt_hub import load_dataset
-from ggt_hub.data.export import export
+from ggt_hub.data.work.export import export
 
 
 def main(output: str, revision: str | None = None) -> None:

@@ -1,7 +1,9 @@
 """What commands share: load a restorer, work through the files, show progress, report, set the exit code."""
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,12 +98,17 @@ def find_inputs(
 
 def run_batch(inputs: Inputs, work: Work, batch: Batch, as_json: bool) -> None:
     """Process all pictures; exit code 1 if one failed or was refused, 130 if a person interrupted it."""
+    run_batches(inputs, [(work, batch)], as_json)
+
+
+def run_batches(inputs: Inputs, runs: Sequence[tuple[Work, Batch]], as_json: bool) -> None:
+    """Process all pictures in several ways, each with results of its own; see `run_batch`."""
     from tqdm import tqdm
 
     outcomes, interrupted = _refused(inputs), False
-    with tqdm(total=len(inputs.jobs), unit="picture") as bar:
+    with tqdm(total=len(runs) * len(inputs.jobs), unit="picture") as bar:
         try:
-            for outcome in process(inputs.jobs, work, batch):
+            for outcome in chain.from_iterable(process(inputs.jobs, *run) for run in runs):
                 outcomes.append(outcome)
                 bar.update()
                 if not as_json:
@@ -110,7 +117,7 @@ def run_batch(inputs: Inputs, work: Work, batch: Batch, as_json: bool) -> None:
                     bar.write(f"warning: {warning}", file=sys.stderr)
         except KeyboardInterrupt:
             interrupted = True
-    _report(outcomes, as_json, expected=len(inputs.jobs) + len(inputs.refused))
+    _report(outcomes, as_json, expected=len(runs) * len(inputs.jobs) + len(inputs.refused))
     if interrupted:
         typer.echo("interrupted: finished pictures are kept, run the same command again to go on", err=True)
         raise typer.Exit(130)

@@ -5,18 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggt_hub.cli.told import takes_told
+
 if TYPE_CHECKING:
+    from ggt_hub.data.recognising.told import Told
     from ggt_hub.vlm import Judge
 
 bench = typer.Typer(help="Run a restorer over a benchmark, and compare runs.", no_args_is_help=True)
 
-_JUDGE, _PAIRS = "Judge", "Pairs of a folder"
+_JUDGE = "Judge"
 
 
 @bench.command()
+@takes_told
 def run(
     suite: Annotated[str, typer.Argument(help="compact-val, foundir, ggt-test, realir-bench, or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, scores and report.")],
+    told: "Told",
     model: Annotated[
         str, typer.Option(help="'compact', a folder, an id on the Hub, a weights file, or a baseline.")
     ] = "compact",
@@ -38,19 +43,6 @@ def run(
             "--crop-to-fit", help="Cut picture and reference to one size if up to 32 pixels differ."
         ),
     ] = False,
-    lq: Annotated[
-        str | None, typer.Option(help="Pattern of the low-quality pictures.", rich_help_panel=_PAIRS)
-    ] = None,
-    gt: Annotated[
-        str | None, typer.Option(help="Pattern of the ground truths.", rich_help_panel=_PAIRS)
-    ] = None,
-    include: Annotated[
-        str | None, typer.Option(help="Only these pictures count.", rich_help_panel=_PAIRS)
-    ] = None,
-    exclude: Annotated[str | None, typer.Option(help="These do not.", rich_help_panel=_PAIRS)] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Name of an lq by that of its gt: '{}x4'.", rich_help_panel=_PAIRS)
-    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -108,12 +100,11 @@ def run(
     """
     from ggt_hub.cli.batch import load_quietly
     from ggt_hub.cli.restore import call_arguments
-    from ggt_hub.data.told import Told
     from ggt_hub.evaluation import load_suite, run_suite
     from ggt_hub.evaluation.run import processes
     from ggt_hub.evaluation.scoring import Scoring, metric_names
 
-    chosen = load_suite(suite, data, revision, Told(lq, gt, include, exclude, template))
+    chosen = load_suite(suite, data, revision, told)
     budget = _budget(judge_url, max_calls, max_cost, price)
     rater = (
         _judge(judge, judge_url, budget, protocol, judge_workers, judge_tokens, ask_again, ledger, output)

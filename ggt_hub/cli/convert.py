@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,18 +11,26 @@ from ggt_hub.errors import RestorerError
 
 
 class System(StrEnum):
-    """Systems whose published weights can be written in our own layout."""
+    """Systems and networks whose published weights can be written in our own layout."""
 
     realrestorer = "realrestorer"
+    synnet = "synnet"
+    unidemoire = "unidemoire"
 
 
 def convert(
     system: Annotated[System, typer.Argument(help="Whose weights these are.")],
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="The published bundle: a folder, or an id on the Hub.")
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="What is published: RealRestorer's folder or id on the Hub, the file of another network.",
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write; new or empty.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the Hub; RealRestorer only.")
+    ] = None,
     dtype: DtypeOption = None,
 ) -> None:
     """Write published weights in the layout that stock diffusers parts load.
@@ -33,14 +41,32 @@ def convert(
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RestorerError(f"{target} is not an empty folder: choose another, or empty it")
+    if system is System.realrestorer:
+        _convert_realrestorer(source, target, load_options(revision, dtype))
+        typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")
+        return
+    if revision or dtype:
+        option = "--revision" if revision else "--dtype"
+        raise RestorerError(f"{system.value} is converted from a file as it is: leave out {option}")
 
+    from ggt_hub.converters.networks import NETWORKS, convert_network
+
+    convert_network(system.value, Path(source), target)
+    network = NETWORKS[system.value]
+    typer.echo(
+        f"{system.value} from {source} is in {target}: {network.kind.__name__}.from_pretrained loads it"
+    )
+    typer.echo(f"origin: {network.origin}")
+    typer.echo(f"licence: {network.licence}")
+
+
+def _convert_realrestorer(source: str, target: Path, options: dict[str, Any]) -> None:
     from diffusers.utils import logging
 
     from ggt_hub.commit import committed_folder
     from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 
     logging.disable_progress_bar()
-    pipe = RealRestorerPipeline.from_pretrained(source, **load_options(revision, dtype))
+    pipe = RealRestorerPipeline.from_pretrained(source, **options)
     with committed_folder(target) as unfinished:  # only a whole layout ever has the name that was asked for
         pipe.save_pretrained(unfinished)
-    typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")

@@ -2,9 +2,14 @@
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ggt_hub.cli.told import takes_told
+
+if TYPE_CHECKING:
+    from ggt_hub.data.recognising.told import Told
 
 app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
 
@@ -21,7 +26,7 @@ DataDir = Annotated[str | None, typer.Option(help="A copy on disk.")]
 
 def _say_source(source: str) -> None:
     """A word that is no name of ours may be a folder here, or a repository: say which it was taken for."""
-    from ggt_hub.data.loading import SOURCES
+    from ggt_hub.data.reading.loading import SOURCES
     from ggt_hub.errors import did_you_mean
 
     if source not in SOURCES:
@@ -32,20 +37,13 @@ def _say_source(source: str) -> None:
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")]
 Workers = Annotated[int, typer.Option(help="Processes.", min=1)]
-Lq = Annotated[str | None, typer.Option("--lq", help="Pattern of the low-quality pictures, such as 'blur'.")]
-Gt = Annotated[str | None, typer.Option("--gt", help="Pattern of the ground truths, such as 'sharp'.")]
-Include = Annotated[str | None, typer.Option(help="Look only at pictures of this pattern.")]
-Exclude = Annotated[str | None, typer.Option(help="Leave out pictures of this pattern.")]
-Template = Annotated[
-    str | None, typer.Option(help="How a low-quality name follows from that of its ground truth: '{}x4'.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @app.command("list")
 def list_sources(json: Json = False) -> None:
     """List the data sets that load by name."""
-    from ggt_hub.data.loading import SOURCES
+    from ggt_hub.data.reading.loading import SOURCES
 
     if json:
         found = {name: {"about": s.about, "is_released": s.is_released} for name, s in SOURCES.items()}
@@ -56,22 +54,18 @@ def list_sources(json: Json = False) -> None:
 
 
 @app.command()
+@takes_told
 def describe(
     source: Source,
+    told: "Told",
     revision: Revision = None,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
     json: Json = False,
 ) -> None:
     """Say what a repository or folder holds, without downloading it."""
-    from ggt_hub.data.opening import describe_source
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.work.describing import describe_source
 
     _say_source(source)
-    found = describe_source(source, revision, Told(lq, gt, include, exclude, template))
+    found = describe_source(source, revision, told)
     if json:
         typer.echo(json_module.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -133,23 +127,18 @@ def _show_tables(found: dict[str, Any]) -> None:
 
 
 @app.command()
+@takes_told
 def index(
     source: Source,
+    told: "Told",
     output: Output,
     revision: Revision = None,
     data_dir: DataDir = None,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Write the index of a data set: rows that point at its pictures and hold none, with a card."""
-    from ggt_hub.data.opening import make_index
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.work.indexing import make_index
 
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     summary = make_index(source, output, revision=revision, data_dir=data_dir, told=told)
     rows = sum(count for splits in summary["rows"].values() for count in splits.values())
     typer.echo(f"{output}: {rows} pairs of {summary['repository']} at {summary['commit'][:8]}")
@@ -159,29 +148,24 @@ def index(
 
 
 @app.command()
+@takes_told
 def verify(
     source: Source,
+    told: "Told",
     config: Config = None,
     revision: Revision = None,
     data_dir: DataDir = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Keeps what was found.")] = Path("verified"),
     workers: Workers = 1,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
     json: Json = False,
 ) -> None:
     """Check that every row decodes, that sizes agree and that no byte has changed; exit code 1 if not."""
-    from ggt_hub.data.export import check_sums
-    from ggt_hub.data.opening import open_parts
-    from ggt_hub.data.told import Told
-    from ggt_hub.data.verify import overlaps
-    from ggt_hub.data.verify import verify as verify_parts
+    from ggt_hub.data.reading.opening import open_parts
+    from ggt_hub.data.work.export import check_sums
+    from ggt_hub.data.work.verify import overlaps
+    from ggt_hub.data.work.verify import verify as verify_parts
 
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits, folder = open_parts(source, config, revision=revision, data_dir=data_dir, told=told)
     found = {split: verify_parts(parts, output / split, workers) for split, parts in splits.items()}
     shared = overlaps({split: output / split for split in splits}) if len(splits) > 1 else []
@@ -203,6 +187,8 @@ def verify(
 
 def _show_verification(split: str, result: Any) -> None:
     typer.echo(f"{split}: {result.rows} pairs, {len(result.problems)} problems")
+    if result.clean:
+        typer.echo(f"  {result.clean} pictures are clean: there is nothing that damages them yet")
     if result.unhashed:
         typer.echo(f"  {result.unhashed} pictures have no hash: only that they decode was checked")
     for problem in result.problems:
@@ -225,8 +211,10 @@ def _show(title: str, lines: list[str]) -> None:
 
 
 @app.command()
+@takes_told
 def export(
     source: Source,
+    told: "Told",
     output: Output,
     config: Config = None,
     revision: Revision = None,
@@ -234,23 +222,17 @@ def export(
     workers: Workers = 1,
     layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
-    from ggt_hub.data.export import export as write_parquet
-    from ggt_hub.data.opening import check_apart, open_splits
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.reading.opening import open_splits
+    from ggt_hub.data.work.export import export as write_parquet
+    from ggt_hub.data.work.indexing import check_apart
 
     check_apart(output, source, data_dir)
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     if layout != "parquet":
-        from ggt_hub.data.layouts import write_layout
+        from ggt_hub.data.work.layouts import write_layout
 
         count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
         typer.echo(f"{output}: {count} pairs as {layout}")
@@ -263,34 +245,100 @@ def export(
 
 
 @app.command()
+@takes_told
 def preview(
     source: Source,
+    told: "Told",
     output: Output,
     config: Config = None,
     split: Annotated[str | None, typer.Option(help="The first if not given.")] = None,
     revision: Revision = None,
     data_dir: DataDir = None,
     count: Annotated[int, typer.Option(help="How many pairs.", min=1)] = 24,
-    lq: Lq = None,
-    gt: Gt = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    template: Template = None,
 ) -> None:
     """Put some pairs on one sheet, and into a small config named preview."""
-    from ggt_hub.data.opening import check_apart, open_splits
-    from ggt_hub.data.preview import preview as write_preview
-    from ggt_hub.data.told import Told
+    from ggt_hub.data.reading.opening import open_splits
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.data.work.preview import preview as write_preview
     from ggt_hub.errors import DatasetError
 
     check_apart(output, source, data_dir)
     _say_source(source)
-    told = Told(lq, gt, include, exclude, template)
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     name = split or next(iter(splits))
     if name not in splits:
         raise DatasetError(f"{source} has no split {name!r}; it has {', '.join(splits)}")
     typer.echo(str(write_preview(splits[name], output, count)))
+
+
+@app.command()
+def make(
+    preset: Annotated[str, typer.Argument(help="What damages: a name (see `degrade`), or a YAML file.")],
+    clean: Annotated[
+        str,
+        typer.Option(help="Clean pictures: a folder, or a data set (of pairs: the ground truth)."),
+    ],
+    output: Output,
+    per_task: Annotated[int | None, typer.Option(help="Pairs for each task of the preset.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="Pairs, where the preset is one chain.", min=1)] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the preset.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.", min=0)] = 0,
+    severity: Annotated[float | None, typer.Option(help="0 to 1; drawn if not given.")] = None,
+    format: Annotated[
+        str, typer.Option(help="Of the low-quality pictures: png, webp (both lossless), jpeg:95 ...")
+    ] = "png",
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=LIMIT]",
+            help="Leave clean pictures out: too-small, too-dark, too-blurred, near-duplicate.",
+        ),
+    ] = None,
+    assets: Annotated[
+        str | None, typer.Option(help="Folder or dataset of patterns, second pictures and clips.")
+    ] = None,
+    depth: Annotated[str | None, typer.Option(help="Hub id or folder of a network for depth.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Hub id or folder of a network for masks.")] = None,
+    workers: Workers = 1,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Make one of N parts; each may run on a machine of its own.")
+    ] = "1/1",
+) -> None:
+    """Make pairs of clean pictures: a data set that loads with the stock library, each row with its record."""
+    from ggt_hub.data.reading.clean import find_clean
+    from ggt_hub.data.work.filters import choose, parse_filters
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.data.work.make import Making, make_pairs, parse_format, want_for_tasks
+    from ggt_hub.degradations import Assets, load_presets
+    from ggt_hub.errors import DatasetError
+
+    presets, limits = load_presets(preset, task), parse_filters(filter or ())
+    ending, quality = parse_format(format)
+    if (per_task is None) == (count is None):
+        raise DatasetError("say how many pairs to make, by --per-task or --count")
+    if count is not None and len(presets) > 1:
+        raise DatasetError(f"{preset} has {len(presets)} tasks: give --per-task in place of --count")
+    part = _part(shard)
+    check_apart(output, clean)
+    making = Making(severity, seed, ending, quality, Assets.open(assets, depth=depth, masks=masks))
+    pictures = find_clean(clean)
+    left_out: dict[str, str] = {}
+    if limits:
+        pictures, left_out = choose(pictures, limits, output, workers=workers)
+    wanted = want_for_tasks(pictures, presets, per_task or count or 0, seed)
+    failed = make_pairs(wanted, making, output, workers=workers, part=part)
+    for name, reason in (left_out | failed).items():
+        typer.secho(f"left out: {name}: {reason}", fg="yellow", err=True)
+    there = f", part {shard}" if part[1] > 1 else ""
+    typer.echo(f"{output}: {len(wanted)} pairs of {len(pictures)} pictures{there}, {len(failed)} left out")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise typer.BadParameter(f"{text!r}: write which part of how many, as in 1/4", param_hint="--shard")
+    return int(number), int(parts)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from ggt_hub.publishing.plan import Parcel
-    from ggt_hub.publishing.push import State
+    from ggt_hub.publishing.push import Remote
 
 
 def publish(
@@ -57,8 +57,8 @@ def _list(parcels: list["Parcel"], problems: list[str]) -> None:
 
 def _show_files(parcel: "Parcel") -> None:
     size = sum(item.size for item in parcel.items)
-    entry = parcel.entry
-    typer.echo(f"{entry.kind} {parcel.repo_id} {entry.tag}: {len(parcel.items)} files, {size} bytes")
+    listing = parcel.listing
+    typer.echo(f"{listing.kind} {parcel.repo_id} {listing.tag}: {len(parcel.items)} files, {size} bytes")
     for item in parcel.items:
         typer.echo(f"  {item.sha256}  {item.size:>12}  {item.path}")
 
@@ -69,23 +69,23 @@ def _check(parcels: list["Parcel"]) -> None:
     from ggt_hub.publishing.plan import compare
 
     differs = False
-    for parcel, state in compare(parcels, HfApi()):
-        lines = _words(parcel, state)
+    for parcel, remote in compare(parcels, HfApi()):
+        lines = _words(parcel, remote)
         differs |= bool(lines)
-        typer.echo(f"{parcel.repo_id} {parcel.entry.tag}: {'differs' if lines else 'is as here'}")
+        typer.echo(f"{parcel.repo_id} {parcel.listing.tag}: {'differs' if lines else 'is as here'}")
         for line in lines:
             typer.secho(f"  {line}", fg="yellow")
     raise typer.Exit(1 if differs else 0)
 
 
-def _words(parcel: "Parcel", state: "State") -> list[str]:
+def _words(parcel: "Parcel", remote: "Remote") -> list[str]:
     """What differs at the tag or, where it is not set yet, on `main`."""
-    if state.commit is None:
+    if remote.commit is None:
         return ["there is no such repository yet"]
-    missing_tag = [] if state.from_tag is not None else [f"the tag {parcel.entry.tag} is not set"]
-    difference = state.from_main if state.from_tag is None else state.from_tag
+    missing_tag = [] if remote.from_tag is not None else [f"the tag {parcel.listing.tag} is not set"]
+    difference = remote.from_main if remote.from_tag is None else remote.from_tag
     named = (("missing", difference.missing), ("other", difference.changed), ("surplus", difference.surplus))
-    by_others = [f"by others {how}: {path}" for path, how in state.by_others.items()]
+    by_others = [f"by others {how}: {path}" for path, how in remote.by_others.items()]
     return missing_tag + [f"{word}: {path}" for word, paths in named for path in paths] + by_others
 
 

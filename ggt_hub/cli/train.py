@@ -1,6 +1,5 @@
 """`ggt-hub train`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,13 @@ def train(
         str, typer.Argument(help="A YAML file, or the name of a recipe in the package: compact.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of clean photographs; the recipe's if not given.")
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE[=SHARE]",
+            help="Pictures in place of the recipe's: a folder of clean photographs or of pairs, or a data set of "
+            "pairs. Several are drawn from by their shares (1 where none is given).",
+        ),
     ] = None,
     init_from: Annotated[
         Path | None, typer.Option(help="A safetensors file whose weights to start from.")
@@ -32,7 +36,20 @@ def train(
     from ggt_hub.training import train as run
 
     loaded = load_recipe(recipe)
-    if images is not None:
-        loaded = replace(loaded, images=images)
+    if data:
+        loaded = loaded.with_data(dict(map(_source_and_share, data)))
     weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
     typer.echo(f"averaged weights: {weights}")
+
+
+def _source_and_share(text: str) -> tuple[str, float]:
+    source, equals, share = text.rpartition("=")
+    if not equals or Path(text).exists():  # a folder may be called so
+        return text, 1.0
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise typer.BadParameter(f"{text!r}: the share must be a number above 0, as in {source}=2")
+    return source, number

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
-from ggt_hub.data.notes import NOTES, Note
+from ggt_hub.data.terms import NOTES, Note
 from ggt_hub.errors import DatasetError
 
 _KINDS = (Dataset, IterableDataset, DatasetDict, IterableDatasetDict)

@@ -3,7 +3,7 @@
 | column | type | meaning |
 | --- | --- | --- |
 | `id` | string | unique within a dataset |
-| `lq` | Image | the low-quality picture |
+| `lq` | Image or null | the low-quality picture; null for a clean one that is not damaged yet |
 | `gt` | Image or null | the ground truth; its size is that of `lq` times an integer |
 | `task` | string or null | one of `ggt_hub.tasks.TASKS` |
 | `source` | string | the dataset that the pair comes from |
@@ -16,7 +16,7 @@ each picture's bytes lie, so that they can be fetched without reading the archiv
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Features, Image, Value
@@ -58,7 +58,7 @@ POINTER_FEATURES = Features(
 
 def pair_row(
     pair_id: str,
-    lq: Mapping[str, Any],
+    lq: Mapping[str, Any] | None,
     gt: Mapping[str, Any] | None,
     *,
     source: str,
@@ -71,3 +71,14 @@ def pair_row(
     row = {"id": pair_id, "lq": lq, "gt": gt, "task": task, "source": source, "prompt": prompt}
     row |= {"lq_sha256": None, "gt_sha256": None, "meta": json.dumps(meta or {}, ensure_ascii=False)}
     return row | further
+
+
+def scale_of(lq: Sequence[int], gt: Sequence[int]) -> int | None:
+    """By which whole number the sides of `gt` are larger than those of `lq`; None if there is none.
+
+    Args:
+        lq: both sides in pixels; what follows is not looked at.
+        gt: likewise, in the same order.
+    """
+    scale = gt[0] // lq[0]
+    return scale if scale and tuple(gt[:2]) == (lq[0] * scale, lq[1] * scale) else None

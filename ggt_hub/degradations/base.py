@@ -1,13 +1,14 @@
 """What every degradation is: settings, a draw of parameters, and a pure function of a sample and both."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ggt_hub.scenes import Assets, Kind, Scene
 from ggt_hub.tasks import Task
 
 Array = NDArray[np.float32]
@@ -15,6 +16,9 @@ Array = NDArray[np.float32]
 
 Parameters = dict[str, Any]
 """What one application used; plain JSON values, so that a record can be stored and replayed."""
+
+Need = Literal["depth", "masks", Kind]
+"""Something besides the picture: a part of its scene, or assets of a kind."""
 
 Range = tuple[float, float]
 """(mildest, most severe) value of a parameter; the first may be the larger one, as for JPEG quality."""
@@ -27,10 +31,17 @@ class Sample:
     Attributes:
         lq: the picture that gets worse.
         gt: what a restorer shall make of it; its sides are those of `lq` times one whole number.
+        scene: what the clean picture shows: depth, masks, and the assets that parameters name. Made of `gt` alone
+            where it is not given.
     """
 
     lq: Array
     gt: Array
+    scene: Scene = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.scene is None:
+            object.__setattr__(self, "scene", Scene(self.gt))
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Degradation(ABC):
 
     name: ClassVar[str]
     task: ClassVar[Task]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What it uses besides the picture, where there is any."""
 
     @classmethod
     @abstractmethod
@@ -52,6 +65,13 @@ class Degradation(ABC):
     @abstractmethod
     def draw(self, rng: Generator, severity: float) -> Parameters:
         """Draw parameters: the severity (0..1) places the main one in its range, `rng` draws the others."""
+
+    def choose(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
+        """The drawn parameters with what is used of the assets: files by name and hash, networks by their identity.
+
+        A family that needs nothing inherits this. Where the assets hold nothing, nothing is drawn and added.
+        """
+        return parameters
 
     @abstractmethod
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
@@ -67,6 +87,18 @@ class Degradation(ABC):
 
         Names that the estimator does not know (`models.compact_restorer.ESTIMATES`) leave all its targets open.
         """
+
+
+REFERENCE_SIDE = 1024
+"""Lengths and counts that are said to be of a picture of 1024 pixels grow and shrink with the picture."""
+
+
+def relative_side(image: Array) -> float:
+    """The side of a square of the picture's area, as a share of `REFERENCE_SIDE`.
+
+    Lengths of 1024 are multiplied by it, counts by its square.
+    """
+    return float(np.sqrt(image.shape[0] * image.shape[1])) / REFERENCE_SIDE
 
 
 def between(limits: Range, severity: float) -> float:

@@ -12,6 +12,7 @@ from numpy.random import Generator
 from pydantic import AfterValidator
 
 from ggt_hub.degradations.base import Degradation, Parameters, Sample
+from ggt_hub.scenes import NOTHING, Assets
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class Link(ABC):
 
     probability: Annotated[float, Ge(0), Le(1)] = 1.0
 
-    def draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]:
+    def draw(self, rng: Generator, severity: float | None, assets: Assets = NOTHING) -> Iterator[Drawn]:
         """Draw what is applied; a severity of None is drawn for each family, uniformly."""
         if rng.random() < self.probability:
-            yield from self._draw(rng, severity)
+            yield from self._draw(rng, severity, assets)
 
     @abstractmethod
-    def _draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]: ...
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +85,11 @@ class Step(Link):
 
     degradation: Degradation
 
-    def _draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]:
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
         if severity is None:
             severity = float(rng.random())
-        yield Drawn(self.degradation, self.degradation.draw(rng, severity))
+        parameters = self.degradation.draw(rng, severity)
+        yield Drawn(self.degradation, self.degradation.choose(rng, parameters, assets))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,8 @@ class OneOf(Link):
 
     links: tuple[Link, ...]
 
-    def _draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]:
-        yield from self.links[int(rng.integers(len(self.links)))].draw(rng, severity)
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
+        yield from self.links[int(rng.integers(len(self.links)))].draw(rng, severity, assets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,9 @@ class Shuffle(Link):
 
     links: tuple[Link, ...]
 
-    def _draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]:
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
         for place in rng.permutation(len(self.links)):
-            yield from self.links[place].draw(rng, severity)
+            yield from self.links[place].draw(rng, severity, assets)
 
 
 def _ascending(times: tuple[int, int]) -> tuple[int, int]:
@@ -128,10 +130,10 @@ class Repeat(Link):
     links: tuple[Link, ...]
     times: Annotated[tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]], AfterValidator(_ascending)]
 
-    def _draw(self, rng: Generator, severity: float | None) -> Iterator[Drawn]:
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
         for _ in range(int(rng.integers(self.times[0], self.times[1] + 1))):
             for link in self.links:
-                yield from link.draw(rng, severity)
+                yield from link.draw(rng, severity, assets)
 
 
 GROUPS: dict[str, type[OneOf | Shuffle | Repeat]] = {"one_of": OneOf, "shuffle": Shuffle, "repeat": Repeat}

@@ -7,17 +7,16 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between, draw_seed
+from ggt_hub.degradations.light import DISPLAY_GAMMA
 from ggt_hub.tasks import Task
-
-DISPLAY_GAMMA = 2.2
 
 
 @dataclass(frozen=True)
 class LowLight(Degradation):
     """Under-exposure in linear light, then sensor noise, then the display curve again.
 
-    dark = clip(exposure * image^(2.2 * contrast) + noise)^(1 / 2.2); the noise has a part that does not depend on
-    the light (read noise) and one that grows with its square root (shot noise).
+    dark = clip(exposure * cast * image^(2.2 * contrast) + noise)^(1 / 2.2); the noise has a part that does not
+    depend on the light (read noise) and one that grows with its square root (shot noise).
 
     Attributes:
         exposure: share of the light that arrives.
@@ -25,7 +24,9 @@ class LowLight(Degradation):
             the draws have none.
         read_noise: standard deviation, as a share of white in linear light.
         shot_noise: standard deviation at white, likewise.
-        grows: whether contrast and noise grow with the severity, too; else they are drawn whatever it is.
+        cast: the largest colour cast: the light of each channel is multiplied by up to exp(cast) or exp(-cast); the
+            mean of the exponents is then moved to 0. 0 has none.
+        grows: whether contrast, noise and cast grow with the severity, too; else they are drawn whatever it is.
         lifted: whether the ground truth is as bright as it was; else it is as dark, without noise: so a restorer
             learns to clean dark pictures without lifting them.
     """
@@ -37,24 +38,32 @@ class LowLight(Degradation):
     contrast: Range = (1.0, 1.6)
     read_noise: Range = (0.0, 0.02)
     shot_noise: Range = (0.0, 0.03)
+    cast: float = 0.0
     grows: bool = False
     lifted: bool = True
 
     @classmethod
     def alone(cls) -> Self:
-        return cls(exposure=(1.0, 0.05), grows=True)
+        return cls(exposure=(1.0, 0.05), cast=0.35, grows=True)
 
     def draw(self, rng: Generator, severity: float) -> Parameters:
         def drawn(limits: Range) -> float:
             return float(rng.uniform(limits[0], between(limits, severity) if self.grows else limits[1]))
 
-        return {
+        parameters = {
             "exposure": between(self.exposure, severity),
             "contrast": drawn(self.contrast) if rng.random() < 0.5 else 1.0,
             "read_noise": drawn(self.read_noise),
             "shot_noise": drawn(self.shot_noise),
             "seed": draw_seed(rng),
         }
+        return parameters | ({"cast": self._cast(rng, severity)} if self.cast else {})
+
+    def _cast(self, rng: Generator, severity: float) -> list[float]:
+        """Exponents of the channels' factors."""
+        limit = between((0.0, self.cast), severity) if self.grows else self.cast
+        exponents = rng.uniform(-limit, limit, 3)
+        return [float(exponent) for exponent in exponents - exponents.mean()]
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         rng, light = default_rng(parameters["seed"]), _light(sample.lq, parameters)
@@ -71,7 +80,7 @@ class LowLight(Degradation):
 def _light(image: Array, parameters: Parameters) -> Array:
     """What arrives, in linear light."""
     light: Array = parameters["exposure"] * image ** np.float32(DISPLAY_GAMMA * parameters["contrast"])
-    return light
+    return light * np.exp(np.array(parameters["cast"], np.float32)) if "cast" in parameters else light
 
 
 def _displayed(light: Array) -> Array:

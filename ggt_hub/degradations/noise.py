@@ -1,65 +1,139 @@
 """Noise: independent, photon-limited, and the coarse grain that cameras' own processing leaves behind."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import cv2
 import numpy as np
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between, draw_seed
+from ggt_hub.degradations.base import (
+    Array,
+    Degradation,
+    Need,
+    Parameters,
+    Range,
+    Sample,
+    between,
+    draw_seed,
+    to_float,
+    to_uint8,
+)
+from ggt_hub.degradations.light import DISPLAY_GAMMA, to_display, to_light
+from ggt_hub.scenes import Assets
 from ggt_hub.tasks import Task
 
-Kind = Literal["gaussian", "poisson", "grain"]
+Kind = Literal["gaussian", "poisson", "grain", "salt_pepper", "granular", "segments", "sensor"]
 
 
 @dataclass(frozen=True)
 class Noise(Degradation):
-    """Additive noise, clipped to the range of the picture.
+    """Noise of one kind, clipped to the range of the picture.
 
     `gaussian` is independent per pixel and channel; `poisson` grows with the square root of the brightness and has
     the same deviation at white; `grain` is smoothed over neighbouring pixels and mostly shared by the channels, as
-    after demosaicing and in-camera smoothing.
+    after demosaicing and in-camera smoothing. `salt_pepper` turns single values black or white. `granular` is
+    luminance noise with 0.35 of it again in each channel, and `segments` Gaussian noise of another deviation in
+    each region of the picture, both after RealRestorer (arXiv 2603.25502, noise). `sensor` is read and shot noise
+    on the mosaic of a camera's sensor, in linear light, carried through demosaicing, white balance and the
+    display's curve.
 
     Attributes:
         sigma: standard deviation, in levels of 255.
         grain_size: range of the smoothing of `grain`, standard deviation in pixels.
+        amount: share of the values that `salt_pepper` replaces.
+        read_noise: of `sensor`: standard deviation, as a share of white in linear light.
+        shot_noise: standard deviation at white, likewise; it grows with the square root of the light.
+        averaging: the chance that busy places are averaged afterwards (`averaged_where_busy`).
         kinds: the kinds to choose from, with equal chance.
     """
 
     name: ClassVar[str] = "noise"
     task: ClassVar[Task] = "noise"
+    needs: ClassVar[frozenset[Need]] = frozenset({"masks"})
 
     sigma: Range = (3.0, 60.0)
     grain_size: Range = (0.4, 1.2)
+    amount: Range = (0.005, 0.05)
+    read_noise: Range = (0.002, 0.04)
+    shot_noise: Range = (0.01, 0.1)
+    averaging: float = 0.0
     kinds: tuple[Kind, ...] = ("gaussian", "poisson", "grain")
 
     @classmethod
     def alone(cls) -> Self:
-        return cls(sigma=(0.0, 60.0))
+        return cls(
+            sigma=(0.0, 60.0),
+            amount=(0.0, 0.1),
+            read_noise=(0.0, 0.04),
+            shot_noise=(0.0, 0.1),
+            kinds=get_args(Kind),
+        )
 
     def draw(self, rng: Generator, severity: float) -> Parameters:
         kind = str(rng.choice(self.kinds))
+        parameters = self._drawn(kind, rng, severity) | {"seed": draw_seed(rng)}
+        if self.averaging and rng.random() < self.averaging:
+            parameters["box"] = int(rng.choice((3, 5, 7)))
+            parameters["threshold"] = float(rng.uniform(0.4, 0.8))
+        return parameters
+
+    def _drawn(self, kind: str, rng: Generator, severity: float) -> Parameters:
+        if kind == "salt_pepper":
+            return {"kind": kind, "amount": between(self.amount, severity)}
+        if kind == "sensor":
+            read, shot = between(self.read_noise, severity), between(self.shot_noise, severity)
+            gains = [float(gain) for gain in rng.uniform(1.2, 2.2, 2)]
+            return {"kind": kind, "read_noise": read, "shot_noise": shot, "gains": gains}
         parameters: Parameters = {"kind": kind, "sigma": between(self.sigma, severity)}
         if kind == "grain":
             parameters["size"] = float(rng.uniform(*self.grain_size))
             parameters["chroma"] = float(rng.uniform(0.1, 0.7))
-        return parameters | {"seed": draw_seed(rng)}
+        return parameters
+
+    def choose(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
+        if parameters["kind"] == "segments" and assets.masks_by:
+            return parameters | {"masks_by": assets.masks_by}
+        return parameters
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         rng, image = default_rng(parameters["seed"]), sample.lq
-        sigma = np.float32(parameters["sigma"] / 255.0)
-        if parameters["kind"] == "grain":
-            field = _grain(rng, image.shape, parameters["size"], parameters["chroma"])
+        if parameters["kind"] == "salt_pepper":
+            noisy = _salted(rng, image, parameters["amount"])
+        elif parameters["kind"] == "sensor":
+            noisy = _sensed(rng, image, parameters)
         else:
-            field = rng.standard_normal(image.shape, dtype=np.float32)
-        if parameters["kind"] == "poisson":
+            noisy = image + np.float32(parameters["sigma"] / 255.0) * self._field(rng, sample, parameters)
+        if "box" in parameters:
+            noisy = averaged_where_busy(np.clip(noisy, 0.0, 1.0), parameters["box"], parameters["threshold"])
+        return replace(sample, lq=np.clip(noisy, 0.0, 1.0))
+
+    def _field(self, rng: Generator, sample: Sample, parameters: Parameters) -> Array:
+        """Noise of about unit deviation."""
+        kind, image = parameters["kind"], sample.lq
+        if kind == "grain":
+            return _grain(rng, image.shape, parameters["size"], parameters["chroma"])
+        if kind == "granular":
+            return _granular(rng, image.shape)
+        field = rng.standard_normal(image.shape, dtype=np.float32)
+        if kind == "poisson":
             field *= np.sqrt(image)
-        return replace(sample, lq=np.clip(image + sigma * field, 0.0, 1.0))
+        if kind == "segments":
+            field *= _by_region(rng, sample.scene.masks(parameters.get("masks_by")), image)
+        return field
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
-        """The deviation; 1 is 50 levels."""
-        return {"noise": parameters["sigma"] / 50}
+        """The deviation, of a picture of mid grey; 1 is 50 levels."""
+        if parameters["kind"] == "salt_pepper":
+            sigma = 255 * np.sqrt(parameters["amount"]) / 2
+        elif parameters["kind"] == "sensor":
+            grey = 0.5**DISPLAY_GAMMA
+            slope = grey ** (1 / DISPLAY_GAMMA - 1) / DISPLAY_GAMMA
+            sigma = 255 * slope * np.hypot(parameters["read_noise"], parameters["shot_noise"] * np.sqrt(grey))
+        else:
+            sigma = parameters["sigma"]
+        return {"noise": float(sigma) / 50}
 
 
 def _grain(rng: Generator, shape: tuple[int, ...], size: float, chroma: float) -> Array:
@@ -74,3 +148,67 @@ def _gain_of_smoothing(size: float) -> float:
     """Deviation that unit white noise keeps after OpenCV's Gaussian filter: the norm of its kernel."""
     taps = cv2.getGaussianKernel(2 * int(np.ceil(4 * size)) + 1, size)
     return float((taps**2).sum())
+
+
+def _granular(rng: Generator, shape: tuple[int, ...]) -> Array:
+    """A shared field of unit deviation and 0.35 of each channel's own."""
+    shared = rng.standard_normal((*shape[:2], 1), dtype=np.float32)
+    return shared + np.float32(0.35) * rng.standard_normal(shape, dtype=np.float32)
+
+
+def _by_region(rng: Generator, regions: NDArray[np.int32], image: Array) -> Array:
+    """A factor for each region, 0..sqrt(3) evenly, so that their squares have the mean 1: height x width x 1."""
+    factors = rng.uniform(0.0, np.sqrt(3), int(regions.max()) + 1).astype(np.float32)
+    height, width = image.shape[:2]
+    fitted = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
+    return factors[fitted][..., None]
+
+
+def _salted(rng: Generator, image: Array, amount: float) -> Array:
+    """Black and white in place of the values of a share of pixels and channels, half of them each."""
+    place = rng.random(image.shape, dtype=np.float32)
+    salted: Array = np.where(place < amount / 2, np.float32(0), image)
+    return np.where(place > 1 - amount / 2, np.float32(1), salted)
+
+
+def _sensed(rng: Generator, image: Array, parameters: Parameters) -> Array:
+    """What a camera makes of the light, and of the noise of its sensor.
+
+    Each of the sensor's pixels has one of Bayer's filters (RGGB); its noise has the variance read^2 + shot^2 *
+    light, where the light of red and blue is that of the picture over their gains. Demosaicing is linear, so the
+    noise takes that way alone, and the picture keeps its detail.
+    """
+    gains = np.array([parameters["gains"][0], 1.0, parameters["gains"][1]], np.float32)
+    light = to_light(image)
+    variance = (
+        np.float32(parameters["read_noise"] ** 2) + np.float32(parameters["shot_noise"] ** 2) * light / gains
+    )
+    height, width = image.shape[:2]
+    own = rng.standard_normal((height, width), dtype=np.float32)
+    mosaic = np.zeros_like(image)
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        site = np.s_[row::2, column::2]
+        mosaic[(*site, channel)] = own[site] * np.sqrt(variance[(*site, channel)])
+    # Green lacks every second pixel, red and blue three of four: the mean of the neighbours that have it.
+    cross = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
+    square = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4
+    planes = [
+        cv2.filter2D(plane, -1, taps, borderType=cv2.BORDER_REFLECT_101)
+        for plane, taps in zip(cv2.split(mosaic), (square, cross, square), strict=True)
+    ]
+    return to_display(light + gains * cv2.merge(planes).reshape(image.shape))
+
+
+def averaged_where_busy(image: Array, box: int, threshold: float) -> Array:
+    """The mean over a box wherever the picture varies more than on average, as in RealRestorer's pipeline.
+
+    Args:
+        image: height x width x 3, 0..1; it is rounded to 255 levels.
+        box: side of the box, in pixels.
+        threshold: the variance above which it is busy, as a share of the mean variance.
+    """
+    levels = to_uint8(image)
+    grey = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    variance = cv2.blur((grey - cv2.blur(grey, (box, box))) ** 2, (box, box))
+    busy = variance > np.float32(threshold) * variance.mean()
+    return to_float(np.where(busy[..., None], cv2.blur(levels, (box, box)), levels))

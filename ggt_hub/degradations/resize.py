@@ -83,7 +83,7 @@ def _shrunk(sample: Sample, parameters: Parameters) -> Sample:
     before = len(sample.gt) // height  # an earlier step may have made `lq` smaller already
     gt = sample.gt[: len(kept) * before, : kept.shape[1] * before]
     lq = np.clip(_resized(np.ascontiguousarray(kept), small, parameters["down"]), 0.0, 1.0)
-    return Sample(lq, sample.gt if gt.shape == sample.gt.shape else gt.copy())
+    return replace(sample, lq=lq, gt=sample.gt if gt.shape == sample.gt.shape else gt.copy())
 
 
 def _resized(image: Array, size: tuple[int, int], kind: str) -> Array:

@@ -9,9 +9,9 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from ggt_hub.data.iterate import iter_pairs
-from ggt_hub.data.loading import load_dataset
-from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
+from ggt_hub.data.reading.iterate import iter_pairs
+from ggt_hub.data.reading.loading import load_dataset
 from ggt_hub.demo.files import write_previews, write_result
 from ggt_hub.demo.layout import end_when, first_of
 from ggt_hub.demo.visitors import in_page
@@ -79,21 +79,24 @@ def _shown(source: str, task: str, position: int) -> tuple[tuple[Path, Path], st
     rows = find_rows(source, task)
     index = (position - 1) % len(rows)
     found = next(iter(iter_pairs(load(source).select([int(rows[index])]), window=1)))
-    lq = read_image(found["lq"], name=f"{found['id']}-lq")
-    gt = lq if found["gt"] is None else read_image(found["gt"], name=f"{found['id']}-gt")
+    there = {s: read_image(found[s], name=f"{found['id']}-{s}") for s in PICTURES if found[s] is not None}
+    lq, gt = there.get("lq", there.get("gt")), there.get("gt", there.get("lq"))
+    if lq is None or gt is None:
+        raise DatasetError(f"the row {found['id']} holds no picture")
     previews = write_previews(lq, gt, write_result(gt, "shown"))
     return previews, f"**{index + 1} of {len(rows)}** · {_words(found)}", index + 1
 
 
 def _words(pair: dict[str, Any]) -> str:
-    height, width = pair["lq"].shape[:2]
+    height, width = (pair["gt"] if pair["lq"] is None else pair["lq"]).shape[:2]
     words = [
         f"`{pair['id']}`",
         (pair["task"] or "task unknown").replace("_", " "),
         f"{width} x {height} pixels",
     ]
     words.append(f"from {pair['source']}")
-    return " · ".join([*words, *(["no ground truth"] if pair["gt"] is None else [])])
+    missing = {"lq": "clean, not damaged yet", "gt": "no ground truth"}
+    return " · ".join([*words, *(word for side, word in missing.items() if pair[side] is None)])
 
 
 @cache

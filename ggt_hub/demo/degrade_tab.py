@@ -5,16 +5,16 @@ from pathlib import Path
 
 import gradio as gr
 
-from ggt_hub.degradations import FAMILIES, degrade, list_presets
+from ggt_hub.degradations import FAMILIES, Preset, degrade, list_presets, load_presets
 from ggt_hub.demo.examples import Examples
 from ggt_hub.demo.files import write_result
 from ggt_hub.demo.layout import empty_when, enable_when_done, end_when, first_of, show_when_done
-from ggt_hub.demo.restore_tab import Entry
+from ggt_hub.demo.restore_tab import PhotoSlot
 from ggt_hub.demo.visitors import check_given, in_page, photograph, tell_what_is_left
 from ggt_hub.images import Picture
 
 
-def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Entry) -> None:
+def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: PhotoSlot) -> None:
     """Lay out the tab and name its endpoint `/degrade`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -50,15 +50,18 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
 
         Args:
             photo: the photograph.
-            damage: a family of damage, or a chain of them.
+            damage: a family of damage, a chain of them, or "NAME: TASK" of chains for several tasks.
             severity: 0 (mildest; of a family alone: none) to 1 (worst).
             seed: same picture, damage, severity and seed: same picture again.
 
         Returns:
             The damaged picture as a PNG, and the record (JSON) that gives the same picture again.
         """
-        picture, done = degrade(check_given(photo), damage, severity=severity, seed=int(seed))
-        return write_result(picture, damage), json.dumps(done, indent=1)
+        preset, _, task = damage.partition(": ")
+        picture, done = degrade(
+            check_given(photo), preset, task=task or None, severity=severity, seed=int(seed)
+        )
+        return write_result(picture, damage.replace(": ", "-")), json.dumps(done, indent=1)
 
     run = {
         "fn": in_page(damaged),
@@ -95,8 +98,11 @@ def build(examples: Examples, max_megapixels: float, tabs: gr.Tabs, restore: Ent
 
 
 def _choices() -> list[tuple[str, str]]:
-    """Families by their names, chains marked as such."""
-    return [
-        (name.replace("_", " ").capitalize() + ("" if name in FAMILIES else " (a chain)"), name)
-        for name in list_presets()
-    ]
+    """Families by their names, chains marked as such; one for each task of a preset that has several."""
+    presets = [load_presets(name) for name in list_presets()]
+    return [_choice(preset, len(of_name) > 1) for of_name in presets for preset in of_name]
+
+
+def _choice(preset: Preset, is_one_of_several: bool) -> tuple[str, str]:
+    value = f"{preset.name}: {preset.task}" if is_one_of_several else preset.name
+    return value.replace("_", " ").capitalize() + ("" if preset.name in FAMILIES else " (a chain)"), value

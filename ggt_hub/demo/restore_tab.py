@@ -38,7 +38,7 @@ class Controls:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PhotoSlot:
     """Where another tab may put a picture.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry:
     renew: Callable[[Callable[..., Any]], None]
 
 
-def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: float) -> Entry:
+def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: float) -> PhotoSlot:
     """Lay out the tab and name its endpoint `/restore`."""
     offered = sliders(restorers)
     with gr.Row(equal_height=False):
@@ -141,7 +141,7 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
     controls.task.input(None, js="() => ggt.chooseTask()", queue=False, api_visibility="private")
     # A bad file is told at once: the server reads the picture for this, and does nothing with it.
     controls.photo.upload(tell_what_is_left, controls.photo, None, api_visibility="private")
-    return Entry(controls.photo, renew)
+    return PhotoSlot(controls.photo, renew)
 
 
 def sliders(restorers: dict[str, Restorer]) -> dict[str, Option]:

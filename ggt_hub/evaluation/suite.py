@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ggt_hub.data.told import Told
+from ggt_hub.data.recognising.told import Told
 from ggt_hub.errors import DatasetError, EvaluationError, ImageError, did_you_mean
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import list_pictures as pictures_below
@@ -183,7 +183,7 @@ def load_suite(
 
 
 def _from_dataset(source: str, split: str, **where: Any) -> Iterator[Item]:
-    from ggt_hub.data.loading import load_dataset
+    from ggt_hub.data.reading.loading import load_dataset
 
     yield from _rows(
         load_dataset(source, split=split, **{key: value for key, value in where.items() if value})
@@ -192,60 +192,44 @@ def _from_dataset(source: str, split: str, **where: Any) -> Iterator[Item]:
 
 def _rows(rows: Any) -> Iterator[Item]:
     """An item for each row; pictures are fetched when they are asked for, wherever they lie."""
-    tables = rows.with_format("arrow")
     told = rows.select_columns([name for name in ("id", "task") if name in rows.column_names])
-    has_gt = "gt" in rows.column_names
+    gt = rows.with_format("arrow").select_columns("gt") if "gt" in rows.column_names else None
     for number, row in enumerate(told):
-        table = tables[number : number + 1]
         task = row.get("task")
-        truth = partial(_picture, table, "gt") if has_gt and table["gt"][0].is_valid else None
-        yield Item(row["id"], partial(_picture, table, "lq"), truth, task or "all", _known_hint(task))
+        has_gt = gt is not None and gt[number : number + 1]["gt"][0].is_valid
+        truth = partial(_picture, rows, number, "gt") if has_gt else None
+        yield Item(row["id"], partial(_picture, rows, number, "lq"), truth, task or "all", _known_hint(task))
 
 
-def _picture(table: Any, side: str) -> Any:
+def _picture(rows: Any, number: int, side: str) -> Any:
     """The file of one picture of a row: bytes.
 
     Raises:
         DatasetError: if it cannot be had.
     """
-    from ggt_hub.data.iterate import fetch_rows
-    from ggt_hub.data.pairs import PICTURES
+    from ggt_hub.data.reading.iterate import row_files
 
-    others = [name for name in PICTURES if name != side and name in table.column_names]
-    (row,) = fetch_rows([table.drop_columns(others)], threads=1)
+    row = row_files(rows, number, [side])
     found = row.files[side]
     if isinstance(found, Exception):
         raise DatasetError(f"{side} of {row.row['id']!r}: {found}") from found
+    if found is None:
+        raise DatasetError(
+            f"{row.row['id']!r} is a clean picture without lq: damage it first (degrade --pairs)"
+        )
     return found
 
 
 def _from_folder(folder: Path, told: Told | None) -> Iterator[Item]:
     """The pairs of all splits if the names tell pairs, otherwise single pictures; sub-folders are tasks."""
-    splits = _pairs_in(folder, told)
+    from ggt_hub.data.reading.opening import find_pairs
+
+    splits = find_pairs(folder, told)
     for rows in splits.values():
         yield from _rows(rows)
     for path in [] if splits else list_pictures(folder):
         relative = path.relative_to(folder)
         yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
-
-
-def _pairs_in(folder: Path, told: Told | None) -> dict[str, Any]:
-    """The splits of a folder of pairs; none for a folder of single pictures."""
-    from ggt_hub.data.folder import is_pair_folder
-    from ggt_hub.data.opening import open_splits
-    from ggt_hub.data.pairing import tells_sides
-
-    has_tables = any(folder.rglob("*.parquet"))
-    if not (told or has_tables or is_pair_folder(folder)):
-        return {}
-    try:
-        return open_splits(str(folder.resolve()), told=told)
-    except DatasetError:
-        # A text file beside single pictures looks like a manifest; names like lq and gt leave no doubt.
-        pictures = [] if told or has_tables else pictures_below(folder)
-        if not pictures or tells_sides(path.relative_to(folder).as_posix() for path in pictures):
-            raise
-        return {}
 
 
 def _damaged(folder: Path, settings: dict[str, Any]) -> Iterator[Item]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from ggt_hub.metrics.weights import State
+from ggt_hub.metrics.weights import StateDict
 
 # Output channels of the convolutions, in order, "M" for a max pooling (Simonyan & Zisserman 2015, table 1, D).
 _VGG16 = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
@@ -48,7 +48,7 @@ def taps(backbone: nn.Sequential, indices: tuple[int, ...], x: torch.Tensor) -> 
             yield x
 
 
-def only_features(state: Mapping[str, torch.Tensor]) -> State:
+def only_features(state: Mapping[str, torch.Tensor]) -> StateDict:
     """The convolutions' part of a published classifier, without its prefix."""
     return {
         key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")

@@ -17,11 +17,11 @@ from ggt_hub.hub import snapshot
 _TORCHVISION = "https://download.pytorch.org/models/"
 _ON_THE_HUB = "chaofengc/IQA-PyTorch-Weights"
 
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 
 @cache
-def load_weights(name: str, folder: Path | None) -> State:
+def load_weights(name: str, folder: Path | None) -> StateDict:
     """Read a published weights file.
 
     Backbones (`alexnet-...`, `vgg16-...`) are torchvision's and come from PyTorch's server, the small heads
@@ -47,6 +47,6 @@ def load_weights(name: str, folder: Path | None) -> State:
         ) from error
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> StateDict:
     state = torch.load(path, map_location="cpu", weights_only=True)
     return state.get("params", state)

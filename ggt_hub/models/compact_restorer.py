@@ -202,6 +202,13 @@ def apply_curve(lq: Tensor, curve: Tensor) -> Tensor:
     return ((gain * lq.clamp(min=0) + 1e-4) ** exponent - 1e-4**exponent).to(lq.dtype)
 
 
+def told_condition(restorer: CompactRestorer, lq: Tensor) -> Tensor:
+    """The vector c of told parts, for pictures (B, 3, H, W): as if nothing were wrong but what they are told."""
+    none = torch.zeros(len(lq), len(ESTIMATES), device=lq.device, dtype=lq.dtype)
+    general = torch.full((len(lq),), TASKS.index("general"), device=lq.device)
+    return restorer.condition(none, general, torch.ones(len(lq), device=lq.device, dtype=lq.dtype))
+
+
 def _stage(width: int, depth: int, condition_width: int) -> nn.ModuleList:
     return nn.ModuleList(Block(width, condition_width) for _ in range(depth))
 

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
-from ggt_hub.models import CompactRestorer
-from ggt_hub.models.compact_restorer import TASKS, apply_curve
+from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
+from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
@@ -34,11 +36,14 @@ _PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of
 
 
 class CompactRestorerPipeline(PictureByPicture):
-    """Restores noise, compression, blur and low resolution without being told which, and low light when asked.
+    """Restores noise, compression, blur and low resolution without being told which, and more when asked.
 
     A picture is enlarged first (bicubic), then restored. The task `general` is the same as None; `low_light` also
-    lifts the exposure, which no other does.
+    lifts the exposure, which no other does. What cannot be undone blind (haze, rain ...) is undone by told parts,
+    where the restorer has them.
     """
+
+    _optional_components: ClassVar[list[str]] = ["parts"]
 
     description = RestorerDescription(
         tasks=TASKS,
@@ -60,9 +65,12 @@ class CompactRestorerPipeline(PictureByPicture):
         memory="1.2 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
-    def __init__(self, restorer: CompactRestorer) -> None:
+    def __init__(self, restorer: CompactRestorer, parts: ToldParts | None = None) -> None:
         super().__init__()
-        self.register_modules(restorer=restorer)
+        self.register_modules(restorer=restorer, parts=parts)
+        if parts is not None:
+            tasks = [task for task in parts.tasks if task not in TASKS]
+            self.description = replace(self.description, tasks=(*TASKS, *tasks))  # type: ignore[misc]
 
     def restore(self, picture: Picture, call: Call) -> tuple[NDArray[np.float32], list[Finding]]:
         """Restore one picture.
@@ -74,6 +82,8 @@ class CompactRestorerPipeline(PictureByPicture):
             call.task or "general",
             call.options["strength"],
         )
+        if self.parts is not None and task in self.parts.tasks:
+            return self._told(picture, task, call.options["strength"], call.tile), []
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -97,6 +107,7 @@ class CompactRestorerPipeline(PictureByPicture):
         self,
         budget: int,
         *,
+        task: str | None = None,
         picture: tuple[int, int] = (4096, 4096),
         upscale: int | None = None,
         tile: int | None = None,
@@ -109,27 +120,51 @@ class CompactRestorerPipeline(PictureByPicture):
 
         Args:
             budget: bytes.
+            task: as in a call; what told parts take is not measured.
             picture: width and height of the largest picture.
             upscale: as in a call.
             tile: as in a call.
 
         Raises:
-            RestorerError: if it does not fit; the message names the smallest budget that would.
+            RestorerError: if it does not fit; the message names the smallest budget that would. And for the task of
+                a told part.
         """
+        if self.parts is not None and task in self.parts.tasks:
+            return super().plan_memory(budget)
         sides = [side * (upscale or 1) for side in picture]
         cut, _overlap = self.tile_and_overlap(tile)
         at_once = math.prod(min(side, cut or side) for side in sides)
         width, itemsize = self.restorer.config.channels[0], self.dtype.itemsize
         each = TILE_BYTES * width * itemsize
-        weights = sum(parameter.nbytes for parameter in self.restorer.parameters())
+        networks = {name: part for name, part in self.components.items() if part is not None}
+        weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
         demand = Demand(
-            weights={"restorer": Weights(weights, weights)},
+            weights={name: Weights(size, size) for name, size in weights.items()},
             phases=self.description.phases,
             working={"judge": int(each * PATCHES["rest"][0] ** 2), "restore": int(each * at_once)},
             spare={"none": _PROCESS + _PICTURE_BYTES * math.prod(sides)},
         )
         plans = [Plan.of(demand, "none", budget, only="cpu")]
         return fastest(plans, budget, type(self).__name__, "on a CPU; a smaller tile needs less")
+
+    def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
+        """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""
+        rgb = picture.rgb()
+        options = {"device": self.device, "dtype": self.dtype}
+        whole = _to_tensor(rgb).to(**options)
+        lifted = unveiled(whole, self.parts.veil(task, small_copy(whole)))
+        changed = self.parts.weights(task, self.restorer)
+        restored = lifted[0].float().permute(1, 2, 0).cpu().numpy()
+        if changed:
+            c = told_condition(self.restorer, whole)
+
+            def restore_tile(pixels: Tensor) -> Tensor:
+                return functional_call(self.restorer, changed, (pixels.to(**options), c)).clamp(0, 1)
+
+            side, overlap = self.tile_and_overlap(tile)
+            multiple = self.description.sizes.multiple
+            restored = run_tiled(restore_tile, restored, tile=side, overlap=overlap, multiple=multiple)
+        return rgb + np.float32(strength) * (restored - rgb)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ggt_hub.errors import EvaluationError, PublishError
 from ggt_hub.publishing.cards import render_card
-from ggt_hub.publishing.manifest import Entry
+from ggt_hub.publishing.manifest import Listing
 from ggt_hub.publishing.results import RESULTS, results_table
 from ggt_hub.publishing.standalone import standalone
 
@@ -34,11 +34,11 @@ class Item:
     git_sha1: str
 
 
-def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str) -> list[Item]:
+def collect(listing: Listing, namespace: str, names: Iterable[str], written_for: str) -> list[Item]:
     """Gather the files of a repository, its card rendered.
 
     Args:
-        entry: which repository.
+        listing: which repository.
         namespace: where it goes to.
         names: all repositories of the manifest, whose ids the card may mention.
         written_for: the namespace that the cards in the source tree name.
@@ -46,20 +46,20 @@ def collect(entry: Entry, namespace: str, names: Iterable[str], written_for: str
     Raises:
         PublishError: if the folder or the card is missing, or the card cannot be filled in.
     """
-    sources: dict[str, Path | bytes] = dict(_files(entry))
+    sources: dict[str, Path | bytes] = dict(_files(listing))
     card = sources.pop(CARD, None)
     if not isinstance(card, Path):
         raise PublishError(
-            f"{entry.name} has no {CARD}: write one in its folder, or name it by card in the manifest"
+            f"{listing.name} has no {CARD}: write one in its folder, or name it by card in the manifest"
         )
-    values = {"namespace": namespace, "version": entry.version, "tag": entry.tag}
-    if entry.results:
-        values["results"] = _tables(entry)
+    values = {"namespace": namespace, "version": listing.version, "tag": listing.tag}
+    if listing.results:
+        values["results"] = _tables(listing)
     moved = [(f"{written_for}/{name}", f"{namespace}/{name}") for name in names]
-    text = render_card(card.read_text(encoding="utf-8"), entry.name, values, moved)
+    text = render_card(card.read_text(encoding="utf-8"), listing.name, values, moved)
     items = [_item(CARD, text.encode())]
-    if entry.kind == "model" and entry.folder is not None:
-        sources |= standalone(entry.folder)
+    if listing.kind == "model" and listing.folder is not None:
+        sources |= standalone(listing.folder)
     return items + [_item(path, source) for path, source in sorted(sources.items())]
 
 
@@ -72,30 +72,30 @@ def gather(folder: Path) -> list[Item]:
     ]
 
 
-def _tables(entry: Entry) -> str:
+def _tables(listing: Listing) -> str:
     try:
-        return "\n\n".join(results_table(run) for run in entry.results)
+        return "\n\n".join(results_table(run) for run in listing.results)
     except EvaluationError as error:
-        raise PublishError(f"{entry.name}: {error}") from error
+        raise PublishError(f"{listing.name}: {error}") from error
 
 
-def _files(entry: Entry) -> dict[str, Path]:
+def _files(listing: Listing) -> dict[str, Path]:
     """Path in the repository -> file: of the folder, of what belongs to the card, and the card itself."""
-    if entry.folder is not None and not entry.folder.is_dir():
-        how = f"make it with `{entry.made_by}`" if entry.made_by else "correct folder in the manifest"
-        raise PublishError(f"{entry.name}: the folder {entry.folder} does not exist: {how}")
-    if entry.card is not None and not entry.card.is_file():
-        raise PublishError(f"{entry.name}: the card {entry.card} does not exist: write it")
-    beside_card = entry.card.with_suffix("") if entry.card else None
+    if listing.folder is not None and not listing.folder.is_dir():
+        how = f"make it with `{listing.made_by}`" if listing.made_by else "correct folder in the manifest"
+        raise PublishError(f"{listing.name}: the folder {listing.folder} does not exist: {how}")
+    if listing.card is not None and not listing.card.is_file():
+        raise PublishError(f"{listing.name}: the card {listing.card} does not exist: write it")
+    beside_card = listing.card.with_suffix("") if listing.card else None
     found = {}
-    for folder in filter(None, (entry.folder, beside_card)):
+    for folder in filter(None, (listing.folder, beside_card)):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and _is_shown(path.relative_to(folder)):
                 found[path.relative_to(folder).as_posix()] = path
-    for run in entry.results:
+    for run in listing.results:
         found |= {f"{RESULTS}/{path.name}": path for path in sorted((run / RESULTS).glob("*.yaml"))}
-    if entry.card:
-        found[CARD] = entry.card
+    if listing.card:
+        found[CARD] = listing.card
     return found
 
 

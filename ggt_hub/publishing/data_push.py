@@ -7,7 +7,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import CARD, Item, gather
-from ggt_hub.publishing.manifest import Entry
+from ggt_hub.publishing.manifest import Listing
 from ggt_hub.publishing.proof import prove
 from ggt_hub.publishing.push import ask_about_card, check_rights, explained, look
 from ggt_hub.publishing.refusals import check
@@ -40,15 +40,15 @@ def push_data(
         raise PublishError(f"{repo_id!r} is no id like namespace/name")
     if not (folder / CARD).is_file():
         raise PublishError(f"{folder} has no {CARD}: write it with `ggt-hub data export` or `data index`")
-    entry = Entry("dataset", name, "0.0.0", folder)
+    listing = Listing("dataset", name, "0.0.0", folder)
     items = gather(folder)
-    if problems := [*check(entry, items), *_licence(items)]:
+    if problems := [*check(listing, items), *_licence(items)]:
         raise PublishError(
             f"{folder} cannot be pushed:\n" + "\n".join(f"  {problem}" for problem in problems)
         )
     check_rights(api, namespace)
-    ask_about_card(entry, repo_id, items)
-    state = look(api, entry, repo_id, items)
+    ask_about_card(listing, repo_id, items)
+    state = look(api, listing, repo_id, items)
     replaced = [path for path in state.from_main.changed if path != ".gitattributes"]
     if replaced and not overwrite:
         shown = ", ".join(replaced[:5]) + (" ..." if len(replaced) > 5 else "")
@@ -56,7 +56,7 @@ def push_data(
             f"{repo_id} has other content in {shown}: look at it, then give --overwrite to replace that"
         )
     commit = _commit(api, repo_id, items, {*state.from_main.missing, *replaced}, state.commit, private)
-    return commit, prove(entry, repo_id, items, commit)
+    return commit, prove(listing, repo_id, items, commit)
 
 
 def _licence(items: list[Item]) -> list[str]:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """Where `ggt_hub` is installed: in a checkout, or in an environment."""
 
 KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space"}
-"""What an entry of the manifest is -> what the Hub calls it."""
+"""What a listing is -> what the Hub calls it."""
 
 _PLACES = (Path("hub.toml"), PACKAGE / "publishing/source/hub.toml", PACKAGE.parent / "hub.toml")
 
@@ -21,7 +21,7 @@ _KEYS = {"kind", "name", "version", "folder", "card", "made_by", "results"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class Listing:
     """One repository to publish.
 
     Attributes:
@@ -60,19 +60,19 @@ class Manifest:
     """What `hub.toml` says: the repositories in the order of publishing, so that none refers to a later one."""
 
     namespace: str
-    entries: list[Entry]
+    listings: list[Listing]
 
-    def chosen(self, names: list[str]) -> list[Entry]:
-        """The entries of these names, or all where none is given.
+    def chosen(self, names: list[str]) -> list[Listing]:
+        """The listings of these names, or all where none is given.
 
         Raises:
             PublishError: for a name that is not there.
         """
-        known = [entry.name for entry in self.entries]
+        known = [listing.name for listing in self.listings]
         for name in names:
             if name not in known:
                 raise PublishError(f"there is no {name!r} in the manifest: it has {', '.join(known)}")
-        return [entry for entry in self.entries if not names or entry.name in names]
+        return [listing for listing in self.listings if not names or listing.name in names]
 
 
 def find_manifest() -> Path:
@@ -96,18 +96,18 @@ def read_manifest(path: Path) -> Manifest:
         raise PublishError(f"{path} does not exist: name the manifest with --manifest") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PublishError(f"{path} cannot be read: {error}") from error
-    entries = [_entry(item, path) for item in content.get("repository", [])]
-    if not entries:
+    listings = [_listing(item, path) for item in content.get("repository", [])]
+    if not listings:
         raise PublishError(f"{path} names nothing to publish: it needs [[repository]] tables")
-    ids = [(entry.repo_type, entry.name) for entry in entries]
+    ids = [(listing.repo_type, listing.name) for listing in listings]
     for repeated in {i for i in ids if ids.count(i) > 1}:
         raise PublishError(f"{path} names the {repeated[0]} {repeated[1]!r} twice: give it another name")
-    manifest = Manifest(content.get("namespace", NAMESPACE), entries)
+    manifest = Manifest(content.get("namespace", NAMESPACE), listings)
     _check_table(manifest, path)
     return manifest
 
 
-def _entry(item: dict[str, Any], path: Path) -> Entry:
+def _listing(item: dict[str, Any], path: Path) -> Listing:
     name = item.get("name", "?")
     unknown = set(item) - _KEYS
     missing = {"kind", "name", "version"} - set(item)
@@ -127,16 +127,17 @@ def _entry(item: dict[str, Any], path: Path) -> Entry:
     if "folder" in item:
         made = "made_by" in item
         places["folder"] = (Path() if made else here) / item["folder"].replace("{package}", str(PACKAGE))
-    return Entry(**(item | places | {"made_by": item.get("made_by", "").replace("{here}", str(here))}))
+    return Listing(**(item | places | {"made_by": item.get("made_by", "").replace("{here}", str(here))}))
 
 
 def _check_table(manifest: Manifest, path: Path) -> None:
     """What users are given by default must be what is published."""
     if manifest.namespace != NAMESPACE:
         return
-    for entry in manifest.entries:
-        tag = OURS.get((entry.repo_type, f"{NAMESPACE}/{entry.name}"))
-        if tag != entry.tag:
+    for listing in manifest.listings:
+        tag = OURS.get((listing.repo_type, f"{NAMESPACE}/{listing.name}"))
+        if tag != listing.tag:
             raise PublishError(
-                f"{path} publishes {entry.name} {entry.tag}, but ggt_hub/revisions.py loads {tag}: make them agree"
+                f"{path} publishes {listing.name} {listing.tag}, but ggt_hub/revisions.py loads {tag}: "
+                "make them agree"
             )

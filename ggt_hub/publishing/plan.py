@@ -8,25 +8,25 @@ from huggingface_hub import HfApi, constants
 
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import Item, collect
-from ggt_hub.publishing.manifest import Entry, read_manifest
+from ggt_hub.publishing.manifest import Listing, read_manifest
 from ggt_hub.publishing.proof import prove
-from ggt_hub.publishing.push import State, ask_about_card, check_others, check_rights, check_tag, look, push
+from ggt_hub.publishing.push import Remote, ask_about_card, check_others, check_rights, check_tag, look, push
 from ggt_hub.publishing.refusals import check
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A repository that may be published: its entry in the manifest, its id on the Hub, its files."""
+    """A repository that may be published: what the manifest says of it, its id on the Hub, its files."""
 
-    entry: Entry
+    listing: Listing
     repo_id: str
     items: list[Item]
 
     @property
     def url(self) -> str:
         """Its page, at its tag."""
-        prefix = constants.REPO_TYPES_URL_PREFIXES.get(self.entry.repo_type, "")
-        return f"{constants.ENDPOINT}/{prefix}{self.repo_id}/tree/{self.entry.tag}"
+        prefix = constants.REPO_TYPES_URL_PREFIXES.get(self.listing.repo_type, "")
+        return f"{constants.ENDPOINT}/{prefix}{self.repo_id}/tree/{self.listing.tag}"
 
 
 def pack(manifest_path: Path, namespace: str | None = None, names: list[str] | None = None) -> list[Parcel]:
@@ -59,27 +59,27 @@ def survey(
     """
     manifest = read_manifest(manifest_path)
     namespace = namespace or manifest.namespace
-    known = [entry.name for entry in manifest.entries]
+    known = [listing.name for listing in manifest.listings]
     parcels, problems = [], []
-    for entry in manifest.chosen(names or []):
+    for listing in manifest.chosen(names or []):
         try:
-            items = collect(entry, namespace, known, manifest.namespace)
+            items = collect(listing, namespace, known, manifest.namespace)
         except PublishError as error:
             problems.append(str(error))
             continue
-        problems += check(entry, items)
-        parcels.append(Parcel(entry, f"{namespace}/{entry.name}", items))
+        problems += check(listing, items)
+        parcels.append(Parcel(listing, f"{namespace}/{listing.name}", items))
     return parcels, problems
 
 
-def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, State]]:
+def compare(parcels: list[Parcel], api: HfApi) -> Iterator[tuple[Parcel, Remote]]:
     """Look at each repository on the Hub; changes nothing.
 
     Raises:
         PublishError: if the Hub does not answer.
     """
     for parcel in parcels:
-        yield parcel, look(api, parcel.entry, parcel.repo_id, parcel.items)
+        yield parcel, look(api, parcel.listing, parcel.repo_id, parcel.items)
 
 
 def publish(
@@ -103,12 +103,12 @@ def publish(
     """
     check_rights(api, parcels[0].repo_id.split("/")[0])
     for parcel in parcels:
-        ask_about_card(parcel.entry, parcel.repo_id, parcel.items)
+        ask_about_card(parcel.listing, parcel.repo_id, parcel.items)
     states = list(compare(parcels, api))
-    for parcel, state in states:
-        check_tag(parcel.entry, parcel.repo_id, state)
+    for parcel, remote in states:
+        check_tag(parcel.listing, parcel.repo_id, remote)
         if not overwrite_others:
-            check_others(parcel.repo_id, state)
-    done = [push(api, parcel.entry, parcel.repo_id, parcel.items, state) for parcel, state in states]
+            check_others(parcel.repo_id, remote)
+    done = [push(api, parcel.listing, parcel.repo_id, parcel.items, remote) for parcel, remote in states]
     for parcel, is_new in zip(parcels, done, strict=True):
-        yield parcel, is_new, prove(parcel.entry, parcel.repo_id, parcel.items)
+        yield parcel, is_new, prove(parcel.listing, parcel.repo_id, parcel.items)

@@ -9,18 +9,18 @@ from huggingface_hub.errors import HTTPError
 from ggt_hub.commit import file_sha256
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import Item
-from ggt_hub.publishing.manifest import Entry
+from ggt_hub.publishing.manifest import Listing
 from ggt_hub.publishing.push import explained
 
 
-def prove(entry: Entry, repo_id: str, items: list[Item], revision: str | None = None) -> str:
+def prove(listing: Listing, repo_id: str, items: list[Item], revision: str | None = None) -> str:
     """Fetch a repository at its tag, or at another revision, as a user would, and load it.
 
     Args:
-        entry: which repository.
+        listing: which repository.
         repo_id: its id on the Hub.
         items: the files that were published.
-        revision: None takes the tag of the entry's version.
+        revision: None takes the tag of the listing's version.
 
     Returns:
         What was proven, in a few words.
@@ -28,13 +28,13 @@ def prove(entry: Entry, repo_id: str, items: list[Item], revision: str | None = 
     Raises:
         PublishError: if a file is missing or differs, or the client cannot load it.
     """
-    revision = revision or entry.tag
+    revision = revision or listing.tag
     with tempfile.TemporaryDirectory(prefix="ggt-hub-proof-") as folder:
         with explained(repo_id):
-            snapshot_download(repo_id, repo_type=entry.repo_type, revision=revision, local_dir=folder)
+            snapshot_download(repo_id, repo_type=listing.repo_type, revision=revision, local_dir=folder)
         _compare(Path(folder), repo_id, items)
     try:
-        loaded = _load(entry, repo_id, {item.path for item in items}, revision)
+        loaded = _load(listing, repo_id, {item.path for item in items}, revision)
     except (HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:
         raise PublishError(f"{repo_id} {revision} is published, but cannot be loaded: {error}") from error
     return f"{len(items)} files as sent{loaded}"
@@ -50,13 +50,13 @@ def _compare(folder: Path, repo_id: str, items: list[Item]) -> None:
             )
 
 
-def _load(entry: Entry, repo_id: str, paths: set[str], revision: str) -> str:
+def _load(listing: Listing, repo_id: str, paths: set[str], revision: str) -> str:
     """Load with the library that its users have, and say so. A card alone and the demo are not loaded."""
-    if entry.kind == "dataset":
+    if listing.kind == "dataset":
         return _load_dataset(repo_id, revision)
-    if entry.kind == "metric":
-        return _load_metric(entry, repo_id)
-    return _load_model(entry, repo_id) if "model_index.json" in paths else ""
+    if listing.kind == "metric":
+        return _load_metric(listing, repo_id)
+    return _load_model(listing, repo_id) if "model_index.json" in paths else ""
 
 
 def _load_dataset(repo_id: str, revision: str) -> str:
@@ -72,13 +72,13 @@ def _load_dataset(repo_id: str, revision: str) -> str:
     return f", loaded by datasets ({', '.join(configs)})"
 
 
-def _load_metric(entry: Entry, repo_id: str) -> str:
+def _load_metric(listing: Listing, repo_id: str) -> str:
     import evaluate
 
-    return f", loaded by evaluate ({evaluate.load(repo_id, revision=entry.tag).name})"
+    return f", loaded by evaluate ({evaluate.load(repo_id, revision=listing.tag).name})"
 
 
-def _load_model(entry: Entry, repo_id: str) -> str:
+def _load_model(listing: Listing, repo_id: str) -> str:
     from ggt_hub.pipelines import RestorerPipeline
 
-    return f", loaded as {type(RestorerPipeline.from_pretrained(repo_id, revision=entry.tag)).__name__}"
+    return f", loaded as {type(RestorerPipeline.from_pretrained(repo_id, revision=listing.tag)).__name__}"

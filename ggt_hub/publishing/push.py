@@ -23,7 +23,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import CARD, Item
-from ggt_hub.publishing.manifest import Entry
+from ggt_hub.publishing.manifest import Listing
 
 _MADE_BY_THE_HUB = ".gitattributes"
 
@@ -41,7 +41,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class State:
+class Remote:
     """What the Hub has of a repository.
 
     Attributes:
@@ -78,7 +78,7 @@ def check_rights(api: HfApi, namespace: str) -> None:
         )
 
 
-def ask_about_card(entry: Entry, repo_id: str, items: list[Item]) -> None:
+def ask_about_card(listing: Listing, repo_id: str, items: list[Item]) -> None:
     """Let the Hub check a card, whose rules change, before anything is changed there.
 
     Raises:
@@ -88,7 +88,7 @@ def ask_about_card(entry: Entry, repo_id: str, items: list[Item]) -> None:
     text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
     with explained(repo_id):
         try:
-            RepoCard(text, ignore_metadata_errors=True).validate(repo_type=entry.repo_type)
+            RepoCard(text, ignore_metadata_errors=True).validate(repo_type=listing.repo_type)
         except ValueError as error:
             raise PublishError(f"{repo_id}: the Hub refuses README.md: {_reasons(str(error))}") from error
 
@@ -101,7 +101,7 @@ def _reasons(answer: str) -> str:
         return _one_line(answer)
 
 
-def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
+def look(api: HfApi, listing: Listing, repo_id: str, items: list[Item]) -> Remote:
     """Compare a repository on the Hub with the working tree; changes nothing.
 
     Raises:
@@ -109,22 +109,24 @@ def look(api: HfApi, entry: Entry, repo_id: str, items: list[Item]) -> State:
     """
     with explained(repo_id):
         try:
-            refs = api.list_repo_refs(repo_id, repo_type=entry.repo_type)
+            refs = api.list_repo_refs(repo_id, repo_type=listing.repo_type)
         except RepositoryNotFoundError:
-            return State(None, {}, Difference([item.path for item in items], [], []), None)
+            return Remote(None, {}, Difference([item.path for item in items], [], []), None)
         commit = next(ref.target_commit for ref in refs.branches if ref.name == "main")
         tags = {ref.name: ref.target_commit for ref in refs.tags}
-        now = _tree(api, entry, repo_id, commit)
+        now = _tree(api, listing, repo_id, commit)
         from_main = _difference(now, items)
-        if entry.tag in tags:  # nothing will be changed, whatever others did since
-            return State(commit, tags, from_main, _difference(_tree(api, entry, repo_id, entry.tag), items))
-        published = _last_published(api, entry, repo_id, tags)
-        before = _tree(api, entry, repo_id, published) if published else {}
-        return State(commit, tags, from_main, None, published, _undone(before, now, from_main))
+        if listing.tag in tags:  # nothing will be changed, whatever others did since
+            return Remote(
+                commit, tags, from_main, _difference(_tree(api, listing, repo_id, listing.tag), items)
+            )
+        published = _last_published(api, listing, repo_id, tags)
+        before = _tree(api, listing, repo_id, published) if published else {}
+        return Remote(commit, tags, from_main, None, published, _undone(before, now, from_main))
 
 
-def _tree(api: HfApi, entry: Entry, repo_id: str, revision: str) -> dict[str, RepoFile]:
-    listed = api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=entry.repo_type)
+def _tree(api: HfApi, listing: Listing, repo_id: str, revision: str) -> dict[str, RepoFile]:
+    listed = api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=listing.repo_type)
     return {file.path: file for file in listed if isinstance(file, RepoFile)}
 
 
@@ -138,14 +140,14 @@ def _difference(there: dict[str, RepoFile], items: list[Item]) -> Difference:
     )
 
 
-def _last_published(api: HfApi, entry: Entry, repo_id: str, tags: dict[str, str]) -> str | None:
+def _last_published(api: HfApi, listing: Listing, repo_id: str, tags: dict[str, str]) -> str | None:
     """The newest tag that stands on a commit of ours: others may set tags, but do not give them our titles."""
     versions = sorted(
         (tuple(map(int, tag[1:].split("."))), tag) for tag in tags if re.fullmatch(r"v\d+\.\d+\.\d+", tag)
     )
     for _, tag in reversed(versions):
-        newest = api.list_repo_commits(repo_id, repo_type=entry.repo_type, revision=tag)[0]
-        if newest.title == _title(entry.name, tag[1:]):
+        newest = api.list_repo_commits(repo_id, repo_type=listing.repo_type, revision=tag)[0]
+        if newest.title == _title(listing.name, tag[1:]):
             return tag
     return None
 
@@ -166,47 +168,47 @@ def _is_same(item: Item, file: RepoFile) -> bool:
     return item.sha256 == file.lfs.sha256 if file.lfs else item.git_sha1 == file.blob_id
 
 
-def check_tag(entry: Entry, repo_id: str, state: State) -> None:
+def check_tag(listing: Listing, repo_id: str, remote: Remote) -> None:
     """Refuse to publish other content under a version that exists.
 
     Raises:
         PublishError: if the tag of this version is there, with other content.
     """
-    if state.from_tag:
-        changed = [*state.from_tag.missing, *state.from_tag.changed, *state.from_tag.surplus]
+    if remote.from_tag:
+        changed = [*remote.from_tag.missing, *remote.from_tag.changed, *remote.from_tag.surplus]
         shown = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
         raise PublishError(
-            f"{repo_id} {entry.tag} is published with other content ({shown}), and tags never move: raise the "
+            f"{repo_id} {listing.tag} is published with other content ({shown}), and tags never move: raise the "
             "version in the manifest and in ggt_hub/revisions.py"
         )
 
 
-def check_others(repo_id: str, state: State) -> None:
+def check_others(repo_id: str, remote: Remote) -> None:
     """Refuse to undo what somebody else did on the Hub.
 
     Raises:
         PublishError: naming each file, and what was done to it.
     """
-    if state.by_others:
+    if remote.by_others:
         since = (
-            f"after {state.published} was published" if state.published else "and nothing is published yet"
+            f"after {remote.published} was published" if remote.published else "and nothing is published yet"
         )
-        files = ", ".join(f"{path} ({how})" for path, how in state.by_others.items())
+        files = ", ".join(f"{path} ({how})" for path, how in remote.by_others.items())
         raise PublishError(
             f"{repo_id} was changed on the Hub {since}, and publishing would undo that: {files}: bring it into "
             "the working tree, or give --overwrite-others to lose it"
         )
 
 
-def push(api: HfApi, entry: Entry, repo_id: str, items: list[Item], state: State) -> bool:
+def push(api: HfApi, listing: Listing, repo_id: str, items: list[Item], remote: Remote) -> bool:
     """Do what is left to be done: make the repository, commit, tag.
 
     Args:
         api: the client, logged in.
-        entry: which repository.
+        listing: which repository.
         repo_id: its id on the Hub.
         items: its files.
-        state: what `look` has just found.
+        remote: what `look` has just found.
 
     Returns:
         Whether anything was done.
@@ -214,22 +216,27 @@ def push(api: HfApi, entry: Entry, repo_id: str, items: list[Item], state: State
     Raises:
         PublishError: if the Hub refuses or the connection breaks; the next call goes on from there.
     """
-    if state.from_tag is not None:
+    if remote.from_tag is not None:
         return False
     with explained(repo_id):
-        commit = state.commit
+        commit = remote.commit
         if commit is None:
-            sdk = "gradio" if entry.repo_type == "space" else None
-            api.create_repo(repo_id, repo_type=entry.repo_type, space_sdk=sdk, exist_ok=True)
-            commit = api.repo_info(repo_id, repo_type=entry.repo_type).sha
-        if state.from_main:
-            commit = _commit(api, entry, repo_id, items, state.from_main, commit)
-        api.create_tag(repo_id, tag=entry.tag, revision=commit, repo_type=entry.repo_type)
+            sdk = "gradio" if listing.repo_type == "space" else None
+            api.create_repo(repo_id, repo_type=listing.repo_type, space_sdk=sdk, exist_ok=True)
+            commit = api.repo_info(repo_id, repo_type=listing.repo_type).sha
+        if remote.from_main:
+            commit = _commit(api, listing, repo_id, items, remote.from_main, commit)
+        api.create_tag(repo_id, tag=listing.tag, revision=commit, repo_type=listing.repo_type)
     return True
 
 
 def _commit(
-    api: HfApi, entry: Entry, repo_id: str, items: list[Item], difference: Difference, parent: str | None
+    api: HfApi,
+    listing: Listing,
+    repo_id: str,
+    items: list[Item],
+    difference: Difference,
+    parent: str | None,
 ) -> str:
     """Commit the difference on top of `parent`, and on nothing else; return the new commit."""
     sent = {*difference.missing, *difference.changed}
@@ -238,8 +245,8 @@ def _commit(
     return api.create_commit(
         repo_id,
         [*additions, *deletions],
-        commit_message=_title(entry.name, entry.version),
-        repo_type=entry.repo_type,
+        commit_message=_title(listing.name, listing.version),
+        repo_type=listing.repo_type,
         parent_commit=parent,
     ).oid
 

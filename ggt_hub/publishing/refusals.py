@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 
 from ggt_hub import __version__
 from ggt_hub.data.guard import check_shareable
-from ggt_hub.data.notes import NOTES, sources_of
+from ggt_hub.data.terms import NOTES, sources_of
 from ggt_hub.errors import DatasetError
 from ggt_hub.publishing.cards import check_card
 from ggt_hub.publishing.contents import CARD, Item
-from ggt_hub.publishing.manifest import Entry
+from ggt_hub.publishing.manifest import Listing
 from ggt_hub.publishing.results import check_results
 
 MAX_FILE_BYTES = 20_000_000_000
@@ -34,17 +34,17 @@ _DATASET_SUFFIXES = {".parquet", ".json", ".jsonl", ".csv", ".md", ".txt", ".yam
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def check(entry: Entry, items: list[Item]) -> list[str]:
+def check(listing: Listing, items: list[Item]) -> list[str]:
     """Find what forbids to publish these files: one sentence each, naming the file; empty if nothing does."""
     paths = {item.path for item in items}
     (card,) = (item.source for item in items if item.path == CARD)
-    problems = check_card(entry.kind, card.decode() if isinstance(card, bytes) else "", paths)
+    problems = check_card(listing.kind, card.decode() if isinstance(card, bytes) else "", paths)
     problems += _check_limits(items)
     for item in items:
-        problems += _check_secrets(item) + _check_script(entry, item) + _check_requirements(item)
+        problems += _check_secrets(item) + _check_script(listing, item) + _check_requirements(item)
         problems += check_results(item.path, item.source) if isinstance(item.source, Path) else []
-    problems += _check_pictures(entry, items)
-    return [f"{entry.name}: {problem}" for problem in problems]
+    problems += _check_pictures(listing, items)
+    return [f"{listing.name}: {problem}" for problem in problems]
 
 
 def _check_limits(items: list[Item]) -> list[str]:
@@ -81,11 +81,11 @@ def _secrets_in(path: str, content: bytes | mmap.mmap) -> list[str]:
     ]
 
 
-def _check_script(entry: Entry, item: Item) -> list[str]:
+def _check_script(listing: Listing, item: Item) -> list[str]:
     """Python must at least compile; a dataset with a script of its own name is refused by `datasets`."""
     if not item.path.endswith(".py") or isinstance(item.source, bytes):
         return []
-    if entry.kind == "dataset" and PurePosixPath(item.path).stem == entry.name:
+    if listing.kind == "dataset" and PurePosixPath(item.path).stem == listing.name:
         return [
             f"{item.path} has the name of its dataset, which makes `datasets` refuse to load it: rename it"
         ]
@@ -107,9 +107,9 @@ def _check_requirements(item: Item) -> list[str]:
     ]
 
 
-def _check_pictures(entry: Entry, items: list[Item]) -> list[str]:
+def _check_pictures(listing: Listing, items: list[Item]) -> list[str]:
     """Refuse pictures of data sets that may not be shared, in whatever form they could come."""
-    if entry.folder is None:
+    if listing.folder is None:
         return []
     tables = [item for item in items if item.path.endswith(".parquet") and isinstance(item.source, Path)]
     problems = [
@@ -120,13 +120,13 @@ def _check_pictures(entry: Entry, items: list[Item]) -> list[str]:
     if problems:
         return problems
     try:
-        check_shareable(entry.folder)
+        check_shareable(listing.folder)
     except DatasetError as error:
         problems.append(str(error))
-    if entry.kind != "dataset":
+    if listing.kind != "dataset":
         return problems
     sources = [
-        s for s in sources_of(entry.folder.rglob("*.parquet")) if s in NOTES and not NOTES[s].may_be_shared
+        s for s in sources_of(listing.folder.rglob("*.parquet")) if s in NOTES and not NOTES[s].may_be_shared
     ]
     for item in items:
         suffix = PurePosixPath(item.path).suffix.lower()

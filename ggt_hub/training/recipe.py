@@ -1,29 +1,43 @@
 """A training recipe: everything that decides the result, in one YAML file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from annotated_types import Ge, Gt, Lt, MultipleOf
 
-from ggt_hub.degradations.presets import Preset, load_preset, parse_preset
+from ggt_hub.data.reading.mixture import Damage
+from ggt_hub.degradations.presets import load_preset, parse_preset
 from ggt_hub.errors import TrainingError
 from ggt_hub.settings import checked, read_yaml
 
 _FOLDER = Path(__file__).parent / "recipes"
 
+Share = Annotated[float, Gt(0)]
+
 
 @dataclass(frozen=True)
-class Group:
-    """One kind of training sample.
+class Stage:
+    """A part of a run. It goes on with the weights of the one before, with an optimiser that starts fresh.
 
     Attributes:
-        share: how often it is drawn; shares need not sum to 1.
-        preset: the damage.
+        data: sources of pictures, each with its share: folders of clean photographs or of pairs, relative to the
+            working directory, or data sets; see `mixture.open_source`.
+        groups: what clean photographs meet, by name.
+        crop: side of a training picture, in pixels; a multiple of 8.
+        batch: pictures per step and process.
+        steps: optimiser steps; the learning rate falls to zero along a cosine until then, or until `--max-minutes`
+            where that comes first.
+        learning_rate, warmup_steps: as usual.
     """
 
-    share: Annotated[float, Gt(0)]
-    preset: Preset
+    data: dict[str, Share]
+    groups: dict[str, Damage] = field(default_factory=dict)
+    crop: Annotated[int, Ge(8), MultipleOf(8)] = 128
+    batch: Annotated[int, Ge(1)] = 8
+    steps: Annotated[int, Ge(1)] = 100_000
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    warmup_steps: Annotated[int, Ge(0)] = 300
 
 
 @dataclass(frozen=True)
@@ -31,33 +45,32 @@ class Recipe:
     """What `ggt-hub train` reads.
 
     Attributes:
-        model: arguments of `CompactRestorer`.
-        images: folder of clean photographs, relative to the working directory.
-        groups: the kinds of samples by name.
-        crop: side of a training picture, in pixels; a multiple of 8.
-        batch: pictures per step and process.
-        steps: optimiser steps of a full run; the learning rate falls to zero along a cosine until then, or until
-            `--max-minutes` where that comes first.
-        learning_rate, warmup_steps, ema_decay: as usual.
-        hint: chance (0..1) that the network is told the task of a sample.
-        seed: decides every draw; sample i is the same whatever the number of workers.
-        workers: processes that prepare samples, per training process.
+        model: arguments of the network.
+        stages: in order. In the file, fields of a stage that stand outside of `stages` count for all; a recipe
+            without `stages` has one.
+        objective: what is trained, one of `objectives.OBJECTIVES`.
+        settings: of the objective.
+        ema_decay: of the average of the weights.
+        seed: decides every draw; example i is the same whatever the number of workers.
+        workers: processes that prepare examples, per training process.
         save_minutes: time between checkpoints.
     """
 
     model: dict[str, Any]
-    images: Path
-    groups: dict[str, Group]
-    crop: Annotated[int, Ge(8), MultipleOf(8)] = 128
-    batch: Annotated[int, Ge(1)] = 8
-    steps: Annotated[int, Ge(1)] = 100_000
-    learning_rate: Annotated[float, Gt(0)] = 1e-3
-    warmup_steps: Annotated[int, Ge(0)] = 300
+    stages: tuple[Stage, ...]
+    objective: str = "compact"
+    settings: dict[str, Any] = field(default_factory=dict)
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9995
-    hint: Annotated[float, Ge(0), Le(1)] = 0.25
     seed: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
     save_minutes: Annotated[float, Ge(0)] = 5.0
+
+    def with_data(self, data: dict[str, float]) -> Self:
+        """The same on other pictures, in all stages."""
+        return replace(self, stages=tuple(replace(stage, data=data) for stage in self.stages))
+
+
+_OF_STAGES = tuple(Stage.__dataclass_fields__)
 
 
 def load_recipe(path_or_name: str | Path) -> Recipe:
@@ -72,16 +85,45 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
         raise TrainingError(f"no recipe at {path_or_name}: give a YAML file, or one of {shipped}")
-    content = read_yaml(path, TrainingError)
-    groups = content.pop("groups", None)
-    if not isinstance(groups, dict) or not groups:
-        raise TrainingError(f"{path}: the field 'groups' is missing or names no kinds of samples")
-    arguments = checked(Recipe, content, str(path), TrainingError, besides=("groups",))
-    built = {str(name): _parse_group(f"{path}, group {name}", group) for name, group in groups.items()}
-    return Recipe(groups=built, **arguments)
+    content = _in_words_of_today(read_yaml(path, TrainingError))
+    for_all = {name: content.pop(name) for name in _OF_STAGES if name in content}
+    stages = content.pop("stages", None)
+    if stages is not None and not (isinstance(stages, list) and stages):
+        raise TrainingError(f"{path}: stages must be a list of at least one, not {stages!r}")
+    known = {*Recipe.__dataclass_fields__, *_OF_STAGES} - {"stages"}
+    if unknown := [str(name) for name in content if name not in known]:
+        raise TrainingError(f"{path}: there is no field {unknown[0]!r}, only {', '.join(sorted(known))}")
+    arguments = checked(Recipe, content, str(path), TrainingError, besides=("stages",))
+    places = [f"{path}, stage {number}" for number, _ in enumerate(stages or (), 1)] or [str(path)]
+    built = [_stage(place, for_all, stage) for place, stage in zip(places, stages or [{}], strict=True)]
+    return Recipe(stages=tuple(built), **arguments)
 
 
-def _parse_group(where: str, content: Any) -> Group:
+def _in_words_of_today(content: dict[str, Any]) -> dict[str, Any]:
+    """Recipes of 0.1 said `images` of a folder of photographs, and had `hint` among everything else."""
+    rest = {name: value for name, value in content.items() if name not in ("images", "hint")}
+    if "images" in content:
+        rest.setdefault("data", content["images"])
+    if "hint" in content:
+        rest["settings"] = {"hint": content["hint"]} | rest.get("settings", {})
+    return rest
+
+
+def _stage(where: str, for_all: dict[str, Any], own: Any) -> Stage:
+    if not isinstance(own, dict):
+        raise TrainingError(f"{where}: here belong fields ({', '.join(_OF_STAGES)}), not {own!r}")
+    content = for_all | own
+    groups = content.pop("groups", {})
+    if not isinstance(groups, dict) or ("groups" in for_all | own and not groups):
+        raise TrainingError(f"{where}: the field 'groups' names no kinds of samples")
+    if isinstance(content.get("data"), str):
+        content["data"] = {content["data"]: 1}
+    arguments = checked(Stage, content, where, TrainingError, besides=("groups",))
+    built = {str(name): _parse_group(f"{where}, group {name}", group) for name, group in groups.items()}
+    return Stage(groups=built, **arguments)
+
+
+def _parse_group(where: str, content: Any) -> Damage:
     if not isinstance(content, dict):
         raise TrainingError(f"{where}: here belong fields (share, preset or task and steps), not {content!r}")
     if "dark" in content:
@@ -91,8 +133,8 @@ def _parse_group(where: str, content: Any) -> Group:
     if (named is None) != bool(chain):
         raise TrainingError(f"{where}: give either `preset`, or `task` and `steps`")
     rest = {name: value for name, value in content.items() if name not in ("preset", *chain)}
-    arguments = checked(Group, rest, where, TrainingError, besides=("preset",))
-    return Group(preset=load_preset(str(named)) if named else parse_preset(where, chain), **arguments)
+    arguments = checked(Damage, rest, where, TrainingError, besides=("preset",))
+    return Damage(preset=load_preset(str(named)) if named else parse_preset(where, chain), **arguments)
 
 
 def _without_dark(where: str, content: dict[str, Any]) -> dict[str, Any]:

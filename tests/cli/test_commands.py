@@ -109,7 +109,7 @@ def test_train_writes_weights_that_load(tmp_path: Path) -> None:
     (tmp_path / "clean").mkdir()
     Image.fromarray(photograph(64)).save(tmp_path / "clean/a.png")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    options = ["--images", str(tmp_path / "clean"), "-o", str(tmp_path / "run"), "--cpu"]
+    options = ["--data", str(tmp_path / "clean"), "-o", str(tmp_path / "run"), "--cpu"]
     result = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.strip().endswith(f"averaged weights: {tmp_path / 'run' / 'model'}")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ggt_hub import iter_pairs
 from ggt_hub.cli.data import app
-from ggt_hub.data.ggt_100k import REPOSITORY
+from ggt_hub.data.sources.ggt_100k import REPOSITORY
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -14,12 +15,14 @@ from typer.testing import CliRunner, Result
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.cli import app
-from ggt_hub.data.archives import Member
-from ggt_hub.data.pairing import pair_up
-from ggt_hub.data.trees import File
-from ggt_hub.degradations import replay
-from ggt_hub.errors import DegradationError, ImageError, RestorerError, TaskError
+from ggt_hub.data.recognising.pairing import pair_up
+from ggt_hub.data.storage.archives import Member
+from ggt_hub.data.storage.trees import File
+from ggt_hub.degradations import Assets, replay
+from ggt_hub.degradations.sheet import damage_sheet
+from ggt_hub.errors import DegradationError, ImageError, RestorerError, TaskError, WriteError
 from ggt_hub.images import read_image
+from ggt_hub.samples import load_samples
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline
 
@@ -45,6 +48,11 @@ def ggt_hub(*arguments: object, code: int = 0) -> Result:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return result
+
+
+def refused(*arguments: object) -> None:
+    """Raises what the command raised."""
+    CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -386,10 +394,27 @@ def test_what_0_1_wrote_may_be_replaced_by_what_is_made_of_the_same_picture(
 
 
 def test_degrade_wants_one_known_name(photos: Path, tmp_path: Path) -> None:
-    for options in ([], ["--task", "noise", "--preset", "web"], ["--preset", "fog"]):
+    for options in ([], ["--preset", "fog"], ["--task", "fog"]):
         arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), *options]
         with pytest.raises(DegradationError, match="blur, noise, compression"):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
+    arguments = ["degrade", str(photos), "-o", str(tmp_path / "out"), "--task", "noise", "--preset", "web"]
+    with pytest.raises(TaskError, match="'noise': preset 'web' knows compression"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_a_preset_for_several_tasks_makes_a_folder_for_each(tmp_path: Path) -> None:
+    Image.fromarray(photograph(48)).save(tmp_path / "a.png")
+    (tmp_path / "two.yaml").write_text("tasks: {noise: [{family: noise}], blur: [{family: blur}]}")
+    command = ["degrade", str(tmp_path / "a.png"), "--preset", str(tmp_path / "two.yaml"), "--json"]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert [Path(found["output"]).parent.name for found in json.loads(done.stdout)] == ["noise", "blur"]
+    for task in ("noise", "blur"):
+        record = json.loads((tmp_path / f"out/{task}/a.png.json").read_text())
+        assert (record["task"], [step["family"] for step in record["steps"]]) == (task, [task])
+    done = CliRunner().invoke(app, [*command, "--task", "blur", "-o", str(tmp_path / "one")])
+    assert (tmp_path / "one/a.png").read_bytes() == (tmp_path / "out/blur/a.png").read_bytes()
 
 
 def test_what_was_found_is_told_in_words_and_as_numbers(model: Path, photos: Path, tmp_path: Path) -> None:
@@ -420,3 +445,47 @@ def test_the_precision_reaches_the_networks_and_is_part_of_what_was_done(
     refused = ["restore", str(photos), "-o", str(tmp_path / "o"), "--model", "identity", "--dtype", "float16"]
     with pytest.raises(RestorerError, match=r"identity cannot work in float16: it computes in float32$"):
         CliRunner().invoke(app, refused, catch_exceptions=False)
+
+
+def test_degrade_draws_a_sheet_of_the_picture_that_it_is_given(photos: Path, tmp_path: Path) -> None:
+    result = ggt_hub(
+        "degrade", "--sheet", tmp_path / "sheet.png", photos / "a.png", "--task", "snow", "--seed", 3
+    )
+    assert "sheet.png" in result.stdout
+    expected = damage_sheet(photos / "a.png", ["snow"], seed=3)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "sheet.png")), np.asarray(expected))
+    ggt_hub("degrade", "--sheet", tmp_path / "sheet.png", "--task", "resize")  # its own file is replaced
+    shipped = next(sample.clean for sample in load_samples() if sample.name == "china")
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "sheet.png")), np.asarray(damage_sheet(shipped, ["resize"]))
+    )
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(WriteError, match=r"mine\.png is not a result of ggt-hub"):
+        refused("degrade", "--sheet", tmp_path / "mine.png", "--task", "resize")
+    with pytest.raises(DegradationError, match="--sheet shows one picture, not 2: name one"):
+        refused("degrade", "--sheet", tmp_path / "sheet.png", photos / "a.png", photos / "deep.png")
+
+
+def test_degrade_uses_the_assets_that_it_is_given(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "assets/pictures").mkdir(parents=True)
+    Image.fromarray(photograph(32)).save(tmp_path / "assets/pictures/b.png")
+    arguments = ("degrade", photos / "a.png", "--task", "reflection", "--severity", 0.8)
+    assets = ("--assets", tmp_path / "assets")
+    ggt_hub(*arguments, "-o", tmp_path / "out", *assets)
+    record = json.loads((tmp_path / "out/a.png.json").read_text())
+    assert record["steps"][0]["picture"]["name"] == "b.png"
+    again = replay(photos / "a.png", record, assets=Assets.open(tmp_path / "assets"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), np.asarray(again))
+    assert "1 finished before" in ggt_hub(*arguments, "-o", tmp_path / "out", *assets).stderr
+    Image.fromarray(photograph(30)).save(tmp_path / "assets/pictures/b.png")
+    assert "1 done" in ggt_hub(*arguments, "-o", tmp_path / "out", *assets).stderr
+    ggt_hub(*arguments, "-o", tmp_path / "pairs", "--pairs", *assets)
+    table = pq.read_table(next((tmp_path / "pairs").rglob("*.parquet")))
+    (meta,) = (json.loads(meta) for meta in table["meta"].to_pylist())
+    assert meta["record"]["steps"][0]["picture"]["name"] == "b.png"
+
+
+def test_degrade_wants_pictures_and_a_folder_for_them(photos: Path, tmp_path: Path) -> None:
+    for arguments in (("-o", tmp_path / "out"), (photos,)):
+        with pytest.raises(DegradationError, match="name the pictures, and the folder for the damaged ones"):
+            refused("degrade", *arguments, "--task", "noise")

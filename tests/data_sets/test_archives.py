@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ggt_hub.data.archives import Problem, list_members, summarise, why_nested, why_refused
-from ggt_hub.data.fetch import read_member
-from ggt_hub.data.trees import File, local_tree
+from ggt_hub.data.storage.archives import Problem, list_members, summarise, why_nested, why_refused
+from ggt_hub.data.storage.fetch import read_member
+from ggt_hub.data.storage.trees import File, local_tree
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import picture, write_zip
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ggt_hub.data.duplicates import DISTANCE, near, perceptual_hash
-from ggt_hub.data.opening import open_parts
-from ggt_hub.data.verify import overlaps, verify
+from ggt_hub.data.reading.opening import open_parts
+from ggt_hub.data.work.duplicates import DISTANCE, near, perceptual_hash
+from ggt_hub.data.work.verify import overlaps, verify
 from tests.cli.test_data import run
 from tests.photographs import photograph
 

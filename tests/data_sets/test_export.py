@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from ggt_hub import load_dataset
-from ggt_hub.data.export import check_sums, export
 from ggt_hub.data.guard import check_shareable
-from ggt_hub.data.opening import open_splits
-from ggt_hub.data.parts import dataset_parts, picture_sizes
+from ggt_hub.data.reading.opening import open_splits
+from ggt_hub.data.reading.parts import dataset_parts, picture_sizes
+from ggt_hub.data.work.export import check_sums, export
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import LAYOUTS, picture, write_zip
 
@@ -52,7 +52,7 @@ def test_the_stock_library_loads_it_with_every_byte_unchanged(rows, tmp_path):
 
 
 def test_row_groups_suit_the_viewer(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.export.GROUP_BYTES", 8_000)
+    monkeypatch.setattr("ggt_hub.data.work.export.GROUP_BYTES", 8_000)
     (report,) = export(rows, tmp_path / "out")
     metadata = pq.read_metadata(tmp_path / "out" / report["name"])
     assert metadata.num_row_groups >= COUNT * 2 * 800 / 8_000

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ggt_hub.data import ranges
-from ggt_hub.data.archives import list_members
-from ggt_hub.data.fetch import Fetcher, Wanted
-from ggt_hub.data.trees import hub_tree
+from ggt_hub.data.storage import ranges
+from ggt_hub.data.storage.archives import list_members
+from ggt_hub.data.storage.fetch import Fetcher, Wanted
+from ggt_hub.data.storage.trees import hub_tree
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture, write_zip
 
@@ -51,6 +51,6 @@ def test_a_damaged_member_costs_its_neighbours_nothing(members):
 
 
 def test_what_nobody_foresaw_reaches_whoever_waits(members, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.fetch.unpack", lambda *_: 1 / 0)
+    monkeypatch.setattr("ggt_hub.data.storage.fetch.unpack", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         results(members)

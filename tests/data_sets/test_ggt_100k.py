@@ -9,8 +9,8 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 from PIL import Image
 
-from ggt_hub.data.ggt_100k import GGT100K, REPOSITORY
-from ggt_hub.data.index import read_summary
+from ggt_hub.data.sources.ggt_100k import GGT100K, REPOSITORY
+from ggt_hub.data.sources.index import read_summary
 from ggt_hub.errors import DatasetError, HubError
 from ggt_hub.revisions import pinned
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from ggt_hub import iter_pairs, load_dataset
-from ggt_hub.data.ggt_100k import GGT100K, REPOSITORY
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
+from ggt_hub.data.sources.ggt_100k import GGT100K, REPOSITORY
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture, write_zip
 
@@ -211,7 +211,7 @@ def test_an_undecodable_picture_is_named(tmp_path):
 
 
 def test_cut_connections_expired_links_and_busy_servers_cost_no_pair(at_hub, tmp_path, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.ranges.PAUSES", (0.0, 0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr("ggt_hub.data.storage.ranges.PAUSES", (0.0, 0.01, 0.01, 0.01, 0.01))
     rows = load_dataset("ggt-100k", split="train", streaming=True)
     at_hub.break_next("Signature", drop_after=5000, times=2)
     at_hub.break_next("Signature", status=500)
@@ -231,7 +231,7 @@ def test_wrong_bytes_of_the_right_size_are_found(at_hub):
 
 
 def test_a_server_that_stays_away_is_an_error(at_hub, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.ranges.PAUSES", (0.0, 0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr("ggt_hub.data.storage.ranges.PAUSES", (0.0, 0.001, 0.001, 0.001, 0.001))
     rows = load_dataset("ggt-100k", split="train", streaming=True)
     at_hub.break_next("Signature", status=503, times=1000)
     with pytest.raises(HubError, match=r"cannot be had \(status 503\)"):

@@ -18,11 +18,11 @@ import os, random, shutil, signal, sys, threading, time
 from pathlib import Path
 import datasets
 from ggt_hub import load_dataset
-from ggt_hub.data.export import export
-from ggt_hub.data.opening import make_index
-from ggt_hub.data.parts import dataset_parts
-from ggt_hub.data.preview import preview
-from ggt_hub.data.verify import verify
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.indexing import make_index
+from ggt_hub.data.reading.parts import dataset_parts
+from ggt_hub.data.work.preview import preview
+from ggt_hub.data.work.verify import verify
 
 action, root = sys.argv[1], Path(sys.argv[2])
 assert threading.active_count() == 1

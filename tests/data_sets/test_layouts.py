@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ggt_hub import iter_pairs
-from ggt_hub.data.layouts import LAYOUTS, write_layout
-from ggt_hub.data.opening import open_splits
+from ggt_hub.data.reading.opening import open_splits
+from ggt_hub.data.work.layouts import LAYOUTS, write_layout
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import picture
 from tests.data_sets.test_export import contents

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ggt_hub
-from ggt_hub.data.ggt_100k import REPOSITORY
+from ggt_hub.data.sources.ggt_100k import REPOSITORY
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
 from tests.servers.faults import Fault
@@ -194,7 +194,7 @@ def test_registering_is_undone_and_turns_itself_off(monkeypatch, caplog):
 
 
 def test_the_licence_is_shown_once(repository, caplog):
-    from ggt_hub.data import ggt_100k
+    from ggt_hub.data.sources import ggt_100k
 
     ggt_100k._show_licence.cache_clear()
     for _ in range(2):
@@ -285,7 +285,7 @@ def test_a_folder_has_no_revisions(tmp_path):
 def test_after_an_index_was_written_each_revision_is_still_its_own(
     library, repository, tmp_path, monkeypatch
 ):
-    from ggt_hub.data.opening import make_index
+    from ggt_hub.data.work.indexing import make_index
 
     monkeypatch.chdir(tmp_path)
     make_index("ggt-100k", Path("ggt-100k"), revision="v1")

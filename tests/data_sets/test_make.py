@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 
 import datasets
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ggt_hub import iter_pairs
+from ggt_hub import iter_pairs, load_dataset
 from ggt_hub.cli import app
-from ggt_hub.data.export import check_sums
-from ggt_hub.data.make import Making, make_pairs
-from ggt_hub.data.opening import open_parts, open_splits
-from ggt_hub.data.verify import verify
-from ggt_hub.degradations import replay
+from ggt_hub.data.reading.clean import find_clean
+from ggt_hub.data.reading.opening import open_parts, open_splits
+from ggt_hub.data.work.export import check_sums
+from ggt_hub.data.work.filters import choose, parse_filters
+from ggt_hub.data.work.make import Making, Wanted, make_pairs, parse_format, want_for_tasks
+from ggt_hub.data.work.verify import verify
+from ggt_hub.degradations import load_preset, load_presets, replay
 from ggt_hub.errors import DatasetError, DegradationError
-from ggt_hub.files import find_jobs
 from tests.data_sets.test_export import contents
 from tests.photographs import photograph
 
@@ -35,16 +37,15 @@ def clean(tmp_path):
     return tmp_path / "clean"
 
 
-def jobs(folder, output):
-    return find_jobs([folder], output, "png").jobs
+def wanted(folder, preset):
+    """Each picture once."""
+    loaded = load_preset(preset)
+    return [Wanted(picture.name, picture, loaded) for picture in find_clean(folder)]
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "jpg"])
 def test_each_row_replays_to_its_low_quality_picture(kind, clean, tmp_path):
-    assert (
-        make_pairs(jobs(clean, tmp_path / "out"), Making("mixture", seed=3, format=kind), tmp_path / "out")
-        == {}
-    )
+    assert make_pairs(wanted(clean, "mixture"), Making(seed=3, format=kind), tmp_path / "out") == {}
     rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     raw = rows.cast_column("lq", datasets.Image(decode=False)).cast_column("gt", datasets.Image(decode=False))
     assert sorted(row["gt"]["bytes"] for row in raw) == sorted(p.read_bytes() for p in clean.rglob("*.*"))
@@ -58,18 +59,18 @@ def test_each_row_replays_to_its_low_quality_picture(kind, clean, tmp_path):
 
 
 def test_the_bytes_do_not_depend_on_workers_or_on_a_repeat(clean, tmp_path, monkeypatch):
-    monkeypatch.setattr("ggt_hub.data.make.PICTURES_IN_A_SHARD", 2)
+    monkeypatch.setattr("ggt_hub.data.work.make.PAIRS_IN_A_SHARD", 2)
     for name, workers in (("one", 1), ("two", 2)):
-        make_pairs(jobs(clean, tmp_path / name), Making("noise"), tmp_path / name, workers=workers)
+        make_pairs(wanted(clean, "noise"), Making(), tmp_path / name, workers=workers)
     tables = {
         name: {path: data for path, data in contents(tmp_path / name).items() if path.endswith(".parquet")}
         for name in ("one", "two")
     }
     assert tables["one"] == tables["two"] and len(tables["one"]) == 2
     before = contents(tmp_path / "one")
-    make_pairs(jobs(clean, tmp_path / "one"), Making("noise"), tmp_path / "one")
+    make_pairs(wanted(clean, "noise"), Making(), tmp_path / "one")
     assert contents(tmp_path / "one") == before
-    make_pairs(jobs(clean, tmp_path / "one"), Making("noise", seed=1), tmp_path / "one")
+    make_pairs(wanted(clean, "noise"), Making(seed=1), tmp_path / "one")
     assert contents(tmp_path / "one") != before
 
 
@@ -92,8 +93,8 @@ def test_damage_that_touches_the_ground_truth_says_which_file_its_record_is_for(
     """lq is a third as wide and high, so gt is cut to a multiple; a preset of one's own."""
     step = "{family: resize, enlarge: false, scale: [0.33, 0.33], down: [area]}"
     (tmp_path / "small.yaml").write_text(f"task: general\nsteps: [{step}]\n")
-    making = Making(tmp_path / "small.yaml")
-    assert make_pairs(jobs(clean, tmp_path / "out"), making, tmp_path / "out") == {}
+    small = tmp_path / "small.yaml"
+    assert make_pairs(wanted(clean, small), Making(), tmp_path / "out") == {}
     rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in clean.rglob("*.*")}
     for row in rows:
@@ -115,17 +116,143 @@ def test_a_preset_file_that_was_changed_makes_the_pairs_anew(clean, tmp_path):
         (tmp_path / "my.yaml").write_text(
             f"task: noise\nsteps: [{{family: noise, sigma: [{sigma}, {sigma}]}}]\n"
         )
-        make_pairs(jobs(clean, tmp_path / "out"), Making(str(tmp_path / "my.yaml")), tmp_path / "out")
+        make_pairs(wanted(clean, tmp_path / "my.yaml"), Making(), tmp_path / "out")
         rows = iter_pairs(open_splits(str(tmp_path / "out"))["train"])
         records = [json.loads(row["meta"])["record"] for row in rows]
         assert [record["steps"][0]["sigma"] for record in records] == [sigma] * 3
 
 
 def test_nothing_to_make_is_said_before_anything_is_written(clean, tmp_path):
-    with pytest.raises(DegradationError, match="no degradation named 'fogg'"):
-        make_pairs(jobs(clean, tmp_path / "out"), Making("fogg"), tmp_path / "out")
     with pytest.raises(DegradationError, match="severity is 2"):
-        make_pairs(jobs(clean, tmp_path / "out"), Making("noise", severity=2), tmp_path / "out")
+        make_pairs(wanted(clean, "noise"), Making(severity=2), tmp_path / "out")
     with pytest.raises(DatasetError, match="no pictures to make pairs of"):
-        make_pairs([], Making("noise"), tmp_path / "out")
+        make_pairs([], Making(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+TWO_TASKS = """\
+tasks:
+  noise: [{family: noise, sigma: [20, 20], kinds: [gaussian]}]
+  compression:
+    - {family: blur, sigma: [1, 1], kinds: [gaussian]}
+    - {family: compression, quality: [30, 30], kinds: [jpeg]}
+"""
+
+
+def test_each_task_has_its_number_of_pairs_and_more_are_the_same_and_more(clean, tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO_TASKS)
+    presets, pictures = load_presets(tmp_path / "two.yaml"), find_clean(clean)
+    few, many = (want_for_tasks(pictures, presets, count, seed=1) for count in (4, 7))
+    assert [pair.id for pair in few[:4]] == [pair.id for pair in many[:4]]
+    assert {pair.id for pair in few} <= {pair.id for pair in many}
+    assert [pair.preset.task for pair in few] == ["noise"] * 4 + ["compression"] * 4
+    names = [pair.clean.name for pair in few]
+    assert sorted(names[:3]) == sorted(names[4:7]) == sorted(picture.name for picture in pictures)
+    make_pairs(few, Making(), tmp_path / "out")
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["task"] for row in rows] == ["noise"] * 4 + ["compression"] * 4
+    assert [row["tasks"] for row in rows] == [["noise"]] * 4 + [["blur", "compression"]] * 4
+    assert {row["source"] for row in rows} == {"clean"}
+    named = load_dataset("realrestorer", data_dir=str(tmp_path / "out"))
+    assert named["train"]["id"] == rows["id"]
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| noise | 4 |" in card and "![Some of the pairs" in card and "seed 0" in card
+    assert Image.open(tmp_path / "out/pairs.png").size[0] > 4 * 64
+
+
+def test_parts_made_beside_each_other_are_the_whole(clean, tmp_path, monkeypatch):
+    monkeypatch.setattr("ggt_hub.data.work.make.PAIRS_IN_A_SHARD", 2)
+    some = want_for_tasks(find_clean(clean), [load_preset("mixture")], 7, seed=5)
+    make_pairs(some, Making(), tmp_path / "a/out", workers=2)
+    for number in (2, 1):
+        assert not (tmp_path / "b/out/README.md").exists()
+        make_pairs(some, Making(), tmp_path / "b/out", part=(number, 2))
+    whole, parts = (
+        {name: data for name, data in contents(tmp_path / run).items() if "lock" not in name} for run in "ab"
+    )
+    assert parts == whole
+    assert sum(name.endswith(".parquet") for name in whole) == 4
+
+
+def test_the_ground_truth_of_a_data_set_is_clean_and_keeps_its_source(clean, tmp_path):
+    """So pairs made of pictures that may not be shared cannot be pushed either."""
+    make_pairs(wanted(clean, "noise"), Making(), tmp_path / "out")
+    pictures = find_clean(tmp_path / "out")
+    assert [picture.source for picture in pictures] == ["clean"] * 3
+    assert sorted(picture.read() for picture in pictures) == sorted(
+        p.read_bytes() for p in clean.rglob("*.*")
+    )
+    with pytest.raises(DatasetError, match="no clean pictures in nowhere: give a folder"):
+        find_clean("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="it holds no photographs"):
+        find_clean(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("png", ("png", 95)), ("webp", ("webp", 100)), ("jpeg:80", ("jpeg", 80))]
+)
+def test_formats(text, found):
+    assert parse_format(text) == found
+
+
+@pytest.mark.parametrize("text", ["gif", "jpg:0", "jpg:101", "jpg:x", ""])
+def test_formats_that_are_none(text):
+    with pytest.raises(DatasetError, match="--format"):
+        parse_format(text)
+
+
+def test_a_lossless_webp_replays_without_a_step_for_it(clean, tmp_path):
+    make_pairs(wanted(clean, "noise"), Making(format="webp", quality=100), tmp_path / "out")
+    for row in iter_pairs(open_splits(str(tmp_path / "out"))["train"]):
+        record = json.loads(row["meta"])["record"]
+        assert [step["family"] for step in record["steps"]] == ["noise"]
+        np.testing.assert_array_equal(replay(row["gt"], record), row["lq"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--per-task", "2", "--shard", "3/2"], "write which part of how many"),
+        ([], "say how many pairs to make, by --per-task or --count"),
+        (["--count", "2"], "two.yaml has 2 tasks: give --per-task in place of --count"),
+        (["--per-task", "2", "--filter", "too-smal"], "no filter 'too-smal': .*did you mean 'too-small'"),
+        (["--per-task", "2", "--filter", "too-dark=x"], "the limit of too-dark must be a number"),
+        (["--per-task", "2", "--task", "haze"], "unknown task 'haze'.*noise, compression"),
+    ],
+)
+def test_slips_are_told_before_anything_is_made(options, message, clean, tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO_TASKS)
+    command = ["data", "make", str(tmp_path / "two.yaml"), "--clean", str(clean), "-o", str(tmp_path / "out")]
+    outcome = CliRunner().invoke(app, [*command, *options], env={"COLUMNS": "200"})
+    assert outcome.exit_code in (1, 2)
+    said = f"{outcome.output} {outcome.exception}"
+    assert re.search(message, " ".join(said.split()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_filters_leave_out_and_say_why(tmp_path):
+    (tmp_path / "clean").mkdir()
+    good = photograph(256)
+    for name, pixels in {
+        "a-good": good,
+        "b-again": np.clip(good.astype(int) + 3, 0, 255).astype(np.uint8),
+        "c-dark": good // 16,
+        "d-flat": np.full_like(good, 128),
+        "e-small": good[:100],
+    }.items():
+        Image.fromarray(pixels).save(tmp_path / f"clean/{name}.png")
+    (tmp_path / "clean/f-broken.png").write_bytes(b"no")
+    limits = parse_filters(["too-small", "too-dark", "too-blurred=10", "near-duplicate"])
+    left, reasons = choose(find_clean(tmp_path / "clean"), limits, tmp_path / "out")
+    assert [picture.name for picture in left] == ["a-good.png"]
+    assert reasons["b-again.png"] == "shows nearly what a-good.png shows"
+    assert reasons["c-dark.png"].startswith("too-dark: mean brightness, in levels of 255")
+    assert (
+        reasons["d-flat.png"] == "too-blurred: variance of the Laplacian at a shorter side of 512 0, below 10"
+    )
+    assert reasons["e-small.png"] == "too-small: shorter side in pixels 100, below 256"
+    assert "f-broken.png" in reasons["f-broken.png"]
+    assert [p.name for p in choose(find_clean(tmp_path / "clean"), {}, tmp_path / "out")[0]][
+        -1
+    ] == "e-small.png"

@@ -5,12 +5,12 @@ import unicodedata
 
 import pytest
 
-from ggt_hub.data.archives import Member
-from ggt_hub.data.manifests import Entry, read_manifest
-from ggt_hub.data.pairing import pair_up
-from ggt_hub.data.told import Told
-from ggt_hub.data.trees import File
-from ggt_hub.data.words import split_of, task_of
+from ggt_hub.data.recognising.manifests import Mention, read_manifest
+from ggt_hub.data.recognising.pairing import pair_up
+from ggt_hub.data.recognising.told import Told
+from ggt_hub.data.recognising.words import split_of, task_of
+from ggt_hub.data.storage.archives import Member
+from ggt_hub.data.storage.trees import File
 from ggt_hub.errors import DatasetError
 
 
@@ -98,17 +98,17 @@ def test_order_pairs_only_when_asked():
 
 
 def test_a_manifest_pairs_and_tells_task_and_prompt():
-    entry = Entry("./old/base/a.png", "old\\base\\b.png", "haze", "Clear it.", {"score": 3})
-    pairing = pair_up(loose("images/base/a.png", "images/base/b.png"), [entry])
+    mention = Mention("./old/base/a.png", "old\\base\\b.png", "haze", "Clear it.", {"score": 3})
+    pairing = pair_up(loose("images/base/a.png", "images/base/b.png"), [mention])
     (pair,) = pairing.pairs
     assert (pair.lq.path, pair.gt.path, pair.task) == ("images/base/a.png", "images/base/b.png", "haze")
     assert pairing.rules == ("manifest",)
 
 
 def test_a_manifest_adds_to_what_names_have_paired():
-    pairing = pair_up(loose("LQ/a.png", "GT/a.png"), [Entry("LQ/a.png", None, "snow", "Melt it.", {})])
+    pairing = pair_up(loose("LQ/a.png", "GT/a.png"), [Mention("LQ/a.png", None, "snow", "Melt it.", {})])
     (pair,) = pairing.pairs
-    assert (pair.task, pair.entry.prompt, pairing.rules) == ("snow", "Melt it.", ("folders, whole path",))
+    assert (pair.task, pair.mention.prompt, pairing.rules) == ("snow", "Melt it.", ("folders, whole path",))
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_a_manifest_adds_to_what_names_have_paired():
     ],
 )
 def test_manifests_of_all_kinds_say_the_same(name, text):
-    assert read_manifest(name, text.encode()) == [Entry("a.png", "b.png", "rain", "p", {}, manifest=name)]
+    assert read_manifest(name, text.encode()) == [Mention("a.png", "b.png", "rain", "p", {}, manifest=name)]
 
 
 def test_a_manifest_counts_from_its_own_folder():
     for folder in ("rain", "haze"):
-        (entry,) = read_manifest(f"train/{folder}/m.json", b'[{"lq": "a/1.png", "gt": "../all/./1.png"}]')
-        assert entry[:2] == (f"train/{folder}/a/1.png", "train/all/1.png")
+        (mention,) = read_manifest(f"train/{folder}/m.json", b'[{"lq": "a/1.png", "gt": "../all/./1.png"}]')
+        assert mention[:2] == (f"train/{folder}/a/1.png", "train/all/1.png")
     members = loose(*(f"train/{t}/{f}/1.png" for t in ("rain", "haze") for f in "ab"))
     entries = [
         e for t in ("rain", "haze") for e in read_manifest(f"train/{t}/m.txt", b"lq,gt\na/1.png,b/1.png\n")
@@ -141,8 +141,8 @@ def test_a_manifest_counts_from_its_own_folder():
 
 
 def test_several_kinds_of_damage_are_a_mixture_and_text_has_two_columns():
-    (entry,) = read_manifest("m.json", b'[{"lq": "a", "gt": "b", "type": ["haze", "rain"]}]')
-    assert entry.task == "general"
+    (mention,) = read_manifest("m.json", b'[{"lq": "a", "gt": "b", "type": ["haze", "rain"]}]')
+    assert mention.task == "general"
     assert read_manifest("m.txt", b"a.png b.png\nc.png,d.png\n")[1][:2] == ("c.png", "d.png")
     assert read_manifest("m.txt", b"just some words of a read-me\n") == []
     with pytest.raises(DatasetError, match=r"m\.json cannot be read as a manifest"):
@@ -414,9 +414,9 @@ def test_a_picture_that_is_listed_twice_is_named():
     ],
 )
 def test_manifests_as_people_and_spreadsheets_write_them(name, text, encoding):
-    (entry,) = read_manifest(name, text.encode(encoding))
-    assert entry[:2] == ("a b/1 x.png", "c d/1 x.png")
-    assert entry.is_told == ("q" in text or "Input" in text)
+    (mention,) = read_manifest(name, text.encode(encoding))
+    assert mention[:2] == ("a b/1 x.png", "c d/1 x.png")
+    assert mention.is_told == ("q" in text or "Input" in text)
 
 
 def test_accents_pair_however_a_system_spells_them_and_capitals_are_named():
@@ -432,7 +432,7 @@ def test_accents_pair_however_a_system_spells_them_and_capitals_are_named():
 
 
 def test_a_column_source_is_no_side_unless_there_is_a_target():
-    (entry,) = read_manifest("m.csv", b"source,lq,gt\nset one,a.png,b.png\n")
-    assert (entry.lq, entry.gt, entry.further) == ("a.png", "b.png", {"source": "set one"})
-    (entry,) = read_manifest("m.csv", b"source,target\na.png,b.png\n")
-    assert (entry.lq, entry.gt) == ("a.png", "b.png")
+    (mention,) = read_manifest("m.csv", b"source,lq,gt\nset one,a.png,b.png\n")
+    assert (mention.lq, mention.gt, mention.further) == ("a.png", "b.png", {"source": "set one"})
+    (mention,) = read_manifest("m.csv", b"source,target\na.png,b.png\n")
+    assert (mention.lq, mention.gt) == ("a.png", "b.png")

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
-from ggt_hub.data import ranges
-from ggt_hub.data.ranges import HubSource, SourceFile, open_source
+from ggt_hub.data.storage import ranges
+from ggt_hub.data.storage.ranges import HubSource, SourceFile, open_source
 from ggt_hub.errors import DatasetError, HubError
 
 DATA = bytes(range(256)) * 2000

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ggt_hub import iter_pairs, load_dataset
-from ggt_hub.data.realir_bench import REPOSITORY
+from ggt_hub.data.sources.realir_bench import REPOSITORY
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture
 

@@ -19,8 +19,8 @@ import json, os, resource, shutil, signal, sys, time
 from pathlib import Path
 import datasets
 from ggt_hub import load_dataset
-from ggt_hub.data.export import export
-from ggt_hub.data.ggt_100k import GGT100K
+from ggt_hub.data.work.export import export
+from ggt_hub.data.sources.ggt_100k import GGT100K
 
 root = Path(sys.argv[1])
 report, started = {}, time.monotonic()

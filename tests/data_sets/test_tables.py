@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from ggt_hub import iter_pairs, load_dataset
-from ggt_hub.data.export import export
-from ggt_hub.data.opening import describe_source, open_parts, open_splits
-from ggt_hub.data.told import Told
-from ggt_hub.data.verify import verify
+from ggt_hub.data.reading.opening import open_parts, open_splits
+from ggt_hub.data.recognising.told import Told
+from ggt_hub.data.work.describing import describe_source
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.verify import verify
 from ggt_hub.errors import DatasetError
 from tests.cli.test_data import run
 from tests.data_sets.layouts import picture

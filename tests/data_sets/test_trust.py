@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader
 import ggt_hub
 from ggt_hub import hub as hub_module
 from ggt_hub import iter_pairs, load_dataset
-from ggt_hub.data.export import export
-from ggt_hub.data.ggt_100k import GGT100K, INDEX_REPOSITORY, REPOSITORY
 from ggt_hub.data.guard import check_shareable
-from ggt_hub.data.opening import make_index, open_parts, open_splits
-from ggt_hub.data.preview import preview
-from ggt_hub.data.verify import verify
+from ggt_hub.data.reading.opening import open_parts, open_splits
+from ggt_hub.data.sources.ggt_100k import GGT100K, INDEX_REPOSITORY, REPOSITORY
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.indexing import make_index
+from ggt_hub.data.work.preview import preview
+from ggt_hub.data.work.verify import verify
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import LAYOUTS, pairs, picture, write_zip
 
@@ -120,8 +121,8 @@ def test_force_redownload_makes_the_index_anew(tmp_path, monkeypatch):
     LAYOUTS["one archive per category"](tmp_path / "copy")
     built = []
     monkeypatch.setattr(
-        "ggt_hub.data.indexed.IndexedPairs._build",
-        lambda self, folder, real=ggt_hub.data.indexed.IndexedPairs._build: (
+        "ggt_hub.data.sources.indexed.IndexedPairs._build",
+        lambda self, folder, real=ggt_hub.data.sources.indexed.IndexedPairs._build: (
             built.append(1) or real(self, folder)
         ),
     )

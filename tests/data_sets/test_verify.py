@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from ggt_hub import load_dataset
-from ggt_hub.data.export import export
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
-from ggt_hub.data.parts import dataset_parts, parquet_parts
-from ggt_hub.data.verify import verify
+from ggt_hub.data.reading.parts import dataset_parts, parquet_parts
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.verify import verify
 from tests.data_sets.layouts import LAYOUTS, picture
 
 
@@ -99,5 +99,20 @@ def test_archives_are_checked_by_their_crc(tmp_path):
 def test_what_was_verified_is_not_read_again(exported, tmp_path, monkeypatch):
     parts = parquet_parts(exported)["train"]
     first = verify(parts, tmp_path / "verified")
-    monkeypatch.setattr("ggt_hub.data.verify.verify_part", None)
+    monkeypatch.setattr("ggt_hub.data.work.verify.verify_part", None)
     assert verify(parts, tmp_path / "verified") == first
+
+
+def test_a_clean_picture_is_no_problem_and_a_row_without_pictures_is(tmp_path):
+    clean = {"bytes": picture(1), "path": None}
+    rows = [
+        pair_row("clean", None, clean, source="t"),
+        pair_row("again", None, clean, source="t"),
+        pair_row("nothing", None, None, source="t"),
+    ]
+    found = verify(
+        dataset_parts(datasets.Dataset.from_list(rows, PAIR_FEATURES), 1000), tmp_path / "verified"
+    )
+    assert found.problems == ["'nothing': there is no picture"]
+    assert (found.rows, found.clean) == (3, 2)
+    assert found.duplicates == [["clean", "again"]]

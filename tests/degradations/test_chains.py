@@ -105,8 +105,8 @@ def test_steps_are_applied_in_their_order() -> None:
 def test_severities_of_a_chain() -> None:
     """By hand: 30 and 40 levels of noise are 50; of quality and blur the worst counts."""
     steps = [
-        Drawn(Noise(), {"sigma": 30.0}),
-        Drawn(Noise(), {"sigma": 40.0}),
+        Drawn(Noise(), {"kind": "gaussian", "sigma": 30.0}),
+        Drawn(Noise(), {"kind": "poisson", "sigma": 40.0}),
         Drawn(Compression(), {"quality": 60}),
         Drawn(Compression(), {"quality": 80}),
         Drawn(Blur(), {"kind": "gaussian", "sigma": [4.0, 2.0]}),

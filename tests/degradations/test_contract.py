@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from ggt_hub.degradations.base import Parameters, to_float, to_uint8
 from ggt_hub.degradations.chains import Drawn
 from ggt_hub.degradations.presets import list_presets, parse_preset, parse_step
 from ggt_hub.tasks import TASKS
-from tests.degradations.tiny import ALONE, SET_UP
+from tests.degradations.tiny import ALONE, KINDS, SET_UP
 from tests.photographs import photograph
 
 PHOTO = to_float(photograph(64))
@@ -135,6 +136,18 @@ def test_the_last_severity_of_a_family_alone_is_its_worst(name: str) -> None:
         for s in (0.1, 0.4, 0.7, 1.0)
     ]
     assert 1 / 255 / 10 < change[0] < change[1] < change[2] < change[3]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_alone_begins_with_nothing_and_grows(name: str) -> None:
+    """Mean absolute change over draws at each severity; none at 0, where the parameters are those of no damage."""
+    change = []
+    for severity in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9):
+        draws = [KINDS[name].draw(default_rng(seed), severity) for seed in range(4)]
+        done = [np.abs(KINDS[name].apply(sample(), drawn).lq - PHOTO) for drawn in draws]
+        change.append(float(np.mean(done)))
+        assert severity or max(map(np.max, done)) <= 1 / 255
+    assert all(less < more for less, more in pairwise(change)), change
 
 
 @pytest.mark.parametrize("name", list_presets())

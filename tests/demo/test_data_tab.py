@@ -11,8 +11,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from ggt_hub.data.ggt_100k import REPOSITORY
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.sources.ggt_100k import REPOSITORY
 from ggt_hub.demo import data_tab
 from tests.data_sets.layouts import LAYOUTS, pairs, picture
 
@@ -45,16 +45,16 @@ def _pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(data)))
 
 
-def test_without_ground_truth_the_note_says_so(url: str, tmp_path: Path, monkeypatch) -> None:
-    row = pair_row(
-        "a", {"bytes": picture(1), "path": None}, None, source="mine", lq_sha256=None, gt_sha256=None
-    )
+@pytest.mark.parametrize(("side", "words"), [("lq", "no ground truth"), ("gt", "clean, not damaged yet")])
+def test_a_side_that_is_missing_is_told(side: str, words: str, url: str, tmp_path: Path, monkeypatch) -> None:
+    sides = {"lq": None, "gt": None} | {side: {"bytes": picture(1), "path": None}}
+    row = pair_row("a", sides["lq"], sides["gt"], source="mine")
     monkeypatch.setattr(data_tab, "load_dataset", lambda source: Dataset.from_list([row], PAIR_FEATURES))
     client = Client(url, verbose=False, download_files=tmp_path)
     (lq, gt), note, _ = client.predict(source="ggt-100k", api_name="/pair")
     assert _same(Path(lq).read_bytes(), picture(1))
     assert _same(Path(gt).read_bytes(), picture(1))
-    assert note.endswith("from mine · no ground truth")
+    assert note.endswith(f"from mine · {words}")
 
 
 def test_a_data_set_that_cannot_be_had_is_explained(hub, url: str) -> None:

@@ -12,14 +12,15 @@ import torch
 
 from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.degradations import degrade, replay
-from ggt_hub.errors import RestorerError
+from ggt_hub.degradations.presets import parse_preset
+from ggt_hub.errors import RestorerError, TaskError
 from ggt_hub.images import Metadata, Picture
-from ggt_hub.models.compact_restorer import TASKS
+from ggt_hub.models.compact_restorer import TASKS, told_condition
 from ggt_hub.pipelines.compact import TILE_BYTES
 from tests.images.carriers import xmp
 from tests.photographs import photograph
 from tests.pipelines.live_bytes import peak_bytes
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import tiny_pipeline, tiny_told
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,11 @@ def compact() -> RestorerPipeline:
     pipe = RestorerPipeline.from_pretrained("compact")
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def damaged(picture: np.ndarray, **step: object) -> np.ndarray:
+    """By one step of a preset, so that it stays the same whatever kinds a family gets."""
+    return degrade(picture, parse_preset("one", {"task": "general", "steps": [step]}))[0]
 
 
 def psnr(restored: object, gt: np.ndarray) -> float:
@@ -90,7 +96,7 @@ def test_clean_pictures_are_left_alone(compact: RestorerPipeline) -> None:
 
 
 def test_strength_zero_gives_the_picture_itself(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(128), "noise", severity=0.5)
+    noisy = damaged(photograph(128), family="noise", sigma=[30, 30], kinds=["gaussian"])
     half = np.asarray(compact(noisy, strength=0.5).images[0])
     assert np.array_equal(np.asarray(compact(noisy, strength=0.0).images[0]), noisy)
     assert psnr(noisy, photograph(128)) < psnr(half, photograph(128))
@@ -102,7 +108,7 @@ def test_the_damage_is_found(compact: RestorerPipeline) -> None:
 
     noisy = np.clip(photograph(256) + np.random.default_rng(0).normal(0, 25, (256, 256, 3)), 0, 255)
     assert found(noisy.astype(np.uint8))["noise_sigma"] == pytest.approx(25, abs=6)
-    compressed, _ = degrade(photograph(256), "compression", severity=1.0)
+    compressed = damaged(photograph(256), family="compression", quality=[8, 8])
     assert found(compressed)["jpeg_quality"] < 30
     assert found(cv2.GaussianBlur(photograph(256), (0, 0), 2))["blur_sigma"] > 0.8
     assert found(photograph(256))["noise_sigma"] < 4
@@ -129,14 +135,14 @@ def test_the_conditioner_is_called_in_blind_mode_and_its_output_matters(compact:
 
 
 def test_tasks_are_told_apart(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(64), "noise", severity=0.3)
+    noisy = damaged(photograph(64), family="noise", sigma=[18, 18], kinds=["gaussian"])
     results = {task: np.asarray(compact(noisy, task=task).images[0]).tobytes() for task in TASKS}
     assert results["general"] == np.asarray(compact(noisy).images[0]).tobytes()
     assert len(set(results.values())) == len(TASKS)
 
 
 def test_tiles_leave_no_seams(compact: RestorerPipeline) -> None:
-    noisy, _ = degrade(photograph(512), "noise", severity=0.4)
+    noisy = damaged(photograph(512), family="noise", sigma=[24, 24], kinds=["gaussian"])
     whole = compact(noisy, tile=0, output_type="np").images[0]
     tiled = compact(noisy, tile=256, output_type="np").images[0]
     # The overlap is narrower than the receptive field (it would cost twice the time), so tiles are not exact:
@@ -163,7 +169,7 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import tiny_pipeline, tiny_told
 side = int(sys.argv[1])
 picture = np.zeros((side, side, 3), np.uint8)
 picture[::3] = 200
@@ -336,3 +342,56 @@ def test_the_plan_holds_for_the_device_that_was_measured(compact: RestorerPipeli
     plan.apply(compact, "cpu")
     with pytest.raises(RestorerError, match="is measured on a cpu, not on cuda: leave out --memory"):
         plan.apply(compact, "cuda")
+
+
+def test_told_parts_are_told_and_leave_the_blind_path_alone() -> None:
+    pipe, plain = tiny_told(), tiny_pipeline()
+    plain.restorer.load_state_dict(pipe.restorer.state_dict())
+    assert plain.description.tasks == TASKS
+    assert pipe.description.tasks == (*TASKS, "haze", "rain")
+    picture = photograph(80)
+    for task in (None, "noise", "low_light"):
+        assert np.array_equal(*(p(picture, task=task, output_type="np").images[0] for p in (pipe, plain)))
+    blind = pipe(picture, output_type="np").images[0]
+    told = {task: pipe(picture, task=task, output_type="np").images[0] for task in ("rain", "haze")}
+    assert all(np.abs(image - blind).max() > 0.01 for image in told.values())
+    with pytest.raises(TaskError, match="unknown task 'rain'"):
+        plain(picture, task="rain")
+
+
+def test_what_a_told_part_gives_by_value() -> None:
+    """As the networks give it for the whole picture; half of it with half the strength."""
+    pipe, picture = tiny_told(), photograph(80)
+    lq = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+    for task in ("rain", "haze"):
+        with torch.no_grad():
+            expected = pipe.parts(lq, task, pipe.restorer, told_condition(pipe.restorer, lq)).clamp(0, 1)
+        whole = pipe(picture, task=task, tile=0, output_type="pt").images[0]
+        torch.testing.assert_close(whole, expected[0], rtol=0, atol=1e-6)
+        half = pipe(picture, task=task, tile=0, strength=0.5, output_type="pt").images[0]
+        torch.testing.assert_close(half, (lq[0] + expected[0]) / 2, rtol=0, atol=1e-6)
+    tiled = pipe(picture, task="haze", tile=32, output_type="pt").images[0]
+    assert torch.equal(tiled, pipe(picture, task="haze", tile=0, output_type="pt").images[0])
+
+
+def test_parts_are_saved_and_loaded_with_their_restorer(tmp_path: Path) -> None:
+    pipe, picture = tiny_told(), photograph(48)
+    pipe.save_pretrained(tmp_path / "a")
+    loaded = RestorerPipeline.from_pretrained(tmp_path / "a")
+    assert loaded.description.tasks == pipe.description.tasks
+    images = [p(picture, task="rain", output_type="np").images[0] for p in (pipe, loaded)]
+    np.testing.assert_allclose(
+        *images, atol=1e-6
+    )  # convolutions add up otherwise where weights lie otherwise
+    tiny_pipeline().save_pretrained(tmp_path / "b")
+    assert RestorerPipeline.from_pretrained(tmp_path / "b").parts is None
+
+
+def test_what_told_parts_take_is_not_measured() -> None:
+    pipe = tiny_told()
+    told = next(task for task in pipe.parts.tasks)
+    with pytest.raises(RestorerError, match="has no memory plan, since its memory is not measured"):
+        pipe.plan_memory(10**10, task=told)
+    assert (
+        pipe.plan_memory(10**10).device > tiny_pipeline().plan_memory(10**10).device
+    )  # the parts' own weights

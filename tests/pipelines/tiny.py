@@ -1,4 +1,4 @@
-"""One small restorer of each kind, of the true architecture with random weights: `TINY`, for the contract tests."""
+"""A small restorer of each kind, of the true architecture with random weights: contract tests try all of `TINY`."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ggt_hub import RestorerPipeline
-from ggt_hub.models import CompactRestorer
+from ggt_hub.models import CompactRestorer, ToldParts
 from ggt_hub.pipelines import CompactRestorerPipeline
 
 
@@ -18,6 +18,18 @@ def tiny_pipeline(seed: int = 0) -> CompactRestorerPipeline:
     torch.manual_seed(seed)
     network = CompactRestorer(channels=(8, 8, 8), blocks=(1, 1, 1), condition_width=8).eval()
     pipe = CompactRestorerPipeline(network)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def tiny_told(seed: int = 0) -> CompactRestorerPipeline:
+    """With parts for rain (veil and adapter) and haze (a veil), neither of them as new."""
+    restorer = tiny_pipeline(seed).restorer
+    parts = ToldParts({"rain": 2, "haze": 0}, channels=(8, 8, 8), blocks=(1, 1, 1), width=4)
+    with torch.no_grad():
+        for weight in (*restorer.parameters(), *parts.parameters()):
+            weight.add_(0.02 * torch.randn_like(weight))
+    pipe = CompactRestorerPipeline(restorer, parts.eval())
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -59,6 +71,7 @@ def _baseline(name: str) -> Tiny:
 
 TINY: dict[str, Tiny] = {
     "compact": Tiny(tiny_pipeline, entry=lambda pipe: pipe.restorer),
+    "compact with told parts": Tiny(tiny_told, entry=lambda pipe: pipe.restorer),
     "realrestorer": Tiny(
         tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
     ),

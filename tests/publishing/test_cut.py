@@ -51,7 +51,7 @@ def test_a_cut_publication_is_completed_by_the_next_call(api, hub, path, counted
     consistent(api)
     results = list(publish(pack(path), api))
     assert history(api) == ONCE
-    assert [parcel.entry.name for parcel, *_ in results] == list(KINDS)
+    assert [parcel.listing.name for parcel, *_ in results] == list(KINDS)
 
 
 def test_large_files_that_arrived_are_not_sent_again(api, hub, path):

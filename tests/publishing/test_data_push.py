@@ -3,8 +3,9 @@
 import datasets
 import pytest
 
-from ggt_hub.data.export import export
-from ggt_hub.data.opening import make_index, open_splits
+from ggt_hub.data.reading.opening import open_splits
+from ggt_hub.data.work.export import export
+from ggt_hub.data.work.indexing import make_index
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.data_push import push_data
 from tests.data_sets.layouts import LAYOUTS, picture, write_zip
@@ -59,7 +60,7 @@ def test_other_content_is_replaced_only_when_told(folder, api):
 
 
 def test_pictures_that_may_not_be_shared_and_odd_ids_are_refused(hub, api, tmp_path):
-    from ggt_hub.data.ggt_100k import REPOSITORY
+    from ggt_hub.data.sources.ggt_100k import REPOSITORY
 
     LAYOUTS["one archive per category"](tmp_path / "repository")
     hub.add("dataset", REPOSITORY, tmp_path / "repository")

@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_manifest_of_the_checkout_publishes_exactly_what_the_package_loads():
-    entries = read_manifest(ROOT / "hub.toml").entries
-    assert {(e.repo_type, f"{NAMESPACE}/{e.name}"): e.tag for e in entries} == OURS
+    listings = read_manifest(ROOT / "hub.toml").listings
+    assert {(e.repo_type, f"{NAMESPACE}/{e.name}"): e.tag for e in listings} == OURS
 
 
 def test_the_cards_and_folders_of_the_checkout_are_there():
-    for entry in read_manifest(ROOT / "hub.toml").entries:
-        assert entry.card is None or entry.card.is_file()
-        assert entry.folder is None or entry.made_by or entry.folder.is_dir()
+    for listing in read_manifest(ROOT / "hub.toml").listings:
+        assert listing.card is None or listing.card.is_file()
+        assert listing.folder is None or listing.made_by or listing.folder.is_dir()
 
 
 def test_a_version_that_the_table_does_not_have_is_refused(tmp_path):
@@ -32,7 +32,7 @@ def test_a_version_that_the_table_does_not_have_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entry", "problem"),
+    ("listing", "problem"),
     [
         ({"kind": "paper", "folder": "x"}, "'net' is of kind 'paper'; there is dataset, model, metric, demo"),
         ({"kind": "model"}, "'net' has neither folder nor card"),
@@ -41,9 +41,9 @@ def test_a_version_that_the_table_does_not_have_is_refused(tmp_path):
         ({"folder": "x"}, "'net' has no kind"),
     ],
 )
-def test_what_is_wrong_in_the_manifest_is_named(tmp_path, entry, problem):
+def test_what_is_wrong_in_the_manifest_is_named(tmp_path, listing, problem):
     with pytest.raises(PublishError, match=problem):
-        read_manifest(manifest(tmp_path, net=entry))
+        read_manifest(manifest(tmp_path, net=listing))
 
 
 def test_a_folder_may_be_in_the_package_in_the_tree_or_made_here(tmp_path):
@@ -53,7 +53,7 @@ def test_a_folder_may_be_in_the_package_in_the_tree_or_made_here(tmp_path):
         space={"kind": "demo", "folder": "space"},
         index={"kind": "dataset", "folder": "out/index", "made_by": "python {here}/build.py"},
     )
-    net, space, index = read_manifest(path).entries
+    net, space, index = read_manifest(path).listings
     assert net.folder == ROOT / "ggt_hub/pipelines"
     assert space.folder == tmp_path / "space"
     assert index.folder == Path("out/index")

@@ -62,7 +62,7 @@ def test_a_new_version_is_one_more_commit_with_deletions(api, tmp_path):
     path.write_text(
         path.read_text().replace('name = "demo"\nversion = "1.0.0"', 'name = "demo"\nversion = "1.1.0"')
     )
-    results = {parcel.entry.name: is_new for parcel, is_new, _ in publish(pack(path), api)}
+    results = {parcel.listing.name: is_new for parcel, is_new, _ in publish(pack(path), api)}
     assert results == {"pairs": False, "net": False, "mean_difference": False, "demo": True}
     assert history(api)["demo"] == (["initial commit", "demo 1.0.0", "demo 1.1.0"], ["v1.0.0", "v1.1.0"])
     new = api.list_repo_files("org/demo", repo_type="space", revision="v1.1.0")
@@ -98,7 +98,7 @@ def test_check_names_each_difference_and_changes_nothing(api, hub, tmp_path):
     write(tmp_path / "demo/new.py", "")
     (tmp_path / "net/model_index.json").unlink()
     hub.requests.clear()
-    states = {parcel.entry.name: state for parcel, state in compare(pack(path), api)}
+    states = {parcel.listing.name: state for parcel, state in compare(pack(path), api)}
     assert (states["demo"].from_tag.missing, states["demo"].from_tag.changed) == (["new.py"], ["app.py"])
     gone = ["model_index.json", "pipeline.py", "restorer/network.py"]  # no index, so no pipeline to run it
     assert sorted(states["net"].from_tag.surplus) == gone

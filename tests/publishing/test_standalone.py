@@ -57,7 +57,7 @@ def published(api, tmp_path) -> str:
     entry = {"kind": "model", "folder": str(BUNDLED / "compact"), "card": "compact.md"}
     ((parcel, _, proof),) = publish(pack(manifest(tmp_path, compact=entry)), api)
     assert proof.endswith("loaded as CompactRestorerPipeline")
-    return parcel.entry.tag
+    return parcel.listing.tag
 
 
 def inputs(folder: Path) -> dict[str, dict]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from huggingface_hub import snapshot_download
 
-from ggt_hub.data.ggt_100k import REPOSITORY
+from ggt_hub.data.sources.ggt_100k import REPOSITORY
 from ggt_hub.images import write_image
 from ggt_hub.publishing.plan import pack, publish
 from ggt_hub.revisions import OURS
@@ -82,14 +82,14 @@ def run(code: str, *arguments: str, cwd: Path, env: dict[str, str]) -> dict:
 
 def test_what_is_published_is_what_a_user_gets(api, hub, checkout, user, tmp_path):
     hub.namespaces.add("ggt-hub")
-    published = {parcel.entry.name: parcel for parcel, *_ in publish(pack(checkout / "hub.toml"), api)}
-    assert {(p.entry.repo_type, p.repo_id): p.entry.tag for p in published.values()} == OURS
+    published = {parcel.listing.name: parcel for parcel, *_ in publish(pack(checkout / "hub.toml"), api)}
+    assert {(p.listing.repo_type, p.repo_id): p.listing.tag for p in published.values()} == OURS
     sample = load_samples()[0].image
     photo = tmp_path / "photo.png"
     write_image(sample.crop((0, 0, 96, 64)), photo)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    tags = json.dumps({name: parcel.entry.tag for name, parcel in published.items()})
+    tags = json.dumps({name: parcel.listing.tag for name, parcel in published.items()})
     found = run(USER, str(photo), str(tmp_path / "restored.png"), tags, cwd=elsewhere, env=user)
     assert (found["rows"], found["size"]) == (len(pairs()), [16, 16])
     assert found["tasks"] == ["haze", "low_light", "rain"]
@@ -97,7 +97,7 @@ def test_what_is_published_is_what_a_user_gets(api, hub, checkout, user, tmp_pat
     assert found["pipeline"] == "CompactRestorerPipeline"
     # Halving the lowest bit changes a level by 0 or 1: at least 10 log10(255^2 / 1) = 48.1 dB.
     assert found["scores"]["psnr"] >= 48.1
-    demo_gives_the_same(published["restorer"].entry.tag, photo, tmp_path / "restored.png", user, tmp_path)
+    demo_gives_the_same(published["restorer"].listing.tag, photo, tmp_path / "restored.png", user, tmp_path)
 
 
 def demo_gives_the_same(tag: str, photo: Path, restored: Path, env: dict[str, str], folder: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import datasets
 import torch
 
-from ggt_hub.data.export import export
 from ggt_hub.data.pairs import PAIR_FEATURES
+from ggt_hub.data.work.export import export
 from ggt_hub.models import CompactRestorer
 from ggt_hub.pipelines import CompactRestorerPipeline
 from tests.data_sets.layouts import picture

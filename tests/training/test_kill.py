@@ -16,13 +16,14 @@ PROGRAM = """
 import os, random, shutil, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from ggt_hub.training import load_recipe, loop, train
+from ggt_hub.training import load_recipe, run, train
 
 root, tries = Path(sys.argv[1]), int(sys.argv[2])
 recipe = replace(
-    load_recipe("compact"), images=root / "clean", crop=32, batch=1, steps=5, save_minutes=0.0, ema_decay=0.5,
+    load_recipe("compact").with_data({str(root / "clean"): 1.0}), save_minutes=0.0, ema_decay=0.5,
     model={"channels": [8, 8, 8], "blocks": [1, 1, 1], "condition_width": 8},
 )
+recipe = replace(recipe, stages=(replace(recipe.stages[0], crop=32, batch=1, steps=5),))
 
 def child(output, kill_at):
     process = os.fork()
@@ -39,11 +40,11 @@ def child(output, kill_at):
         return call
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
         setattr(os, name, counted(getattr(os, name)))
-    resume = loop._Run.resume
-    def noted(run):
-        resume(run)
-        (root / "resumed").write_text(str(run.step))
-    loop._Run.resume = noted
+    resume = run._Run.resume
+    def noted(this):
+        resume(this)
+        (root / "resumed").write_text(str(this.step))
+    run._Run.resume = noted
     train(recipe, output, cpu=True)
     (root / "changes").write_text(str(changes))
     os._exit(0)

@@ -18,7 +18,11 @@ groups:
 """
 SLIPS = {
     "a word for a number": (GOOD + "learning_rate: 1e-3\n", r"learning_rate: .*not '1e-3' .*write 0\.001"),
-    "no groups": (GOOD.split("groups")[0], "the field 'groups' is missing"),
+    "no groups": (GOOD.split("groups")[0] + "groups: {}\n", "the field 'groups' names no kinds of samples"),
+    "no stages": (GOOD + "stages: []\n", "stages must be a list of at least one"),
+    "a stage that is a word": (GOOD + "stages: [x]\n", "stage 1: here belong fields"),
+    "a slip in a stage": (GOOD + "stages: [{}, {crop: 7}]\n", "stage 2: crop: .*not 7"),
+    "a source without share": (GOOD.replace("images: nowhere", "data: {nowhere: 0}"), "data.nowhere.*not 0"),
     "an empty group": (GOOD.split("groups")[0] + "groups:\n  noise:\n", "group noise: here belong fields"),
     "no share": (GOOD.replace("share: 1, ", ""), "group noise: the field 'share' is missing"),
     "no share of anything": (GOOD.replace("share: 1", "share: 0"), "share: .*greater than 0, not 0"),
@@ -69,8 +73,8 @@ SLIPS = {
         "batch: .*greater than or equal to 1, not 0",
     ),
     "half a step": (GOOD.replace("steps: 12", "steps: 1.5"), "steps: .*integer.*not 1.5"),
-    "an unknown field": (GOOD + "learning_rat: 1.0\n", "there is no field 'learning_rat', only model"),
-    "no pictures": (GOOD.replace("images: nowhere\n", ""), "the field 'images' is missing"),
+    "an unknown field": (GOOD + "learning_rat: 1.0\n", "there is no field 'learning_rat', only batch"),
+    "no pictures": (GOOD.replace("images: nowhere\n", ""), "the field 'data' is missing"),
 }
 
 
@@ -89,10 +93,24 @@ def test_a_slip_is_one_line_that_names_the_field(slip: str, tmp_path: Path) -> N
 def test_what_is_right_becomes_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(GOOD + "learning_rate: 1.0e-3\nema_decay: 0\n")
     recipe = load_recipe(tmp_path / "r.yaml")
-    assert (recipe.images, recipe.crop, recipe.learning_rate, recipe.ema_decay) == (
-        Path("nowhere"),
-        32,
-        0.001,
-        0.0,
+    (stage,) = recipe.stages
+    assert (stage.data, stage.crop, stage.learning_rate) == ({"nowhere": 1.0}, 32, 0.001)
+    assert (recipe.ema_decay, recipe.objective, recipe.settings) == (0.0, "compact", {})
+    assert stage.groups["noise"].preset.steps[0].degradation.sigma == (2.0, 60.0)
+
+
+def test_what_stands_outside_of_stages_counts_for_all(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("images: nowhere", "data: {a: 1, b: 0.5}")
+        + "stages: [{steps: 3}, {crop: 64, data: c}]\n"
     )
-    assert recipe.groups["noise"].preset.steps[0].degradation.sigma == (2.0, 60.0)
+    (tmp_path / "r.yaml").write_text(text)
+    first, second = load_recipe(tmp_path / "r.yaml").stages
+    assert (first.steps, first.crop, first.data) == (3, 32, {"a": 1.0, "b": 0.5})
+    assert (second.steps, second.crop, second.data) == (12, 64, {"c": 1.0})
+    assert first.groups["noise"].preset.steps == second.groups["noise"].preset.steps
+
+
+def test_hint_of_0_1_is_a_setting_of_the_objective(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD + "hint: 0.5\n")
+    assert load_recipe(tmp_path / "r.yaml").settings == {"hint": 0.5}

@@ -19,7 +19,7 @@ _WIDTHS, _HEIGHTS = {256, 40962, 4097}, {257, 40963, 4098}
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 513, 514, 273, 279
 
 
-class Entry(NamedTuple):
+class Field(NamedTuple):
     """One entry of a directory: where it stands, what it is, where its value lies."""
 
     at: int
@@ -51,7 +51,7 @@ class Block:
         """The unsigned integer of so many bytes at `at`."""
         return int.from_bytes(self.data[at : at + size], "little" if self.order == "<" else "big")
 
-    def entries(self, at: int) -> list[Entry]:
+    def entries(self, at: int) -> list[Field]:
         """The directory at `at`; what does not fit into the block is not there."""
         head, width, inline = (8, 20, 8) if self.big else (2, 12, 4)
         if not 8 <= at <= len(self.data) - head:
@@ -63,7 +63,7 @@ class Block:
             tag, kind, number, value = row
             position, size = at + head + index * width, TYPE_SIZES.get(kind, 0) * number
             value_at = position + width - inline if size <= inline else value
-            entries.append(Entry(position, tag, kind, number, value_at, size))
+            entries.append(Field(position, tag, kind, number, value_at, size))
         return entries
 
     def next_at(self, at: int) -> int:
@@ -71,7 +71,7 @@ class Block:
         head, width = (8, 20) if self.big else (2, 12)
         return at + head + self.number(at, head) * width
 
-    def value(self, entry: Entry) -> int:
+    def value(self, entry: Field) -> int:
         """The first number of an entry."""
         return self.number(entry.value_at, TYPE_SIZES.get(entry.kind, 0))
 
@@ -80,18 +80,18 @@ class Block:
         assert isinstance(self.data, bytearray)  # noqa: S101 - what is read may be a file of a gigabyte: no copy
         self.data[at : at + len(data)] = data
 
-    def bytes_of(self, entry: Entry) -> bytes:
+    def bytes_of(self, entry: Field) -> bytes:
         """The value as it stands."""
         return bytes(self.data[entry.value_at : entry.value_at + entry.size])
 
-    def below(self, entries: Iterable[Entry], pointer: int) -> list[Entry]:
+    def below(self, entries: Iterable[Field], pointer: int) -> list[Field]:
         """The directory that an entry with this tag points at; none if there is none."""
         for entry in entries:
             if entry.tag == pointer:
                 return self.entries(self.value(entry))
         return []
 
-    def directories(self) -> dict[int, list[Entry]]:
+    def directories(self) -> dict[int, list[Field]]:
         """The first directory (0) and those of EXIF, GPS and INTEROP below it."""
         main = self.entries(self.first)
         exif = self.below(main, EXIF)
@@ -148,12 +148,12 @@ def without_gps(data: bytes) -> bytes:
     return bytes(block.data)
 
 
-def _put_number(block: Block, entry: Entry, kind: int, number: int) -> None:
+def _put_number(block: Block, entry: Field, kind: int, number: int) -> None:
     form = "HHIHxx" if kind == SHORT else "HHII"
     block.put(entry.at, struct.pack(block.order + form, entry.tag, kind, 1, number))
 
 
-def _swap(block: Block, one: Entry | None, other: Entry | None) -> None:
+def _swap(block: Block, one: Field | None, other: Field | None) -> None:
     """Exchange the values of two entries of one type: what was across is down now."""
     alike = one and other and (one.kind, one.size) == (other.kind, other.size)
     if one and other and alike and block.bytes_of(one) != block.bytes_of(other):
@@ -180,7 +180,7 @@ def _without_thumbnail(block: Block) -> bytes:
     return bytes(block.data)
 
 
-def _blank(block: Block, ranges: list[tuple[int, int]], used: dict[int, list[Entry]]) -> None:
+def _blank(block: Block, ranges: list[tuple[int, int]], used: dict[int, list[Field]]) -> None:
     """Zero the ranges, unless directories that stay use some of their bytes."""
     in_use = [(0, 8), (block.first, 2 + 12 * len(used[0]) + 4)]
     for tag, entries in used.items():
@@ -194,7 +194,7 @@ def _blank(block: Block, ranges: list[tuple[int, int]], used: dict[int, list[Ent
             block.put(at, bytes(end - at))
 
 
-def _remove(block: Block, entry: Entry) -> None:
+def _remove(block: Block, entry: Field) -> None:
     """Take one entry of the first directory out; those behind it move up, their values stay."""
     end = block.next_at(block.first) + 4
     rest = bytes(block.data[entry.at + 12 : end])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ggt_hub.images.ifd import TYPE_SIZES
 from ggt_hub.images.metadata import photoshop
-from ggt_hub.images.metadata.exif import EXIF, GPS, INTEROP, MAKER_NOTE, Block, Entry, merged
+from ggt_hub.images.metadata.exif import EXIF, GPS, INTEROP, MAKER_NOTE, Block, Field, merged
 from ggt_hub.images.metadata.model import Metadata, Resolution
 
 XMP, IPTC, PHOTOSHOP, ICC, _LAYERS = 700, 33723, 34377, 34675, 37724
@@ -66,7 +66,7 @@ def read(data: bytes) -> tuple[Metadata, list[str]]:
     return metadata, left
 
 
-def _iptc_bytes(block: Block, entry: Entry) -> bytes | None:
+def _iptc_bytes(block: Block, entry: Field) -> bytes | None:
     """IPTC is often declared as LONG, and then some writers turn each four bytes round; its padding is cut."""
     value = block.bytes_of(entry)
     if entry.kind == 4 and value[3:4] == b"\x1c" != value[:1]:
@@ -112,14 +112,14 @@ def as_exif(data: bytes, keep_maker_note: bool = True) -> tuple[bytes | None, li
     return _Layout(block, directories, note).built(), left
 
 
-def _stays(note: Entry, block: Block) -> bool:
+def _stays(note: Field, block: Block) -> bool:
     return note.value_at > 8 and note.value_at + note.size <= min(_FARTHEST, len(block.data))
 
 
 class _Layout:
     """Places for directories and values in a new block."""
 
-    def __init__(self, block: Block, directories: dict[int, list[Entry]], note: Entry | None) -> None:
+    def __init__(self, block: Block, directories: dict[int, list[Field]], note: Field | None) -> None:
         self.block, self.directories, self.note = block, directories, note
         self.fixed = (note.value_at, note.size) if note and _stays(note, block) else (0, 0)
         self.end = 8
@@ -156,7 +156,7 @@ class _Layout:
     def _is_needed(self, tag: int) -> bool:
         return bool(self.directories[tag]) or (tag == EXIF and bool(self.directories[INTEROP]))
 
-    def _is_far(self, entry: Entry) -> bool:
+    def _is_far(self, entry: Field) -> bool:
         inside = entry.size > 4 and entry.value_at + entry.size <= len(self.block.data)
         return inside and entry.kind not in _CLASSIC
 
@@ -167,7 +167,7 @@ class _Layout:
         place, self.end = self.end, self.end + length
         return place
 
-    def _row(self, entry: Entry, moved: list[tuple[int, int, int]]) -> bytes:
+    def _row(self, entry: Field, moved: list[tuple[int, int, int]]) -> bytes:
         order, kind, count = self.block.order, _CLASSIC.get(entry.kind, entry.kind), entry.values
         if entry.kind in _CLASSIC:
             number = self.block.value(entry) if count == 1 else 0

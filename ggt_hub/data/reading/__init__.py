@@ -1,0 +1,1 @@
+"""Rows and decoded pairs of any data set that a person names."""

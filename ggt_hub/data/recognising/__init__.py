@@ -1,0 +1,1 @@
+"""What belongs together: sides, splits, tasks and pairs, told by names, manifests, columns, or by a person."""

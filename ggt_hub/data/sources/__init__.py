@@ -1,0 +1,1 @@
+"""Data sets as builders of `datasets`: one file each for those with a name, and for each way to keep pairs."""

@@ -1,0 +1,183 @@
+"""Data sets as other code bases read them: WebDataset archives, BasicSR's folders, and its LMDB."""
+
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from ggt_hub.commit import RECORDS, commit_json, committed_file, committed_folder, file_sha256, locked
+from ggt_hub.data.pairs import PICTURES
+from ggt_hub.data.reading.parts import SHARD_BYTES, Part, dataset_parts, rows_of
+from ggt_hub.data.sources import lmdbs
+from ggt_hub.data.sources.versions import code_hash
+from ggt_hub.data.work.export import check_row, file_ending
+from ggt_hub.errors import DatasetError
+from ggt_hub.images import read_image
+from ggt_hub.shards import Shard, remove_result, results, run_shards
+
+Splits = Mapping[str, Dataset]
+
+
+def write_layout(
+    splits: Splits, folder: Path, layout: str, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
+) -> int:
+    """Write a data set in another layout, every picture byte for byte; may be interrupted and repeated.
+
+    Args:
+        splits: rows of the pair schema.
+        folder: where to.
+        layout: one of `LAYOUTS`.
+        workers: processes.
+        shard_bytes: of the pictures in one archive, about.
+
+    Returns:
+        How many pairs.
+
+    Raises:
+        DatasetError: for an unknown layout, a picture that is missing or damaged, a row without ground truth where
+            the layout has no place for that, or files of somebody else's where the results belong.
+        BusyError: if another process exports into the folder.
+    """
+    if layout not in LAYOUTS:
+        raise DatasetError(f"there is no layout {layout!r}, only parquet, {', '.join(LAYOUTS)}")
+    with locked(folder / RECORDS / "lock", waits=False):
+        return LAYOUTS[layout](splits, folder, workers, shard_bytes)
+
+
+def _webdataset(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+    """`SPLIT-000000.tar` with `KEY.lq.png`, `KEY.gt.png` and `KEY.json` for each pair."""
+    shards = []
+    for split, dataset in splits.items():
+        start = 0
+        for number, part in enumerate(dataset_parts(dataset, shard_bytes)):
+            shards.append(Shard(f"{split}-{number:06d}.tar", (part, start), f"{part.id} {start}"))
+            start += part.rows
+    reports = run_shards(_write_tar, shards, folder, settings=code_hash(), workers=workers, title="Exporting")
+    for name in set(results(folder, "")) - {shard.name for shard in shards}:
+        if name.endswith(".tar"):
+            remove_result(folder, name)
+    return sum(report["rows"] for report in reports)
+
+
+def _write_tar(part: Part, start: int, path: Path) -> dict[str, Any]:
+    rows = 0
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for number, item in enumerate(rows_of(part), start):
+            row = check_row(item)
+            about = {
+                name: row.get(name) for name in ("id", "task", "source", "prompt", "meta") if row.get(name)
+            }
+            for side in PICTURES:
+                if row[side] is not None:
+                    _add(
+                        archive, f"{number:08d}.{side}.{file_ending(row[side]['bytes'])}", row[side]["bytes"]
+                    )
+            _add(archive, f"{number:08d}.json", json.dumps(about, ensure_ascii=False).encode())
+            rows += 1
+    return {"rows": rows}
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # with no time and no owner: the same rows give the same bytes
+    entry.size = len(data)
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+    """`SPLIT/lq/NAME` and `SPLIT/gt/NAME`, of one name on both sides, and `SPLIT/meta_info.txt`.
+
+    BasicSR asks for equal names, endings included: both have that of the ground truth. It reads files by their
+    content, as everybody does.
+    """
+    count = 0
+    for split, dataset in splits.items():
+        shards = [
+            Shard(f"{split}/meta_info_{number:04d}.txt", (part, folder / split), part.id)
+            for number, part in enumerate(dataset_parts(dataset, shard_bytes))
+        ]
+        count += sum(
+            report["rows"]
+            for report in run_shards(
+                _write_folders, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
+            )
+        )
+    return count
+
+
+def _write_folders(part: Part, folder: Path, path: Path) -> dict[str, Any]:
+    lines = []
+    for item in rows_of(part):
+        row = check_row(item)
+        if row["gt"] is None:
+            raise DatasetError(f"{row['id']!r} has no ground truth, which this layout needs")
+        name = f"{file_name(row['id'])}.{file_ending(row['gt']['bytes'])}"
+        for side in PICTURES:
+            target = folder / side / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_once(target, row[side]["bytes"])
+        width, height = read_image(row["gt"]["bytes"], name=name).size
+        lines.append(f"{name} ({height},{width},3)\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return {"rows": len(lines)}
+
+
+def _write_once(target: Path, data: bytes) -> None:
+    """Write a file unless it is there; another one of that name is somebody else's."""
+    if os.path.lexists(target):
+        if target.is_symlink() or target.read_bytes() != data:
+            raise DatasetError(f"{target} is there and is another picture: choose an empty folder")
+        return
+    with committed_file(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def file_name(pair_id: str) -> str:
+    """An id as the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", pair_id)
+
+
+def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+    """`SPLIT_lq.lmdb` and `SPLIT_gt.lmdb`, each with the `meta_info.txt` that BasicSR reads."""
+    count = 0
+    for split, dataset in splits.items():
+        version = f"{dataset._fingerprint} {code_hash()}"
+        for side in PICTURES:
+            target = folder / f"{split}_{side}.lmdb"
+            record = folder / RECORDS / f"{target.name}.json"
+            if not _is_done(target, record, version):
+                with committed_folder(target) as made:
+                    lmdbs.write(made, _keyed(dataset, side))
+                    commit_json(record, {"version": version, "sha256": file_sha256(made / lmdbs.DATA)})
+        count += len(dataset)
+    return count
+
+
+def _is_done(target: Path, record: Path, version: str) -> bool:
+    if not os.path.lexists(target):
+        return False
+    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    if not (target / lmdbs.DATA).is_file() or file_sha256(target / lmdbs.DATA) != known.get("sha256"):
+        raise DatasetError(f"{target} was not made by ggt-hub, or was changed since: move it away")
+    return known["version"] == version
+
+
+def _keyed(dataset: Dataset, side: str) -> Iterator[tuple[str, bytes]]:
+    for part in dataset_parts(dataset, SHARD_BYTES):
+        for item in rows_of(part):
+            row = check_row(item)
+            if row[side] is None:
+                raise DatasetError(f"{row['id']!r} has no {side}, which this layout needs")
+            yield file_name(row["id"]), row[side]["bytes"]
+
+
+LAYOUTS: dict[str, Callable[[Splits, Path, int, int], int]] = {
+    "webdataset": _webdataset,
+    "lmdb": _lmdb,
+    "basicsr": _basicsr,
+}

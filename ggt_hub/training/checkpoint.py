@@ -1,0 +1,82 @@
+"""The state of a run on disk: two of them are kept, and either can be resumed."""
+
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+
+from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder
+from ggt_hub.errors import TrainingError
+
+STATE, MODEL = "state", "model"
+
+Clock = dict[str, float]
+"""`step` and `seconds`: how far a run is."""
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder whose `model/` or `state/` no run has written: they would be replaced.
+
+    Raises:
+        TrainingError: naming what is there.
+    """
+    states = (output / STATE, previous(output / STATE))
+    if any((state / "clock.json").is_file() for state in states):
+        return
+    for name in (MODEL, STATE):
+        if os.path.lexists(output / name):
+            raise TrainingError(
+                f"{output / name} was there before any run, so it is not replaced: choose another --output"
+            )
+
+
+def save_state(accelerator: Accelerator, ema: EMAModel, clock: Clock, output: Path) -> None:
+    """Write `state/`, whole or not at all, and keep the one before; called by all processes."""
+    unfinished = output / f"{RECORDS}-unfinished-state"  # one name for all processes
+    if accelerator.is_main_process:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(unfinished))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        torch.save(ema.state_dict(), unfinished / "ema.pt")
+        commit_json(unfinished / "clock.json", clock)
+        swap_folder(unfinished, output / STATE, keep=True)
+    accelerator.wait_for_everyone()
+
+
+def load_state(accelerator: Accelerator, ema: EMAModel, output: Path) -> Clock | None:
+    """Load the newest state that is whole; None only where there has never been one.
+
+    Raises:
+        TrainingError: if there are states, but none can be read.
+    """
+    newest = output / STATE
+    reasons = []
+    for state in (newest, previous(newest)):
+        if not state.is_dir():
+            continue
+        try:
+            return _load(accelerator, ema, state)
+        except Exception as error:  # noqa: BLE001 - a damaged file can make the readers raise nearly anything
+            reasons.append(f"{state}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
+            warnings.warn(f"this state cannot be resumed, so the one before is: {reasons[-1]}", stacklevel=2)
+    if reasons:
+        raise TrainingError(
+            f"no state can be resumed ({'; '.join(reasons)}): "
+            "give another --output, or remove both to start anew"
+        )
+    return None
+
+
+def _load(accelerator: Accelerator, ema: EMAModel, state: Path) -> Clock:
+    clock = json.loads((state / "clock.json").read_text(encoding="utf-8"))
+    average = torch.load(state / "ema.pt", weights_only=True)
+    accelerator.load_state(str(state))
+    ema.load_state_dict(average)
+    return {"step": clock["step"], "seconds": clock["seconds"]}

@@ -1,0 +1,71 @@
+"""Training of one told part of the compact restorer, whose own weights stay as they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from ggt_hub.data.reading.mixture import Example
+from ggt_hub.errors import TrainingError
+from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.models.compact_restorer import told_condition
+from ggt_hub.pipelines.layouts import BUNDLED
+from ggt_hub.settings import checked
+from ggt_hub.training.objectives.base import Loss, Objective
+from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the objective.
+
+    Attributes:
+        task: what the part is for.
+        restorer: folder of the compact restorer's weights; those in the package if not given.
+    """
+
+    task: str
+    restorer: Path = BUNDLED / "compact/restorer"
+
+
+def prepare(example: Example, crop: int) -> dict[str, Tensor]:
+    """`lq` and `gt`, (3, crop, crop), 0..1."""
+    check_sizes(example)
+    lq, gt = example.cut(crop)
+    return {"lq": to_tensor(np.rint(lq * 255) / 255), "gt": to_tensor(gt)}
+
+
+class ToldObjective(Objective):
+    """The logarithm of each picture's squared error, as for the compact restorer itself."""
+
+    network: ToldParts
+
+    def __init__(self, network: ToldParts, restorer: CompactRestorer) -> None:
+        super().__init__()
+        self.network, self.prepare = network, prepare
+        self.restorer = restorer.requires_grad_(False)
+
+    @classmethod
+    def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
+        """From `rank` and `width` of a part; the rest follows from the restorer."""
+        told = Settings(**checked(Settings, settings, "settings of the told objective", TrainingError))
+        try:
+            restorer = CompactRestorer.from_pretrained(told.restorer).float()
+            shape = {name: restorer.config[name] for name in ("channels", "blocks")}
+            rest = {name: value for name, value in model.items() if name != "rank"}
+            network = ToldParts(ranks={told.task: int(model.get("rank", 8))}, **shape, **rest)
+        except (OSError, TypeError, ValueError, RuntimeError) as error:
+            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
+        return cls(network, restorer)
+
+    def forward(self, batch: dict[str, Tensor]) -> Loss:
+        """The loss of a batch, see `prepare`."""
+        lq, gt = batch["lq"], batch["gt"]
+        (task,) = self.network.tasks
+        restored = self.network(lq, task, self.restorer, told_condition(self.restorer, lq)).float()
+        error = (restored - gt).square().mean((1, 2, 3))
+        before = (lq - gt).square().mean((1, 2, 3))
+        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
+        return Loss((error + FLOOR).log().mean(), gain)

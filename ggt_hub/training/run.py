@@ -1,0 +1,246 @@
+"""One run: accelerate for devices and processes, a checkpoint every few minutes, exact resuming."""
+
+import math
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import cv2
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, set_seed
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ggt_hub.commit import committed_folder
+from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source
+from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
+from ggt_hub.training.objectives import Objective, load_objective
+from ggt_hub.training.objectives.base import Prepare
+from ggt_hub.training.recipe import Recipe, Stage
+
+_Batch = dict[str, Tensor]
+
+_TOGETHER = 10  # steps after which several processes agree on the time: each time the device is waited for
+
+
+def train(
+    recipe: Recipe,
+    output: Path,
+    *,
+    init_from: Path | None = None,
+    max_minutes: float | None = None,
+    cpu: bool = False,
+) -> Path:
+    """Train a restorer; continue where `output` left off if it holds a checkpoint.
+
+    Args:
+        recipe: from `load_recipe`.
+        output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`.
+        init_from: a safetensors file whose weights to start from, when there is no checkpoint yet.
+        max_minutes: stop after this time in all; the learning rate reaches zero then.
+        cpu: do not use an accelerator.
+
+    Returns:
+        The folder of the averaged weights.
+
+    Raises:
+        TrainingError: if `output` holds what is no run, or the recipe or `init_from` does not fit the network.
+        DatasetError: if a source holds nothing to train on.
+    """
+    check_output(output)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no")
+    set_seed(recipe.seed, device_specific=True)
+    objective = load_objective(recipe.objective).build(recipe.model, recipe.settings)
+    if init_from is not None:
+        objective.start_from(init_from)
+    run = _Run(accelerator, recipe, objective, output, max_minutes)
+    run.resume()
+    run.loop()
+    run.save()
+    accelerator.end_training()
+    return output / MODEL
+
+
+def computes_in_bfloat16(cpu: bool) -> bool:
+    """Whether the hardware does; on a CPU that emulates it, a step takes ten times as long as in float32."""
+    if torch.accelerator.is_available() and not cpu:
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class _Run:
+    """One training run: the objects that live through it, and its clock."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        recipe: Recipe,
+        objective: Objective,
+        output: Path,
+        max_minutes: float | None,
+    ) -> None:
+        self.accelerator, self.recipe, self.objective, self.output = accelerator, recipe, objective, output
+        self.limit = (max_minutes or math.inf) * 60
+        self.trained = [weight for weight in objective.network.parameters() if weight.requires_grad]
+        self.ema = EMAModel(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
+        optimiser = torch.optim.AdamW(self.trained, betas=(0.9, 0.99))
+        objective = objective.to(memory_format=torch.channels_last)
+        self.module, self.optimiser = accelerator.prepare(objective, optimiser)
+        self.ema.to(accelerator.device)
+        sources = {name: open_source(name) for stage in recipe.stages for name in stage.data}
+        self.mixtures = [
+            Mixture(
+                [(sources[name], share) for name, share in stage.data.items()],
+                stage.groups,
+                crop=stage.crop,
+                seed=recipe.seed,
+                cache_bytes=CACHE_BYTES // max(1, recipe.workers),
+            )
+            for stage in recipe.stages
+        ]
+        self.step, self.seconds, self.must_save = 0, 0.0, False
+        self.gains = _Gains([], accelerator.device)
+
+    def resume(self) -> None:
+        """Go on from the newest state; from the beginning only where there has never been one."""
+        if clock := load_state(self.accelerator, self.ema, self.output):
+            self.step, self.seconds = int(clock["step"]), clock["seconds"]
+
+    def loop(self) -> None:
+        """All stages that are left."""
+        self.started, self.saved = time.monotonic() - self.seconds, time.monotonic()
+        ends = [*accumulate(stage.steps for stage in self.recipe.stages)]
+        bar = tqdm(
+            initial=self.step, total=ends[-1], unit="step", disable=not self.accelerator.is_main_process
+        )
+        for number, (stage, end) in enumerate(zip(self.recipe.stages, ends, strict=True)):
+            if self.step >= end:
+                continue
+            self._begin(number, is_new=self.step == end - stage.steps)
+            for batch in self._batches(number, end):
+                self._update(batch, stage, self.step - (end - stage.steps))
+                self.step += 1
+                self._agree_on_time()
+                bar.update()
+                if self.step % 100 == 0:
+                    bar.set_postfix_str(self.gains.summary())
+                if self.must_save:
+                    self.save()
+                if self.seconds > self.limit:
+                    return
+
+    def _begin(self, number: int, is_new: bool) -> None:
+        self.gains = _Gains(self.mixtures[number].groups, self.accelerator.device)
+        if is_new:
+            self.optimiser.state.clear()
+
+    def _update(self, batch: _Batch, stage: Stage, step: int) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate(stage, step)
+        loss = self.module(batch)
+        self.accelerator.backward(loss.value)
+        self.accelerator.clip_grad_norm_(self.trained, 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.ema.step(self.trained)
+        self.gains.add(batch["group"], loss.gain.detach())
+
+    def _learning_rate(self, stage: Stage, step: int) -> float:
+        progress = max(step / stage.steps, self.seconds / self.limit)
+        warm = min(1.0, (step + 1) / stage.warmup_steps) if stage.warmup_steps else 1.0
+        return stage.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+    def _batches(self, number: int, end: int) -> Iterator[_Batch]:
+        """The batches that are left of a stage, on the device."""
+        stage, device = self.recipe.stages[number], self.accelerator.device
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        before = sum(earlier.steps * earlier.batch for earlier in self.recipe.stages[:number])
+        mine = [
+            (before + step * stage.batch) * processes + rank * stage.batch + k
+            for step in range(self.step - end + stage.steps, stage.steps)
+            for k in range(stage.batch)
+        ]
+        loader = DataLoader(
+            _Prepared(self.mixtures[number], self.objective.prepare, mine),
+            stage.batch,
+            num_workers=self.recipe.workers,
+            pin_memory=device.type != "cpu",
+            worker_init_fn=_use_one_thread,
+        )
+        for batch in loader:
+            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+    def _agree_on_time(self) -> None:
+        """Read the clock; clocks differ, and all processes must save and leave the loop together."""
+        many = self.accelerator.num_processes > 1
+        if many and self.step % _TOGETHER:
+            return
+        now = time.monotonic()
+        seconds, since_saved = now - self.started, now - self.saved
+        if many:
+            told = torch.tensor([seconds, since_saved], device=self.accelerator.device)
+            seconds, since_saved = broadcast(told).tolist()
+        self.seconds, self.must_save = seconds, since_saved > self.recipe.save_minutes * 60
+
+    def save(self) -> None:
+        """Write `state/` and `model/`, each whole or not at all."""
+        save_state(self.accelerator, self.ema, {"step": self.step, "seconds": self.seconds}, self.output)
+        if self.accelerator.is_main_process:
+            self._export()
+            with (self.output / "progress.txt").open("a") as progress:
+                progress.write(f"{self.step} {self.seconds:.0f}s {self.gains.summary()}\n")
+        self.accelerator.wait_for_everyone()
+        self.saved, self.must_save = time.monotonic(), False
+
+    def _export(self) -> None:
+        """Write the average of the weights as users load it."""
+        self.ema.store(self.trained)
+        self.ema.copy_to(self.trained)
+        with committed_folder(self.output / MODEL) as unfinished:
+            self.objective.export(unfinished)
+        self.ema.restore(self.trained)
+
+
+class _Prepared(Dataset[_Batch]):
+    """Some examples of a mixture, as the objective wants them, each with the index of its group."""
+
+    def __init__(self, mixture: Mixture, prepare: Prepare, indices: list[int]) -> None:
+        self.mixture, self.prepare, self.indices = mixture, prepare, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> _Batch:
+        example = self.mixture[self.indices[place]]
+        group = torch.tensor(self.mixture.groups.index(example.group))
+        return self.prepare(example, self.mixture.crop) | {"group": group}
+
+
+def _use_one_thread(_worker: int) -> None:
+    """In a worker of a DataLoader: as many workers are meant to run as there are cores."""
+    cv2.setNumThreads(1)
+
+
+class _Gains:
+    """The gain in each group: a moving average over about a thousand pictures, kept on the device."""
+
+    def __init__(self, names: list[str], device: torch.device) -> None:
+        self.names = names
+        self.value, self.weight = torch.zeros(2, len(names), device=device).unbind()
+
+    def add(self, groups: Tensor, gains: Tensor) -> None:
+        """Note pictures of some groups; the device is not waited for."""
+        members = torch.nn.functional.one_hot(groups, len(self.names)).to(gains.dtype)
+        count, total = members.sum(0), gains @ members
+        weight = 0.999**count * self.weight + count
+        self.value = self.value + (total - count * self.value) / weight.clamp(min=1)
+        self.weight = weight
+
+    def summary(self) -> str:
+        """In words, in dB; groups of which nothing was seen are left out."""
+        seen = zip(self.names, self.value.tolist(), self.weight.tolist(), strict=True)
+        return " ".join(f"{name} {value:+.2f}" for name, value, weight in seen if weight)

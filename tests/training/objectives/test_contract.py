@@ -1,0 +1,81 @@
+"""What holds for every objective."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ggt_hub.data.reading.mixture import Mixture, open_source
+from ggt_hub.errors import TrainingError
+from ggt_hub.training import Recipe, train
+from ggt_hub.training.objectives import Objective, load_objective
+from tests.photographs import photograph
+from tests.training.objectives.tiny import every_objective, tiny_recipe
+
+
+@pytest.fixture(params=every_objective())
+def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Recipe:
+    (tmp_path / "clean").mkdir()
+    Image.fromarray(photograph(96)).save(tmp_path / "clean/a.png")
+    return tiny_recipe(request.param, tmp_path / "clean", tmp_path)
+
+
+def built(recipe: Recipe) -> Objective:
+    torch.manual_seed(0)
+    return load_objective(recipe.objective).build(recipe.model, recipe.settings)
+
+
+def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
+    stage = recipe.stages[0]
+    sources = [(open_source(name), share) for name, share in stage.data.items()]
+    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed)
+    items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def test_the_loss_is_of_the_batch_alone_and_its_gradient_reaches_the_network(recipe: Recipe) -> None:
+    objective = built(recipe)
+    held = batch(recipe, objective, range(4))
+    loss = objective(held)
+    assert loss.value.shape == () and loss.gain.shape == (4,)
+    assert not loss.gain.requires_grad
+    loss.value.backward()
+    gradients = [weight.grad for weight in objective.network.parameters() if weight.grad is not None]
+    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+    assert torch.equal(objective(held).value, loss.value)
+    assert torch.equal(objective(batch(recipe, objective, range(2))).gain, loss.gain[:2])
+
+
+def test_what_is_exported_loads_and_is_the_network(recipe: Recipe, tmp_path: Path) -> None:
+    objective = built(recipe)
+    objective.export(tmp_path / "model")
+    loaded = type(objective.network).from_pretrained(tmp_path / "model")
+    state = objective.network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in loaded.state_dict().items())
+    other = load_objective(recipe.objective).build(recipe.model, recipe.settings)
+    other.start_from(tmp_path / "model/diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(state[name], tensor) for name, tensor in other.network.state_dict().items())
+    with pytest.raises(TrainingError, match="cannot start from"):
+        other.start_from(tmp_path / "missing.safetensors")
+
+
+def test_a_run_changes_the_weights_and_writes_them(recipe: Recipe, tmp_path: Path) -> None:
+    folder = train(recipe, tmp_path / "run", cpu=True)
+    trained = load_file(folder / "diffusion_pytorch_model.safetensors")
+    torch.manual_seed(recipe.seed)
+    assert trained.keys() == built(recipe).network.state_dict().keys()
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+@pytest.mark.parametrize("field", ["model", "settings"])
+def test_fields_that_do_not_fit_are_refused(recipe: Recipe, field: str) -> None:
+    arguments = {"model": recipe.model, "settings": recipe.settings} | {field: {"nonsense": 1}}
+    with pytest.raises(TrainingError, match="nonsense"):
+        load_objective(recipe.objective).build(**arguments)
+
+
+def test_an_unknown_objective_is_named() -> None:
+    with pytest.raises(TrainingError, match=r"no objective 'compat': there are compact.*did you mean"):
+        load_objective("compat")
