@@ -1,5 +1,6 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -19,10 +20,22 @@ from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
+from ggt_hub.pipelines.placement import Demand, Plan, Weights, fastest
 from ggt_hub.tasks import Task, check_task
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
+
+
+TILE_BYTES = 1.7 * 182 / (32 * 4)
+"""Bytes for each pixel of a tile, channel of the first level and byte of a number.
+
+The tensors that are alive at once, 182 bytes a pixel with 32 channels in float32 (counted on `meta`), and what a
+CPU takes beyond them: at most 0.7 of them, measured in float32 and bfloat16 with tiles of 512 and 1024 pixels.
+"""
+
+_PROCESS = 900_000_000  # Python with the libraries, before the first picture: 0.89 GB measured
+_PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of its pixels
 
 
 class CompactRestorerPipeline(PictureByPicture):
@@ -51,7 +64,8 @@ class CompactRestorerPipeline(PictureByPicture):
         tiling="external",
         tile=1024,
         overlap=64,
-        memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
+        phases={"judge": "restorer", "restore": "restorer"},
+        memory="1.2 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
     def __init__(
@@ -121,6 +135,50 @@ class CompactRestorerPipeline(PictureByPicture):
             return []
         task, severity = DETECTED[place], round(float(severities[0, place]), 2)
         return [Finding(task, severity, "of 1", f"{task.replace('_', ' ')} {severity:.1f} of 1")]
+
+    def plan_memory(
+        self,
+        budget: int,
+        *,
+        task: str | None = None,
+        picture: tuple[int, int] = (4096, 4096),
+        upscale: int | None = None,
+        tile: int | None = None,
+        **_: Any,
+    ) -> Plan:
+        """Whether a call with these arguments runs within `budget` bytes of main memory, libraries included.
+
+        There is one way to run: a tile of another size would change the result a little, so it is yours to choose.
+        The numbers were measured on a CPU, and hold there (`benchmarks/compact_memory.py`).
+
+        Args:
+            budget: bytes.
+            task: as in a call; what told parts take is not measured.
+            picture: width and height of the largest picture.
+            upscale: as in a call.
+            tile: as in a call.
+
+        Raises:
+            RestorerError: if it does not fit; the message names the smallest budget that would. And for the task of
+                a told part.
+        """
+        if self.parts is not None and task in self.parts.tasks:
+            return super().plan_memory(budget)
+        sides = [side * (upscale or 1) for side in picture]
+        cut, _overlap = self.tile_and_overlap(tile)
+        at_once = math.prod(min(side, cut or side) for side in sides)
+        width, itemsize = self.restorer.config.channels[0], self.dtype.itemsize
+        each = TILE_BYTES * width * itemsize
+        networks = {name: part for name, part in self.components.items() if part is not None}
+        weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
+        demand = Demand(
+            weights={name: Weights(size, size) for name, size in weights.items()},
+            phases=self.description.phases,
+            working={"judge": int(each * PATCHES["rest"][0] ** 2), "restore": int(each * at_once)},
+            spare={"none": _PROCESS + _PICTURE_BYTES * math.prod(sides)},
+        )
+        plans = [Plan.of(demand, "none", budget, only="cpu")]
+        return fastest(plans, budget, type(self).__name__, "on a CPU; a smaller tile needs less")
 
     def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
         """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""

@@ -31,7 +31,7 @@ RESTORERS = {
 """Class of a pipeline -> its module, and for each component: the name of its file, the module and class of it."""
 
 _BASE = "RestorerPipeline"
-_PRUNED = {_BASE, "Picture"}
+_PRUNED = {_BASE, "Picture", *RESTORERS}
 """Classes of which only those methods are taken that something calls."""
 
 _HEAD = '''"""{what}

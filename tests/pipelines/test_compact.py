@@ -18,9 +18,11 @@ from ggt_hub.images import Metadata, Picture
 from ggt_hub.models import Detector
 from ggt_hub.models.compact_restorer import TASKS, told_condition
 from ggt_hub.models.detector import DETECTED
+from ggt_hub.pipelines.compact import TILE_BYTES
 from ggt_hub.pipelines.findings import Finding
 from tests.images.carriers import xmp
 from tests.photographs import photograph
+from tests.pipelines.live_bytes import peak_bytes
 from tests.pipelines.tiny import tiny_pipeline, tiny_told
 
 
@@ -294,6 +296,57 @@ def test_panorama_is_enlarged_around_its_wrap(compact: RestorerPipeline) -> None
     assert compact(picture, upscale=2).images[0].size == (256, 256)
 
 
+# --- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_counts_the_tensors_that_are_alive_at_once(compact: RestorerPipeline) -> None:
+    config, side = compact.restorer.config, 128
+    for dtype, expected in ((torch.float32, 182), (torch.bfloat16, 91)):
+        with torch.device("meta"):
+            network = type(compact.restorer).from_config(config).to(dtype)
+            tile, condition = torch.empty(1, 3, side, side, dtype=dtype), torch.empty(1, 64, dtype=dtype)
+            curve = torch.empty(1, 2)
+        taken = peak_bytes(
+            lambda n=network, t=tile, c=condition, k=curve: n(t, c, k, 1.0).clamp(0, 1), network
+        )
+        assert taken / side**2 == pytest.approx(expected, rel=0.001)
+        assert TILE_BYTES * 32 * dtype.itemsize == pytest.approx(1.7 * expected)
+
+
+def test_the_plan_follows_tile_picture_factor_and_precision(compact: RestorerPipeline) -> None:
+    def planned(**arguments: object) -> float:
+        return compact.plan_memory(10**11, **arguments).device / 1e6
+
+    libraries, weights, tile = 900, 4 * 2_701_842 / 1e6, 1.7 * 182 * 1024**2 / 1e6
+    assert planned() == pytest.approx(libraries + weights + tile + 25 * 4096**2 / 1e6, abs=0.001)
+    small = {"picture": (500, 300)}
+    assert planned(**small) == pytest.approx(
+        libraries + weights + 1.7 * 182 * 500 * 300 / 1e6 + 25 * 0.15, abs=0.001
+    )
+    assert planned(upscale=2, **small) == pytest.approx(planned(picture=(1000, 600)))
+    assert planned(tile=512) == pytest.approx(planned() - 0.75 * tile)
+    half = RestorerPipeline.from_pretrained("compact", dtype=torch.bfloat16)
+    saved = planned() - half.plan_memory(10**11).device / 1e6
+    assert saved == pytest.approx((weights + tile) / 2)
+
+
+def test_a_budget_that_is_too_small_is_told_what_would_do(compact: RestorerPipeline) -> None:
+    least = compact.plan_memory(10**10).device
+    assert compact.plan_memory(least).device == least
+    with pytest.raises(
+        RestorerError, match=r"does not fit into 1\.0 GB: it needs 1\.7 GB on a CPU; a smaller tile"
+    ):
+        compact.plan_memory(10**9)
+
+
+def test_the_plan_holds_for_the_device_that_was_measured(compact: RestorerPipeline) -> None:
+    plan = compact.plan_memory(10**10)
+    assert str(plan) == "all on the device: 1.7 GB on the device, 0.0 GB of main memory"
+    plan.apply(compact, "cpu")
+    with pytest.raises(RestorerError, match="is measured on a cpu, not on cuda: leave out --memory"):
+        plan.apply(compact, "cuda")
+
+
 def test_told_parts_are_told_and_leave_the_blind_path_alone() -> None:
     pipe, plain = tiny_told(), tiny_pipeline()
     plain.restorer.load_state_dict(pipe.restorer.state_dict())
@@ -357,3 +410,13 @@ def test_the_detector_says_what_it_finds_and_how_much() -> None:
         else:
             assert findings[0] == told[0][0] == Finding("haze", 0.73, "of 1", "haze 0.7 of 1")
             assert len(findings) == 5
+
+
+def test_what_told_parts_take_is_not_measured() -> None:
+    pipe = tiny_told()
+    told = next(task for task in pipe.parts.tasks)
+    with pytest.raises(RestorerError, match="has no memory plan, since its memory is not measured"):
+        pipe.plan_memory(10**10, task=told)
+    assert (
+        pipe.plan_memory(10**10).device > tiny_pipeline().plan_memory(10**10).device
+    )  # the parts' own weights
