@@ -29,7 +29,11 @@ def degrade(
         str | None, typer.Option(help="A chain of damage: mixture, web, night, or a YAML file of one's own.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="One family: blur, noise, rain, haze ... (listed where it is unknown).")
+        str | None,
+        typer.Option(
+            help="One family: blur, noise, compression, low_light, resize, haze, rain, snow, moire, flare, "
+            "reflection, old_photo."
+        ),
     ] = None,
     severity: Annotated[
         float | None,
