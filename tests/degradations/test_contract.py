@@ -145,6 +145,13 @@ def test_what_a_family_uses_besides_the_picture_is_among_its_needs(make: Callabl
         assert Everything.asked == family.needs
 
 
+@pytest.mark.parametrize(("name", "kind"), [("rain", "streaks"), ("snow", ""), ("flare", "glare")])
+def test_half_of_the_draws_use_a_pattern_where_there_are_some(name: str, kind: str) -> None:
+    family, rng = KINDS[f"{name} {kind}".strip()], default_rng(0)
+    used = ["pattern" in family.choose(rng, family.draw(rng, 0.5), Everything()) for _ in range(400)]
+    assert sum(used) == pytest.approx(200, abs=40)  # four deviations
+
+
 @every_family
 def test_the_severity_is_named_and_grows_from_none(make: Callable[[], Degradation]) -> None:
     family = make()
