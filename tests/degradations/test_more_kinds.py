@@ -201,6 +201,15 @@ def test_without_avif_the_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         damage(Compression(), PHOTO, {"kind": "avif", "quality": 30})
 
 
+def test_a_picture_that_a_format_cannot_hold_is_refused() -> None:
+    """WebP's sides end at 16,383 pixels."""
+    wide = np.zeros((1, 16400, 3), np.float32)
+    with pytest.raises(
+        DegradationError, match=r"16400 x 1 pixels cannot be encoded as webp: .*: take other `kinds`"
+    ):
+        damage(Compression(), wide, {"kind": "webp", "quality": 30})
+
+
 def test_rounds_of_compression_follow_each_other_at_their_sizes() -> None:
     """By hand with Pillow: 256 pixels as JPEG, 128 as WebP, and back."""
     rounds = [

@@ -149,6 +149,19 @@ def test_a_clip_gives_both_sides(folder: Path) -> None:
     assert np.abs(lq.pixels.astype(int) - to_uint8(mean)).max() <= 1
 
 
+def test_after_a_clip_the_scene_is_that_of_its_frame(folder: Path) -> None:
+    """Haze after the frames of a clip lies by the depth of what they show."""
+    steps = [
+        {"family": "blur", "kinds": ["frames"], "frames": [1, 1]},
+        {"family": "haze", "kinds": ["depth"]},
+    ]
+    preset = parse_preset("x", {"task": "general", "steps": steps})
+    black = np.zeros((64, 64, 3), np.uint8)
+    lq, gt, record = degrade_pair(read_image(black), preset, severity=0.5, assets=Assets.open(folder))
+    hazy = replay(gt, {"steps": record["steps"][1:]})
+    assert np.array_equal(lq.pixels, hazy.pixels)
+
+
 def test_frames_of_another_shape_cover_the_picture(folder: Path) -> None:
     wide = np.zeros((30, 64, 3), np.uint8)
     wide[:, 17:47] = 200  # the middle, which is what a square shows of it
