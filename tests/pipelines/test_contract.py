@@ -228,7 +228,7 @@ def test_memory_is_planned_within_the_budget_or_not_at_all(pipe: RestorerPipelin
         assert "has no memory plan, since its memory is not measured" in str(error)
         return
     networks = {name for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-    assert set(pipe.description.phases.values()) == networks
+    assert set(pipe.description.phases.values()) <= networks
     assert pipe.plan_memory(plan.device).device <= plan.device
     with pytest.raises(RestorerError, match=r"does not fit into 0\.0 GB: it needs"):
         pipe.plan_memory(10**3)
