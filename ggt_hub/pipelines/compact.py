@@ -15,7 +15,7 @@ from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, fill_hidden, pad_to_multiple, read_image, run_tiled
 from ggt_hub.models import CompactRestorer, Detector, ToldParts
 from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
-from ggt_hub.models.detector import DETECTED, judged
+from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
@@ -129,7 +129,8 @@ class CompactRestorerPipeline(PictureByPicture):
         """The kind of damage that the detector finds, if it finds any, and how strong it is."""
         if self.detector is None:
             return []
-        logits, severities = judged(self.detector, _to_tensor(picture.rgb()).to(self.device, self.dtype))
+        pixels = _to_tensor(picture.rgb()).to(self.device, self.dtype)
+        logits, severities = self.detector(features(self.restorer, pixels))
         place = int(logits[0].argmax()) - 1
         if place < 0:
             return []

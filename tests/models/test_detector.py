@@ -1,10 +1,18 @@
-"""The detector: patches that cover a picture of any size, and a verdict that is a mean over them."""
+"""The detector: patches that cover a picture of any size, features by value, and a verdict on them."""
 
 import pytest
 import torch
 
-from ggt_hub.models import Detector
-from ggt_hub.models.detector import DETECTED, judged, patches_of
+from ggt_hub.models import CompactRestorer, Detector
+from ggt_hub.models.detector import DETECTED, _of_light, _of_spectrum, feature_size, features, patches_of
+from tests.training.objectives.tiny import tiny_restorer
+
+CHANNELS = (8, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def restorer() -> CompactRestorer:
+    return tiny_restorer()
 
 
 def test_it_tells_the_nine_tasks_apart() -> None:
@@ -33,21 +41,49 @@ def test_small_pictures_are_reflected_there_and_back() -> None:
     assert patches_of(lq, 8, 3)[0, 0, 0].tolist() == [[1.0, 2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0]] * 8
 
 
-def test_a_verdict_is_of_the_mean_of_the_patches() -> None:
-    """So their order does not matter, and a picture that consists of one patch twice is judged like that patch."""
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (37, 53), (300, 200)])
+def test_any_size_has_its_features(restorer: CompactRestorer, size: tuple[int, int]) -> None:
+    found = features(restorer, torch.rand(2, 3, *size))
+    assert found.shape == (2, feature_size(CHANNELS))
+    assert found.isfinite().all()
+
+
+def test_features_are_of_each_picture_alone_and_leave_no_hooks(restorer: CompactRestorer) -> None:
+    lq = torch.rand(2, 3, 120, 130)
+    both, first = features(restorer, lq), features(restorer, lq[:1])
+    torch.testing.assert_close(both[:1], first, atol=1e-4, rtol=1e-4)  # sums in another order
+    assert not any(module._forward_hooks for module in restorer.modules())
+
+
+def test_a_grating_stands_out_in_its_ring() -> None:
+    """A quarter of a cycle a pixel is half of the way to the edge of the spectrum."""
+    wave = torch.sin(2 * torch.pi * torch.arange(96) / 4)
+    noise = 0.05 * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    plain, grating = _of_spectrum(noise), _of_spectrum(noise + 0.1 * wave)
+    assert int((grating - plain)[0, 24:].argmax()) == 12
+    assert float(grating[0, 24 + 12] - plain[0, 24 + 12]) > 1.5
+
+
+def test_light_is_told_by_quantiles_and_rows() -> None:
+    ramp = torch.linspace(0, 1, 64).view(1, 1, 64, 1).expand(1, 3, 64, 64)
+    found = _of_light(ramp)[0]
+    torch.testing.assert_close(
+        found[:7], torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]), atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(found[28:35], torch.zeros(7), atol=1e-6, rtol=0)  # grey has no saturation
+    torch.testing.assert_close(found[-16:-8], (torch.arange(8) + 0.5) / 8, atol=0.02, rtol=0)
+
+
+def test_a_verdict_is_on_features_in_units_of_their_deviation() -> None:
     torch.manual_seed(0)
-    detector, patches, small = Detector(width=4).eval(), torch.rand(2, 3, 3, 16, 16), torch.rand(2, 3, 24, 24)
-    logits, severities = detector(patches, small)
-    assert (logits.shape, severities.shape) == ((2, 10), (2, 9))
+    detector = Detector(CHANNELS, width=8).eval()
+    x = torch.randn(3, feature_size(CHANNELS))
+    logits, severities = detector(x)
+    assert (logits.shape, severities.shape) == ((3, 10), (3, 9))
     assert severities.min() > 0 and severities.max() < 1
-    torch.testing.assert_close(detector(patches.flip(1), small)[0], logits)
-    once, twice = detector(patches[:, :1], small)[0], detector(patches[:, [0, 0]], small)[0]
-    torch.testing.assert_close(once, twice)
-    assert not torch.allclose(once, logits, atol=1e-4)
-    assert not torch.allclose(detector(patches, small.flip(0))[0], logits, atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 400), (37, 53), (500, 300)])
-def test_any_size_is_judged(size: tuple[int, int]) -> None:
-    logits, _ = judged(Detector(width=4), torch.rand(1, 3, *size))
-    assert logits.isfinite().all()
+    other = Detector(CHANNELS, width=8).eval()
+    other.load_state_dict(detector.state_dict())
+    other.mean.fill_(2.0)
+    other.deviation.fill_(3.0)
+    torch.testing.assert_close(other(3 * x + 2)[0], logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(detector(9 * x.sign())[0], detector(5 * x.sign())[0], atol=1e-4, rtol=1e-4)

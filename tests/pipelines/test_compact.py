@@ -395,13 +395,13 @@ def test_the_detector_says_what_it_finds_and_how_much() -> None:
     with pytest.raises(RestorerError, match="has no detector: load one that has"):
         pipe.detect(photograph(64))
     verdicts = {"haze": 0.73, "nothing": 0.0}
-    detector = Detector(width=4).eval()
+    detector = Detector((8, 8, 8), width=4).eval()
     pipe.register_modules(detector=detector)
     for said, severity in verdicts.items():
         logits, severities = torch.zeros(1, 10), torch.zeros(1, 9)
         if said != "nothing":
             logits[0, 1 + DETECTED.index(said)], severities[0, DETECTED.index(said)] = 3.0, severity
-        detector.forward = lambda patches, small, verdict=(logits, severities): verdict
+        detector.forward = lambda found, verdict=(logits, severities): verdict
         assert pipe.detect(photograph(64)) == (None if said == "nothing" else said)
         findings = pipe(photograph(64)).findings[0]
         told = pipe(photograph(64), task="haze").findings

@@ -9,7 +9,6 @@ __all__ = ["OBJECTIVES", "Loss", "Objective", "load_objective"]
 
 OBJECTIVES: dict[str, str] = {
     "compact": "ggt_hub.training.objectives.compact:CompactObjective",
-    "detector": "ggt_hub.training.objectives.detector:DetectorObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }
 """Name in a recipe -> where its class is."""

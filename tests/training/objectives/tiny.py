@@ -33,20 +33,7 @@ groups:
   rain: {share: 1, task: rain, steps: [{family: rain}]}
 """
 
-_DETECTOR = """\
-objective: detector
-model: {width: 4}
-crop: 32
-batch: 2
-steps: 3
-warmup_steps: 2
-ema_decay: 0.5
-groups:
-  noise: {share: 1, task: noise, severity: [0.3, 1], steps: [{family: noise}]}
-  clean: {share: 1, task: general, steps: []}
-"""
-
-RECIPES: dict[str, str] = {"compact": _COMPACT, "detector": _DETECTOR, "told": _TOLD}
+RECIPES: dict[str, str] = {"compact": _COMPACT, "told": _TOLD}
 
 
 def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
