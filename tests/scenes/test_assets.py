@@ -189,6 +189,18 @@ def test_films_are_read_in_their_colours(tmp_path: Path) -> None:
         assert np.abs(frame.astype(int) - (level, 0, 0)).max() < 8  # JPEG
 
 
+def test_no_more_frames_are_held_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ggt_hub.scenes import clips
+
+    monkeypatch.setattr(clips, "MAX_FRAMES", 4)
+    clips.read_clip.cache_clear()
+    frames = clips.read_clip(folder / "clips/move.webp")
+    assert [np.array_equal(frame, np.roll(PHOTO, 3 * n, axis=1)) for n, frame in enumerate(frames)] == [
+        True
+    ] * 4
+    clips.read_clip.cache_clear()
+
+
 @pytest.mark.parametrize("name", ["broken.mp4", "broken.gif", "still.png"])
 def test_a_clip_that_cannot_be_decoded_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
