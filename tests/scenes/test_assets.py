@@ -78,6 +78,7 @@ def test_the_record_names_what_was_used_and_replays_with_it_alone(
     ):
         replay(PHOTO, record)
     moved = path.rename(path.with_name("renamed" + path.suffix))
+    path.write_bytes(b"another file by its name")
     assert np.array_equal(replay(PHOTO, record, assets=opened_again(folder)), damaged)
     moved.unlink()
     (path.parent / f"other{path.suffix}").write_bytes(b"another file")
