@@ -7,6 +7,7 @@ from numpy.random import default_rng
 from ggt_hub.degradations import Sample
 from ggt_hub.degradations import flare as flare_module
 from ggt_hub.degradations import moire as moire_module
+from ggt_hub.degradations import reflection as reflection_module
 from ggt_hub.degradations.base import to_float
 from ggt_hub.degradations.flare import Flare, ghost_place
 from ggt_hub.degradations.light import to_display, to_light
@@ -319,6 +320,8 @@ def test_without_a_second_picture_a_part_of_the_first_is_mirrored() -> None:
     added = to_light(Reflection().apply(Sample(ramp, ramp), PANE).lq) - 0.7 * to_light(ramp)
     assert (np.diff(added[32, :, 0]) < 1e-4).all()
     assert added[32, 0, 0] > added[32, -1, 0] + 0.02
+    spans = [float(np.ptp(reflection_module._mirrored(ramp, seed)[0, :, 0])) for seed in range(40)]
+    assert 0.33 < min(spans) < 0.42 < 0.58 < max(spans) < 0.66  # between a third and two thirds of it
 
 
 @pytest.mark.parametrize(

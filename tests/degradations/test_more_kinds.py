@@ -101,6 +101,8 @@ def test_a_turned_still_is_sharp_in_the_middle_and_blurred_at_the_edge() -> None
     assert seen[128, 128] == pytest.approx(1, abs=1e-3)
     assert np.flatnonzero(seen[:, 228] > 0.02).size == pytest.approx(1.75 + 1, abs=1)
     assert np.flatnonzero(seen[:, 28] > 0.02).size == pytest.approx(1.75 + 1, abs=1)
+    middle = (seen[:, 228] * np.arange(257)).sum() / seen[:, 228].sum()
+    assert middle == pytest.approx(128, abs=0.02)  # it turns evenly to both sides
 
 
 READ, SHOT = 0.004, 0.02

@@ -78,6 +78,7 @@ def test_the_record_names_what_was_used_and_replays_with_it_alone(
     ):
         replay(PHOTO, record)
     moved = path.rename(path.with_name("renamed" + path.suffix))
+    path.write_bytes(b"another file by its name")
     assert np.array_equal(replay(PHOTO, record, assets=opened_again(folder)), damaged)
     moved.unlink()
     (path.parent / f"other{path.suffix}").write_bytes(b"another file")
@@ -187,6 +188,18 @@ def test_films_are_read_in_their_colours(tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     for frame, level in zip(frames, (60, 160, 240), strict=True):
         assert np.abs(frame.astype(int) - (level, 0, 0)).max() < 8  # JPEG
+
+
+def test_no_more_frames_are_held_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ggt_hub.scenes import clips
+
+    monkeypatch.setattr(clips, "MAX_FRAMES", 4)
+    clips.read_clip.cache_clear()
+    frames = clips.read_clip(folder / "clips/move.webp")
+    assert [np.array_equal(frame, np.roll(PHOTO, 3 * n, axis=1)) for n, frame in enumerate(frames)] == [
+        True
+    ] * 4
+    clips.read_clip.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["broken.mp4", "broken.gif", "still.png"])
