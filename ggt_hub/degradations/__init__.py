@@ -12,6 +12,7 @@ from ggt_hub.degradations.base import Degradation, Parameters, Sample
 from ggt_hub.degradations.chains import Drawn, apply_steps, severities
 from ggt_hub.degradations.presets import (
     FAMILIES,
+    STEPS,
     Preset,
     list_presets,
     load_preset,
@@ -26,6 +27,7 @@ from ggt_hub.scenes import NOTHING, Assets, Scene
 __all__ = [
     "FAMILIES",
     "NOTHING",
+    "STEPS",
     "Assets",
     "Degradation",
     "Preset",
