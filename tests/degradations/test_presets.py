@@ -1,7 +1,7 @@
 """The presets that ship draw what was published: parameters alone, over a few hundred draws.
 
 Means are held to four standard errors of the published distribution, shares to four of theirs, unless said
-otherwise; a draw that is right is refused once in 16,000. Ends of a range are held to what so many draws come near to.
+otherwise; a draw that is right is refused once in 16,000. Ends of a range are held to what so many draws come near.
 """
 
 from collections.abc import Iterable
