@@ -62,6 +62,13 @@ def degrade(
     masks: Annotated[
         str | None, typer.Option(help="Network for masks, a Hub id or a folder; superpixels if not given.")
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Published network that mixes reflections (SynNet) or refines moire (UniDemoire), a Hub id or a "
+            "folder that `convert` wrote; give it once for each."
+        ),
+    ] = None,
     format: Annotated[
         str | None, typer.Option(help="png, jpg, webp, tif; lossless png if not given.")
     ] = "png",
@@ -92,7 +99,7 @@ def degrade(
     from ggt_hub.files import Batch, Job, Work
     from ggt_hub.images import Picture
 
-    opened = degradations.Assets.open(assets, depth=depth, masks=masks)
+    opened = degradations.Assets.open(assets, depth=depth, masks=masks, weights=weights or ())
     if sheet is not None:
         _write_sheet(sheet, paths or [], task, seed, opened)
         return

@@ -12,12 +12,14 @@ from ggt_hub.degradations.base import Degradation, Parameters, Sample
 from ggt_hub.degradations.chains import Drawn, apply_steps, severities
 from ggt_hub.degradations.presets import (
     FAMILIES,
+    STEPS,
     Preset,
     list_presets,
     load_preset,
     load_presets,
     parse_step,
 )
+from ggt_hub.degradations.versions import versions, warn_of_other
 from ggt_hub.errors import DegradationError
 from ggt_hub.images import Picture, fill_hidden, read_image
 from ggt_hub.images.write import encoded
@@ -26,6 +28,7 @@ from ggt_hub.scenes import NOTHING, Assets, Scene
 __all__ = [
     "FAMILIES",
     "NOTHING",
+    "STEPS",
     "Assets",
     "Degradation",
     "Preset",
@@ -43,7 +46,7 @@ __all__ = [
 ]
 
 Record = dict[str, Any]
-"""Plain JSON: `preset`, `task`, `seed`, `severity`, and `steps`, what each family did, in order.
+"""Plain JSON: `preset`, `task`, `seed`, `severity`, `versions`, and `steps`, what each family did, in order.
 
 A last step `encode` says that the picture was written in a format that does not keep every pixel, and how.
 """
@@ -107,7 +110,8 @@ def degrade_pair(
     steps = list(preset.draw(np.random.default_rng(seed), severity, assets))
     record = {"preset": preset.name, "task": preset.task, "seed": int(seed), "severity": severity}
     lq, gt = _damaged(picture, steps, assets)
-    return lq, gt, record | {"steps": [step.record() for step in steps]}
+    record |= {"versions": dict(versions()), "steps": [step.record() for step in steps]}
+    return lq, gt, record
 
 
 def check_severity(severity: float | None) -> None:
@@ -123,12 +127,15 @@ def check_severity(severity: float | None) -> None:
 def replay(image: Any, record: Record, *, assets: Assets = NOTHING) -> Any:
     """Apply a record to a picture: the bytes that `degrade` gave when it wrote the record.
 
+    Warns once where the record names other versions of NumPy, OpenCV, Pillow or its codecs: bytes may differ then.
+
     Raises:
         DegradationError: if the record names a family or a setting that does not exist, or an asset or a network
             that `assets` lack (by name and hash).
         ImageError: if the picture cannot be read.
     """
     picture = read_image(image)
+    warn_of_other(record.get("versions", {}))  # 0.1 noted none
     steps = [step for step in record["steps"] if step["family"] != "encode"]
     damaged, _ = _damaged(picture, map(parse_step, steps), assets)
     for step in record["steps"][len(steps) :]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ggt_hub.errors import DegradationError
 from ggt_hub.scenes import Assets, Kind, Scene
 from ggt_hub.tasks import Task
 
@@ -30,7 +31,8 @@ class Sample:
 
     Attributes:
         lq: the picture that gets worse.
-        gt: what a restorer shall make of it; its sides are those of `lq` times one whole number.
+        gt: what a restorer shall make of it; at the end of a chain its sides are those of `lq` times one whole
+            number.
         scene: what the clean picture shows: depth, masks, and the assets that parameters name. Made of `gt` alone
             where it is not given.
     """
@@ -42,6 +44,22 @@ class Sample:
     def __post_init__(self) -> None:
         if self.scene is None:
             object.__setattr__(self, "scene", Scene(self.gt))
+
+    @property
+    def scale(self) -> int:
+        """By which whole number the sides of `gt` are larger than those of `lq`.
+
+        Raises:
+            DegradationError: if there is none.
+        """
+        (rows, columns), (height, width) = self.gt.shape[:2], self.lq.shape[:2]
+        scale = rows // height
+        if (rows, columns) != (height * scale, width * scale):
+            raise DegradationError(
+                f"the chain leaves lq at {width}x{height} beside a gt of {columns}x{rows}: let a step "
+                "`{family: fit}` follow `rescale`: it brings lq to the size of gt, or with `part` to a fraction"
+            )
+        return scale
 
 
 @dataclass(frozen=True)

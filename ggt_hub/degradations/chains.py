@@ -12,6 +12,7 @@ from numpy.random import Generator
 from pydantic import AfterValidator
 
 from ggt_hub.degradations.base import Degradation, Parameters, Sample
+from ggt_hub.errors import DegradationError
 from ggt_hub.scenes import NOTHING, Assets
 
 
@@ -41,9 +42,14 @@ def _plain(settings: dict[str, Any]) -> Parameters:
 
 
 def apply_steps(sample: Sample, steps: Iterable[Drawn]) -> Sample:
-    """Damage a sample by one step after the other."""
+    """Damage a sample by one step after the other.
+
+    Raises:
+        DegradationError: if they leave `lq` at a size that is no whole fraction of that of `gt`.
+    """
     for step in steps:
         sample = step.degradation.apply(sample, step.parameters)
+    _ = sample.scale
     return sample
 
 
@@ -94,29 +100,58 @@ class Step(Link):
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf(Link):
-    """One of its links, with equal chance; a link that is listed twice has twice the chance."""
+    """One of its links, with equal chance unless it has shares.
+
+    Attributes:
+        shares: how often each is taken; they need not sum to 1.
+    """
 
     links: tuple[Link, ...]
+    shares: tuple[Annotated[float, Ge(0)], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.shares and (len(self.shares) != len(self.links) or not sum(self.shares)):
+            raise DegradationError(
+                f"one_of has {len(self.links)} steps and the shares {list(self.shares)}: give one for "
+                "each, not all 0"
+            )
 
     def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
-        yield from self.links[int(rng.integers(len(self.links)))].draw(rng, severity, assets)
+        yield from self.links[self._place(rng)].draw(rng, severity, assets)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Shuffle(Link):
-    """All its links, in an order that is drawn."""
-
-    links: tuple[Link, ...]
-
-    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
-        for place in rng.permutation(len(self.links)):
-            yield from self.links[place].draw(rng, severity, assets)
+    def _place(self, rng: Generator) -> int:
+        if not self.shares:
+            return int(rng.integers(len(self.links)))
+        return int(rng.choice(len(self.links), p=np.array(self.shares) / sum(self.shares)))
 
 
 def _ascending(times: tuple[int, int]) -> tuple[int, int]:
     if times[0] > times[1]:
-        raise ValueError("the fewest rounds come first")
+        raise ValueError("the fewest come first")
     return times
+
+
+Times = Annotated[tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]], AfterValidator(_ascending)]
+"""Fewest and most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffle(Link):
+    """All its links, or some of them, in an order that is drawn.
+
+    Attributes:
+        take: fewest and most that are taken, with equal chance; none: all.
+    """
+
+    links: tuple[Link, ...]
+    take: Times | tuple[()] = ()
+
+    def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
+        order = rng.permutation(len(self.links))
+        if self.take:
+            order = order[: rng.integers(self.take[0], self.take[1] + 1)]
+        for place in order:
+            yield from self.links[place].draw(rng, severity, assets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +163,7 @@ class Repeat(Link):
     """
 
     links: tuple[Link, ...]
-    times: Annotated[tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]], AfterValidator(_ascending)]
+    times: Times
 
     def _draw(self, rng: Generator, severity: float | None, assets: Assets) -> Iterator[Drawn]:
         for _ in range(int(rng.integers(self.times[0], self.times[1] + 1))):

@@ -23,6 +23,8 @@ class Compression(Degradation):
 
     Attributes:
         quality: the encoder's quality setting (1..100, rounded); above 100 the picture is not encoded.
+        even: whether all whole numbers of `quality`, the first and the last too, have the same chance, as where
+            they are published; rounding gives those two half of it.
         full_colour: chance that a JPEG keeps its colour at full resolution (4:4:4 instead of 4:2:0).
         rounds: fewest and most rounds of `repeated`, each JPEG or, one in three, WebP.
         scale: the sides at which a round of `repeated` encodes, as a share of the picture's: drawn between 1 and
@@ -34,6 +36,7 @@ class Compression(Degradation):
     task: ClassVar[Task] = "compression"
 
     quality: Range = (70.0, 8.0)
+    even: bool = False
     full_colour: float = 0.2
     rounds: tuple[int, int] = (2, 4)
     scale: Range = (1.0, 0.5)
@@ -54,10 +57,16 @@ class Compression(Degradation):
         return {"kind": kind, "rounds": rounds}
 
     def _round(self, kind: str, rng: Generator, severity: float) -> Parameters:
-        parameters: Parameters = {"kind": kind, "quality": round(between(self.quality, severity))}
+        parameters: Parameters = {"kind": kind, "quality": self._quality(severity)}
         if kind == "jpeg":
             parameters["full_colour"] = bool(rng.random() < self.full_colour)
         return parameters
+
+    def _quality(self, severity: float) -> int:
+        if not self.even:
+            return round(between(self.quality, severity))
+        best, worst = (round(end) for end in self.quality)
+        return max(worst, best - int(severity * (best - worst + 1)))
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         rounds = parameters.get("rounds", [parameters])

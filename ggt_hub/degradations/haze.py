@@ -30,6 +30,8 @@ class Haze(Degradation):
         beta: density of the haze, per unit of depth (0 nearest .. 1 farthest).
         gamma: exponent of the depth, drawn uniformly whatever the severity.
         strength: of the fog: the share of its brightness that is laid over the picture.
+        overlay: where the assets hold fog, the chance that patterns of it lie over haze by depth.
+        scattering: there, the chance that `depth` scatters; where it does not, patterns always lie there.
         kinds: the kinds to choose from, with equal chance.
     """
 
@@ -40,6 +42,8 @@ class Haze(Degradation):
     beta: Range = (0.6, 1.8)
     gamma: Range = (1.0, 2.0)
     strength: Range = (0.25, 0.6)
+    overlay: float = 0.0
+    scattering: float = 1.0
     kinds: tuple[Kind, ...] = ("depth", "fog")
 
     @classmethod
@@ -49,27 +53,43 @@ class Haze(Degradation):
     def draw(self, rng: Generator, severity: float) -> Parameters:
         if str(rng.choice(self.kinds)) == "fog":
             return {"kind": "fog", "strength": between(self.strength, severity), "seed": draw_seed(rng)}
+        fog = {"strength": between(self.strength, severity)} if self.overlay else {}
         return {
             "kind": "depth",
             "beta": between(self.beta, severity),
             "gamma": float(rng.uniform(*self.gamma)),
             "jitter": [float(value) for value in rng.normal(0.0, 0.01, 3)],
             "tint": float(rng.uniform(0.0, 1.0)),
-        }
+        } | fog
 
     def choose(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
         if parameters["kind"] == "fog" and (textures := assets.pick(rng, "fog", 1, 10)):
             return parameters | {"textures": textures}
+        if parameters["kind"] == "depth" and self.overlay and assets.files("fog"):
+            parameters = self._overlaid(rng, parameters, assets)
         return parameters | ({"depth_by": assets.depth_by} if assets.depth_by else {})
 
+    def _overlaid(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
+        """Haze by depth, patterns of fog, or both; never neither, which is drawn as haze by depth alone."""
+        scatters, foggy = rng.random() < self.scattering, rng.random() < self.overlay
+        if not foggy:
+            return parameters
+        return parameters | {"textures": assets.pick(rng, "fog", 1, 10), "scatters": bool(scatters)}
+
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
-        if parameters["kind"] == "fog":
-            hazy = screen(sample.lq, self._fog(sample, parameters), parameters["strength"])
-            return replace(sample, lq=np.clip(hazy, 0.0, 1.0))
+        hazy = sample.lq
+        if parameters["kind"] == "depth" and parameters.get("scatters", True):
+            hazy = self._scattered(sample, parameters)
+        if parameters["kind"] == "fog" or "textures" in parameters:
+            hazy = screen(hazy, self._fog(sample, parameters), parameters["strength"])
+        return replace(sample, lq=np.clip(hazy, 0.0, 1.0))
+
+    def _scattered(self, sample: Sample, parameters: Parameters) -> Array:
         depth = fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
         through = transmission(depth, parameters["beta"], parameters["gamma"])[..., None]
         air = airlight(parameters["beta"], parameters["jitter"], parameters["tint"])
-        return replace(sample, lq=np.clip(sample.lq * through + air * (1 - through), 0.0, 1.0))
+        hazy: Array = sample.lq * through + air * (1 - through)
+        return hazy
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
         """Density or strength; 1 is the worst that the name alone stands for."""

@@ -22,7 +22,9 @@ from ggt_hub.degradations.base import (
 from ggt_hub.degradations.blend import blend
 from ggt_hub.degradations.fields import coordinates, fitted, softened
 from ggt_hub.degradations.light import to_display, to_light
+from ggt_hub.degradations.resampling import resampled
 from ggt_hub.scenes import Assets
+from ggt_hub.scenes.blending import REFINED_SIDE
 from ggt_hub.tasks import Task
 
 Kind = Literal["pattern", "recapture"]
@@ -46,10 +48,11 @@ class Moire(Degradation):
     """Beats between a screen's grid and a sensor's.
 
     `pattern` lays one to three patterns over the picture, those of the assets' folder `moire` or beats of grids of
-    different scales, by multiplying and grain merging (RealRestorer, arXiv 2603.25502, moire, from UniDemoire; its
-    refining network is not applied). `recapture` is one photograph of a screen: the light of the picture times what
-    the two grids let through, with the screen's tint, uneven backlight and reflected room light. In both the
-    picture keeps its place, so that the ground truth lies under it.
+    different scales, by multiplying and grain merging (RealRestorer, arXiv 2603.25502, moire, from UniDemoire).
+    Where the assets have UniDemoire's refining network, that is applied at 512 x 512, and what all of it changes
+    there is brought to the picture's size, so that the picture keeps its detail. `recapture` is one photograph of a
+    screen: the light of the picture times what the two grids let through, with the screen's tint, uneven backlight
+    and reflected room light. In both the picture keeps its place, so that the ground truth lies under it.
 
     Attributes:
         strength: how much of it there is, 0..1.
@@ -104,8 +107,9 @@ class Moire(Degradation):
 
     def choose(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
         if parameters["kind"] == "pattern" and (patterns := assets.pick(rng, "moire", 1, 3)):
-            return parameters | {"patterns": patterns}
-        return parameters
+            parameters = parameters | {"patterns": patterns}
+        refines = parameters["kind"] == "pattern" and assets.refined_by
+        return parameters | ({"refined_by": assets.refined_by} if refines else {})
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         if parameters["kind"] == "recapture":
@@ -116,13 +120,26 @@ class Moire(Degradation):
         if not patterns:
             grids = parameters["grids"]
             patterns = [pattern_of(beats(sample.lq.shape, grids), 0.45 / np.sqrt(len(grids)))]
-        laid = laid_over(sample.lq, fused(patterns), parameters["weight"])
+        if "refined_by" in parameters:
+            laid = _refined(sample, fused(patterns), parameters)
+        else:
+            laid = laid_over(sample.lq, fused(patterns), parameters["weight"])
         share = np.float32(parameters["strength"])
         return replace(sample, lq=np.clip(sample.lq + share * (laid - sample.lq), 0.0, 1.0))
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
         """The strength."""
         return {"moire": parameters["strength"]}
+
+
+def _refined(sample: Sample, pattern: Array, parameters: Parameters) -> Array:
+    """The picture with the pattern as the network refines it; of 512 x 512 pixels exactly what is published."""
+    height, width = sample.lq.shape[:2]
+    size = (REFINED_SIDE, REFINED_SIDE)
+    small, pattern = (resampled(picture, size, "antialiased_linear") for picture in (sample.lq, pattern))
+    blended = np.clip(mixed_blend(small, pattern, parameters["weight"]), 0.0, 1.0)
+    change = sample.scene.refined(blended, parameters["refined_by"]) - small
+    return sample.lq + resampled(change, (width, height), "antialiased_lanczos")
 
 
 def beats(shape: tuple[int, ...], grids: Sequence[dict[str, Any]]) -> Array:

@@ -1,7 +1,8 @@
 """Noise: independent, photon-limited, and the coarse grain that cameras' own processing leaves behind."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self, get_args
+from functools import cache
+from typing import ClassVar, Literal, Self
 
 import cv2
 import numpy as np
@@ -24,7 +25,11 @@ from ggt_hub.degradations.light import DISPLAY_GAMMA, to_display, to_light
 from ggt_hub.scenes import Assets
 from ggt_hub.tasks import Task
 
-Kind = Literal["gaussian", "poisson", "grain", "salt_pepper", "granular", "segments", "sensor"]
+Kind = Literal[
+    "gaussian", "poisson", "grain", "salt_pepper", "granular", "segments", "sensor", "photons", "levels"
+]
+
+_QUANTILES = 4096
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,16 @@ class Noise(Degradation):
     luminance noise with 0.35 of it again in each channel, and `segments` Gaussian noise of another deviation in
     each region of the picture, both after RealRestorer (arXiv 2603.25502, noise). `sensor` is read and shot noise
     on the mosaic of a camera's sensor, in linear light, carried through demosaicing, white balance and the
-    display's curve.
+    display's curve. `photons` and `levels` are Poisson's law in the values as they are stored: of so many photons
+    at white, as in RealRestorer's blur; and of as many as the picture has different values, rounded up to a power
+    of two, its error multiplied by a factor, as in Real-ESRGAN (arXiv 2107.10833, section 3.2).
 
     Attributes:
         sigma: standard deviation, in levels of 255.
+        even_variance: whether it is the variance that is evenly drawn between the squares of `sigma`.
+        grey: chance that all channels of `gaussian` and `levels` have the same noise.
+        photons: at white, of `photons`.
+        error: the factor of `levels`.
         grain_size: range of the smoothing of `grain`, standard deviation in pixels.
         amount: share of the values that `salt_pepper` replaces.
         read_noise: of `sensor`: standard deviation, as a share of white in linear light.
@@ -54,6 +65,10 @@ class Noise(Degradation):
     needs: ClassVar[frozenset[Need]] = frozenset({"masks"})
 
     sigma: Range = (3.0, 60.0)
+    even_variance: bool = False
+    grey: float = 0.0
+    photons: Range = (2.5, 0.05)
+    error: Range = (0.05, 3.0)
     grain_size: Range = (0.4, 1.2)
     amount: Range = (0.005, 0.05)
     read_noise: Range = (0.002, 0.04)
@@ -68,12 +83,14 @@ class Noise(Degradation):
             amount=(0.0, 0.1),
             read_noise=(0.0, 0.04),
             shot_noise=(0.0, 0.1),
-            kinds=get_args(Kind),
+            kinds=("gaussian", "poisson", "grain", "salt_pepper", "granular", "segments", "sensor"),
         )
 
     def draw(self, rng: Generator, severity: float) -> Parameters:
         kind = str(rng.choice(self.kinds))
         parameters = self._drawn(kind, rng, severity) | {"seed": draw_seed(rng)}
+        if self.grey and kind in ("gaussian", "levels") and rng.random() < self.grey:
+            parameters["grey"] = True
         if self.averaging and rng.random() < self.averaging:
             parameters["box"] = int(rng.choice((3, 5, 7)))
             parameters["threshold"] = float(rng.uniform(0.4, 0.8))
@@ -86,7 +103,13 @@ class Noise(Degradation):
             read, shot = between(self.read_noise, severity), between(self.shot_noise, severity)
             gains = [float(gain) for gain in rng.uniform(1.2, 2.2, 2)]
             return {"kind": kind, "read_noise": read, "shot_noise": shot, "gains": gains}
+        if kind == "photons":
+            return {"kind": kind, "photons": between(self.photons, severity)}
+        if kind == "levels":
+            return {"kind": kind, "error": between(self.error, severity)}
         parameters: Parameters = {"kind": kind, "sigma": between(self.sigma, severity)}
+        if self.even_variance:
+            parameters["sigma"] = between((self.sigma[0] ** 2, self.sigma[1] ** 2), severity) ** 0.5
         if kind == "grain":
             parameters["size"] = float(rng.uniform(*self.grain_size))
             parameters["chroma"] = float(rng.uniform(0.1, 0.7))
@@ -103,6 +126,12 @@ class Noise(Degradation):
             noisy = _salted(rng, image, parameters["amount"])
         elif parameters["kind"] == "sensor":
             noisy = _sensed(rng, image, parameters)
+        elif parameters["kind"] == "photons":
+            noisy = counted(rng, image, parameters["photons"])
+        elif parameters["kind"] == "levels":
+            noisy = image + np.float32(parameters["error"]) * _error(rng, image, "grey" in parameters)
+        elif parameters["sigma"] == 0:
+            noisy = image
         else:
             noisy = image + np.float32(parameters["sigma"] / 255.0) * self._field(rng, sample, parameters)
         if "box" in parameters:
@@ -116,7 +145,8 @@ class Noise(Degradation):
             return _grain(rng, image.shape, parameters["size"], parameters["chroma"])
         if kind == "granular":
             return _granular(rng, image.shape)
-        field = rng.standard_normal(image.shape, dtype=np.float32)
+        shape = (*image.shape[:2], 1) if "grey" in parameters else image.shape
+        field = rng.standard_normal(shape, dtype=np.float32)
         if kind == "poisson":
             field *= np.sqrt(image)
         if kind == "segments":
@@ -131,9 +161,46 @@ class Noise(Degradation):
             grey = 0.5**DISPLAY_GAMMA
             slope = grey ** (1 / DISPLAY_GAMMA - 1) / DISPLAY_GAMMA
             sigma = 255 * slope * np.hypot(parameters["read_noise"], parameters["shot_noise"] * np.sqrt(grey))
+        elif parameters["kind"] == "photons":
+            sigma = 255 * np.sqrt(0.5 / parameters["photons"])
+        elif parameters["kind"] == "levels":
+            sigma = 255 * parameters["error"] * np.sqrt(0.5 / 256)
         else:
             sigma = parameters["sigma"]
         return {"noise": float(sigma) / 50}
+
+
+def counted(rng: Generator, image: Array, photons: float) -> Array:
+    """What is seen where the photons that arrive are counted, so many at white: by Poisson's law."""
+    seen: Array = (rng.poisson(image * np.float64(photons)) / photons).astype(np.float32)
+    return seen
+
+
+def _error(rng: Generator, image: Array, grey: bool) -> Array:
+    """What Poisson's law adds at as many photons as the picture has levels of 255, rounded up to a power of two."""
+    levels = to_uint8(image)
+    if grey:
+        levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)[..., None]
+    different = np.count_nonzero(np.bincount(levels.ravel(), minlength=256))
+    photons = 2 ** int(np.ceil(np.log2(different)))
+    return _quantile(photons)[levels, rng.integers(_QUANTILES, size=levels.shape, dtype=np.uint16)]
+
+
+@cache
+def _quantile(photons: int) -> Array:
+    """The error that Poisson's law makes of each level: 256 x `_QUANTILES`, from the least to the largest.
+
+    A draw is one of them: a tenth of the time of drawing the counts. Mean and variance are within a thousandth.
+    """
+    counts = np.arange(2 * photons + 64)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    rates = np.arange(256)[:, None] / 255 * photons
+    with np.errstate(divide="ignore", invalid="ignore"):
+        law = np.exp(np.where(counts > 0, counts * np.log(rates), 0.0) - rates - logs)
+    upto = np.cumsum(law, axis=1)
+    share = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    drawn = np.stack([np.searchsorted(row / row[-1], share) for row in upto])
+    return ((drawn - rates) / photons).astype(np.float32)
 
 
 def _grain(rng: Generator, shape: tuple[int, ...], size: float, chroma: float) -> Array:

@@ -1,7 +1,8 @@
 """Presets: chains of degradations under a name, each a readable file; those that ship lie in `presets/`."""
 
 import hashlib
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from ggt_hub.degradations.rain import Rain
 from ggt_hub.degradations.reflection import Reflection
 from ggt_hub.degradations.resize import Resize
 from ggt_hub.degradations.sharpen import Sharpen
+from ggt_hub.degradations.sizes import Fit, Rescale
 from ggt_hub.degradations.snow import Snow
 from ggt_hub.errors import DegradationError, did_you_mean
 from ggt_hub.scenes import NOTHING, Assets
@@ -49,6 +51,9 @@ FAMILIES: dict[str, type[Degradation]] = {
         Sharpen,
     )
 }
+
+STEPS: Mapping[str, type[Degradation]] = ChainMap({Rescale.name: Rescale, Fit.name: Fit}, FAMILIES)
+"""What a chain may consist of: the families, and what means nothing alone."""
 
 _FOLDER = Path(__file__).parent / "presets"
 
@@ -144,8 +149,8 @@ def parse_presets(name: str, content: dict[str, Any]) -> tuple[Preset, ...]:
 def parse_preset(name: str, content: dict[str, Any]) -> Preset:
     """Build a preset from `task` and `steps`.
 
-    A step has `family`, its settings and `probability`; or it is a group of steps, `one_of`, `shuffle`, or `repeat`
-    with `times`.
+    A step has `family` (one of `STEPS`), its settings and `probability`; or it is a group of steps: `one_of`, which
+    may have `shares`, `shuffle`, which may have `take`, or `repeat` with `times`.
 
     Raises:
         DegradationError: for a family or a field that does not exist, and for a value of another type or range.
@@ -166,10 +171,10 @@ def parse_step(step: Parameters) -> Drawn:
         DegradationError: if it names a family or a setting that does not exist.
     """
     family, settings = step["family"], step.get("settings", {})
-    if family not in FAMILIES:
-        raise DegradationError(f"the record names the family {family!r}: there are {', '.join(FAMILIES)}")
+    if family not in STEPS:
+        raise DegradationError(f"the record names the family {family!r}: there are {', '.join(STEPS)}")
     where = f"settings of {family} in the record"
-    degradation = FAMILIES[family](**checked(FAMILIES[family], settings, where, DegradationError))
+    degradation = STEPS[family](**checked(STEPS[family], settings, where, DegradationError))
     parameters = {key: value for key, value in step.items() if key not in ("family", "settings")}
     return Drawn(degradation, parameters)
 
@@ -194,12 +199,12 @@ def _parse_link(where: str, content: Any) -> Link:
 
 def _parse_step(where: str, content: Any) -> Step:
     family = content.get("family") if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not isinstance(family, str) or family not in FAMILIES:
-        raise DegradationError(f"{where} names the family {family!r}: there are {', '.join(FAMILIES)}")
+    if not isinstance(content, dict) or not isinstance(family, str) or family not in STEPS:
+        raise DegradationError(f"{where} names the family {family!r}: there are {', '.join(STEPS)}")
     where = f"{where}, {family}"
     settings = {key: value for key, value in content.items() if key not in ("family", "probability")}
     chance = {key: value for key, value in content.items() if key == "probability"}
-    degradation = FAMILIES[family](**checked(FAMILIES[family], settings, where, DegradationError))
+    degradation = STEPS[family](**checked(STEPS[family], settings, where, DegradationError))
     return Step(
         degradation=degradation, **checked(Step, chance, where, DegradationError, besides=("degradation",))
     )

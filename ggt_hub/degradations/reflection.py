@@ -35,7 +35,9 @@ class Reflection(Degradation):
     The second picture is one of the assets' folder `pictures`, else a part of the picture itself, mirrored. It is
     sharp (`focused`), blurred (`defocused`), or doubled by the two faces of the pane (`ghosting`), as RealRestorer
     prepares it (arXiv 2603.25502, reflection). The mix is physics: in linear light, what is lost to reflection by
-    the first picture, and what the pane reflects of the second, fading from its brightest place.
+    the first picture, and what the pane reflects of the second, fading from its brightest place. Where the assets
+    have the published network, SynNet, it says the weight of the second picture at each pixel, and both are mixed
+    by that, as in RealRestorer's pipeline.
 
     Attributes:
         strength: the share of the second picture's light that is reflected at its brightest place.
@@ -43,6 +45,7 @@ class Reflection(Degradation):
         shift: of the second image of `ghosting`, as a share of each side.
         attenuation: the share of the first image in `ghosting`; the second has the rest.
         falloff: how much of the reflection is gone at the picture's diagonal from its brightest place.
+        share: of the network's weights, where it mixes; the published mix has all of them.
         kinds: the kinds to choose from, with equal chance.
     """
 
@@ -55,11 +58,12 @@ class Reflection(Degradation):
     shift: tuple[float, float] = (0.05, 0.10)
     attenuation: tuple[float, float] = (0.5, 1.0)
     falloff: tuple[float, float] = (0.3, 1.0)
+    share: Range = (1.0, 1.0)
     kinds: tuple[Kind, ...] = ("focused", "defocused", "ghosting")
 
     @classmethod
     def alone(cls) -> Self:
-        return cls(strength=(0.0, 0.8))
+        return cls(strength=(0.0, 0.8), share=(0.0, 1.0))
 
     def draw(self, rng: Generator, severity: float) -> Parameters:
         kind = str(rng.choice(self.kinds))
@@ -73,19 +77,26 @@ class Reflection(Degradation):
         return parameters | {
             "bright": bright,
             "falloff": float(rng.uniform(*self.falloff)),
+            "share": between(self.share, severity),
             "seed": draw_seed(rng),
         }
 
     def choose(self, rng: Generator, parameters: Parameters, assets: Assets) -> Parameters:
-        pictures = assets.pick(rng, "pictures")
-        return parameters | {"picture": pictures[0]} if pictures else parameters
+        if pictures := assets.pick(rng, "pictures"):
+            parameters = parameters | {"picture": pictures[0]}
+        return parameters | ({"mixed_by": assets.mixed_by} if assets.mixed_by else {})
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         if "picture" in parameters:
             second = fitted(sample.scene.asset("pictures", parameters["picture"]), sample.lq)
         else:
             second = _mirrored(fitted(sample.scene.picture, sample.lq), parameters["seed"])
-        return replace(sample, lq=mixed(sample.lq, prepared(second, parameters), parameters))
+        second = prepared(second, parameters)
+        if "mixed_by" not in parameters:
+            return replace(sample, lq=mixed(sample.lq, second, parameters))
+        weights = sample.scene.weights(sample.lq, second, parameters["mixed_by"])
+        lq = sample.lq + np.float32(parameters["share"]) * weights * (second - sample.lq)
+        return replace(sample, lq=np.clip(lq, 0.0, 1.0))
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
         """The strength."""

@@ -1,30 +1,14 @@
 """Resize: a picture that was shrunk and enlarged again, and so lost its detail; or that stays small."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-import cv2
 import numpy as np
 from numpy.random import Generator
-from PIL import Image
 
-from ggt_hub.degradations.base import Array, Degradation, Parameters, Range, Sample, between
+from ggt_hub.degradations.base import Degradation, Parameters, Range, Sample, between
+from ggt_hub.degradations.resampling import Filter, resampled
 from ggt_hub.tasks import Task
-
-Filter = Literal["area", "linear", "cubic", "lanczos", "antialiased_cubic", "antialiased_lanczos"]
-
-# These look at as many pixels as they do when enlarging, so that shrinking aliases.
-_OPENCV = {
-    "area": cv2.INTER_AREA,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-# These widen as the picture shrinks: what Pillow, browsers and most photo software do.
-_PILLOW = {
-    "antialiased_cubic": Image.Resampling.BICUBIC,
-    "antialiased_lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -66,8 +50,8 @@ class Resize(Degradation):
             return _shrunk(sample, parameters)
         height, width = sample.lq.shape[:2]
         small = (max(1, round(width * parameters["scale"])), max(1, round(height * parameters["scale"])))
-        shrunk = _resized(sample.lq, small, parameters["down"])
-        grown = _resized(shrunk, (width, height), parameters["up"])
+        shrunk = resampled(sample.lq, small, parameters["down"])
+        grown = resampled(shrunk, (width, height), parameters["up"])
         return replace(sample, lq=np.clip(grown, 0.0, 1.0))
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
@@ -80,14 +64,7 @@ def _shrunk(sample: Sample, parameters: Parameters) -> Sample:
     factor = min(round(1 / parameters["scale"]), height, width)
     small = (width // factor, height // factor)
     kept = sample.lq[: small[1] * factor, : small[0] * factor]
-    before = len(sample.gt) // height  # an earlier step may have made `lq` smaller already
+    before = sample.scale  # an earlier step may have made `lq` smaller already
     gt = sample.gt[: len(kept) * before, : kept.shape[1] * before]
-    lq = np.clip(_resized(np.ascontiguousarray(kept), small, parameters["down"]), 0.0, 1.0)
+    lq = np.clip(resampled(np.ascontiguousarray(kept), small, parameters["down"]), 0.0, 1.0)
     return replace(sample, lq=lq, gt=sample.gt if gt.shape == sample.gt.shape else gt.copy())
-
-
-def _resized(image: Array, size: tuple[int, int], kind: str) -> Array:
-    if kind in _OPENCV:
-        return cv2.resize(image, size, interpolation=_OPENCV[kind])
-    channels = [Image.fromarray(channel).resize(size, _PILLOW[kind]) for channel in np.moveaxis(image, 2, 0)]
-    return np.stack([np.asarray(channel) for channel in channels], axis=2)

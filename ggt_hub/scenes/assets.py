@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ggt_hub.errors import DegradationError, HubError, ImageError
 from ggt_hub.images.shown import shown_rgb
+from ggt_hub.scenes.blending import Mixer, Refiner, find_blender
 from ggt_hub.scenes.clips import CLIPS, read_clip
 from ggt_hub.scenes.networks import Depth, Masks
 
@@ -41,11 +42,15 @@ class Assets:
         folder: has a subfolder for each kind that there is, one of `KINDS`.
         depth: the network for depth.
         masks: the network for regions.
+        mixer: the network that mixes reflections.
+        refiner: the network that refines moire.
     """
 
     folder: Path | None = None
     depth: Depth | None = None
     masks: Masks | None = None
+    mixer: Mixer | None = None
+    refiner: Refiner | None = None
 
     @classmethod
     def open(
@@ -54,6 +59,7 @@ class Assets:
         *,
         depth: str | Path | None = None,
         masks: str | Path | None = None,
+        weights: str | Path | Sequence[str | Path] = (),
     ) -> "Assets":
         """Look at what there is.
 
@@ -61,6 +67,8 @@ class Assets:
             source: a folder with a subfolder for each kind, one of `KINDS`, or the Hub id of a dataset laid out so.
             depth: Hub id or folder of a network for depth, such as `depth-anything/Depth-Anything-V2-Small-hf`.
             masks: the same for masks, such as `facebook/sam-vit-base`.
+            weights: Hub ids or folders of the published networks that blend, SynNet for reflections and
+                UniDemoire's for moire; their files say which they are.
 
         Raises:
             DegradationError: if the folder or dataset cannot be had, has no subfolder of these names, or one
@@ -68,10 +76,13 @@ class Assets:
             HubError: if a network cannot be had; it is loaded when it is first used.
         """
         folder = None if source is None else _folder(source)
+        blenders = [find_blender(one) for one in ([weights] if isinstance(weights, (str, Path)) else weights)]
         opened = cls(
             folder,
             None if depth is None else Depth.find(depth),
             None if masks is None else Masks.find(masks),
+            next((one for one in blenders if isinstance(one, Mixer)), None),
+            next((one for one in blenders if isinstance(one, Refiner)), None),
         )
         if folder is not None:
             kinds = [kind for kind in KINDS if (folder / kind).is_dir()]
@@ -98,9 +109,20 @@ class Assets:
         return None if self.masks is None else self.masks.identity
 
     @property
+    def mixed_by(self) -> str | None:
+        """How records name the network that mixes reflections; None if there is none."""
+        return None if self.mixer is None else self.mixer.identity
+
+    @property
+    def refined_by(self) -> str | None:
+        """How records name the network that refines moire; None if there is none."""
+        return None if self.refiner is None else self.refiner.identity
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All that decides what is used, as plain JSON; empty if there is nothing."""
         told: dict[str, Any] = {"depth": self.depth_by, "masks": self.masks_by}
+        told |= {"mixer": self.mixed_by, "refiner": self.refined_by}
         for kind in KINDS:
             told[kind] = [_sha256(path) for path in self.files(kind)]
         return {name: value for name, value in told.items() if value}
@@ -144,6 +166,24 @@ class Assets:
                 "assets with it as `masks`"
             )
         return self.masks(picture)
+
+    def weights_of(self, first: Array, second: Array, by: str) -> Array:
+        """See `Scene.weights`."""
+        if self.mixer is None or self.mixed_by != by:
+            raise DegradationError(
+                f"the record's reflection is mixed by the network {by}, and {self.mixed_by or 'none'} is given: "
+                "open the assets with it among `weights`"
+            )
+        return self.mixer.weights(first, second)
+
+    def refined(self, blended: Array, by: str) -> Array:
+        """See `Scene.refined`."""
+        if self.refiner is None or self.refined_by != by:
+            raise DegradationError(
+                f"the record's moire is refined by the network {by}, and {self.refined_by or 'none'} is given: "
+                "open the assets with it among `weights`"
+            )
+        return self.refiner.refined(blended)
 
     def _of(self, kind: str) -> Path:
         return Path() if self.folder is None else self.folder / kind

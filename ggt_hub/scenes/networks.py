@@ -21,7 +21,7 @@ _KEPT = 64
 
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
     """A network by what it was asked for, where its files lie, and how records name it.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Network:
         self.__dict__.update(state)
 
 
-class Depth(_Network):
+class Depth(Network):
     """A network for monocular depth: MiDaS (DPT), Depth Anything, or any of `AutoModelForDepthEstimation`."""
 
     def _ask(self, picture: Image.Image) -> Array:
@@ -110,7 +110,7 @@ class Depth(_Network):
         ).eval()
 
 
-class Masks(_Network):
+class Masks(Network):
     """A network that finds all regions of a picture: SAM, or any that transformers' mask generation takes."""
 
     def _ask(self, picture: Image.Image) -> NDArray[np.int32]:

@@ -61,6 +61,27 @@ class Scene:
         """
         return self.assets.clip(named)
 
+    def weights(self, first: Array, second: Array, by: str) -> Array:
+        """How much is seen of a second picture before the first: height x width x 3, 0..1; see `Mixer.weights`.
+
+        Args:
+            first: what is behind the glass.
+            second: what is before it, of the same size.
+            by: the network that the record names (`Assets.mixed_by`).
+
+        Raises:
+            DegradationError: if that network is not among the assets, or a side is below 8 pixels.
+        """
+        return self.assets.weights_of(first, second, by)
+
+    def refined(self, blended: Array, by: str) -> Array:
+        """A moire of 512 x 512 pixels as the network has it that the record names (`Assets.refined_by`).
+
+        Raises:
+            DegradationError: if that network is not among the assets.
+        """
+        return self.assets.refined(blended, by)
+
     def _depth(self, by: str | None) -> Array:
         return procedural.depth(self.picture) if by is None else self.assets.depth_of(self.picture, by)
 

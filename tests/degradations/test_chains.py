@@ -16,6 +16,7 @@ from ggt_hub.degradations.low_light import LowLight
 from ggt_hub.degradations.noise import Noise
 from ggt_hub.degradations.presets import load_preset, parse_preset
 from ggt_hub.degradations.resize import Resize
+from ggt_hub.errors import DegradationError
 
 DRAWS = 2000
 
@@ -51,6 +52,24 @@ def test_one_of_takes_each_with_equal_chance() -> None:
     counts = drawn({"one_of": [A, A, B]})
     assert set(counts) == {("blur",), ("noise",)}
     assert counts[("blur",)] == about(2 / 3)
+
+
+def test_one_of_takes_each_by_its_share() -> None:
+    counts = drawn({"one_of": [A, B, C], "shares": [1, 0, 3]})
+    assert counts[("blur",)] == about(0.25)
+    assert counts[("compression",)] == about(0.75)
+    for shares in ([1, 2], [0, 0, 0]):
+        with pytest.raises(
+            DegradationError, match=r"one_of has 3 steps and the shares \[.*: give one for each"
+        ):
+            drawn({"one_of": [A, B, C], "shares": shares})
+
+
+def test_shuffle_takes_some_in_every_order_with_equal_chance() -> None:
+    counts = drawn({"shuffle": [A, B, C], "take": [1, 2]})
+    names = ("blur", "noise", "compression")
+    assert set(counts) == {*permutations(names, 1), *permutations(names, 2)}
+    assert all(count == about(1 / (6 if len(order) == 1 else 12)) for order, count in counts.items())
 
 
 def test_shuffle_takes_all_in_every_order_with_equal_chance() -> None:

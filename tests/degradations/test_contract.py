@@ -16,10 +16,10 @@ from numpy.random import default_rng
 from ggt_hub.degradations import FAMILIES, Degradation, Sample, degrade, load_preset, replay
 from ggt_hub.degradations.base import Parameters, to_float, to_uint8
 from ggt_hub.degradations.chains import Drawn
-from ggt_hub.degradations.presets import list_presets, parse_preset, parse_step
+from ggt_hub.degradations.presets import Preset, parse_preset, parse_step
 from ggt_hub.scenes import NOTHING, Assets, Named
 from ggt_hub.tasks import TASKS
-from tests.degradations.tiny import ALONE, KINDS, SET_UP
+from tests.degradations.tiny import ALONE, KINDS, SET_UP, every_preset
 from tests.photographs import photograph
 
 PHOTO = to_float(photograph(64))
@@ -199,10 +199,10 @@ def test_each_kind_alone_begins_with_nothing_and_grows(name: str) -> None:
     assert all(less < more for less, more in pairwise(change)), change
 
 
-@pytest.mark.parametrize("name", list_presets())
-def test_a_preset_replays_to_the_same_bytes_after_json(name: str) -> None:
+@every_preset
+def test_a_preset_replays_to_the_same_bytes_after_json(preset: Preset) -> None:
     for seed in range(4):
-        damaged, record = degrade(photograph(64), name, seed=seed)
+        damaged, record = degrade(photograph(64), preset, seed=seed)
         assert record == json.loads(json.dumps(record))
         assert np.array_equal(replay(photograph(64), record), damaged)
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from ggt_hub.degradations import Degradation
+import pytest
+
+from ggt_hub.degradations import Degradation, list_presets, load_presets
 from ggt_hub.degradations.blur import Blur
 from ggt_hub.degradations.compression import Compression
 from ggt_hub.degradations.flare import Flare
@@ -55,6 +57,17 @@ SET_UP: dict[str, Callable[[], Degradation]] = {
     "dark ground truth": lambda: LowLight(lifted=False),
     "kernels of a size": lambda: Blur(kinds=("sinc", "gaussian"), sizes=(7, 21)),
     "averaged where busy": lambda: Noise(averaging=1.0),
+    "published noise": lambda: Noise(kinds=("gaussian", "photons", "levels"), grey=0.5, even_variance=True),
+    "even qualities": lambda: Compression(even=True),
     "left small": lambda: Resize(enlarge=False),
     "left small, widened filters": lambda: Resize(enlarge=False, down=("antialiased_lanczos",)),
 }
+
+PRESETS = {
+    f"{name}, {preset.task}" if len(presets) > 1 else name: preset
+    for name, presets in ((name, load_presets(name)) for name in list_presets())
+    for preset in presets
+}
+"""Whatever `degrade` knows by name, each task of a preset that has several."""
+
+every_preset = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)

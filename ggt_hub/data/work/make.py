@@ -239,7 +239,7 @@ def _row(pair: Wanted, making: Making) -> dict[str, Any]:
         seed=seed_of(pair.id, making.seed),
         assets=making.assets,
     )
-    tasks = [degradations.FAMILIES[step["family"]].task for step in record["steps"]]
+    tasks = [degradations.STEPS[step["family"]].task for step in record["steps"]]
     suffix = f".{making.format.lstrip('.')}"
     record["steps"] += degradations.encoding(suffix, making.quality)
     gt = file
