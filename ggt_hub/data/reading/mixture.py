@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, Protocol
 import cv2
 import datasets
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ CACHE_BYTES = 2**30
 """Of decoded pictures that are kept in memory, in all workers together."""
 
 Pixels = NDArray[np.uint8]
+Severity = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Damage:
 
     share: Annotated[float, Gt(0)]
     preset: Preset
-    severity: tuple[float, float] | None = None
+    severity: tuple[Severity, Severity] | None = None
 
 
 @dataclass(frozen=True)
