@@ -26,14 +26,6 @@ from ggt_hub.tasks import Task, check_task
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
 
-
-TILE_BYTES = 1.7 * 182 / (32 * 4)
-"""Bytes for each pixel of a tile, channel of the first level and byte of a number.
-
-The tensors that are alive at once, 182 bytes a pixel with 32 channels in float32 (counted on `meta`), and what a
-CPU takes beyond them: at most 0.7 of them, measured in float32 and bfloat16 with tiles of 512 and 1024 pixels.
-"""
-
 _PROCESS = 900_000_000  # Python with the libraries, before the first picture: 0.89 GB measured
 _PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of its pixels
 
@@ -168,8 +160,7 @@ class CompactRestorerPipeline(PictureByPicture):
         sides = [side * (upscale or 1) for side in picture]
         cut, _overlap = self.tile_and_overlap(tile)
         at_once = math.prod(min(side, cut or side) for side in sides)
-        width, itemsize = self.restorer.config.channels[0], self.dtype.itemsize
-        each = TILE_BYTES * width * itemsize
+        each = 1.7 * alive_bytes(self.restorer.config.channels[0], self.dtype.itemsize)
         networks = {name: part for name, part in self.components.items() if part is not None}
         weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
         demand = Demand(
@@ -225,6 +216,15 @@ class CompactRestorerPipeline(PictureByPicture):
             lifted = pixels if curve is None else apply_curve(pixels, curve).clamp(0, 1)
             verdicts.append(self.restorer.estimator(lifted))
         return torch.stack(verdicts)
+
+
+def alive_bytes(width: int, itemsize: int) -> float:
+    """The tensors that are alive at once for each pixel of a tile, by the channels of the first level.
+
+    Counted on `meta`: 182 bytes with 32 channels, 252 with 48, in float32. What a CPU takes beyond them is at most
+    0.7 of them, measured in float32 and bfloat16 with tiles of 512 and 1024 pixels.
+    """
+    return (10.5 + 1.09375 * width) * itemsize
 
 
 def _evidence(estimates: Tensor) -> float:
