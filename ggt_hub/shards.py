@@ -14,12 +14,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from ggt_hub.commit import RECORDS, commit_json, committed_file, file_sha256
+from ggt_hub.engines import run_tasks
 from ggt_hub.errors import GGTHubError
 
 
@@ -43,7 +45,14 @@ Work = Callable[..., dict[str, Any]]
 
 
 def run_shards(
-    work: Work, shards: Sequence[Shard], folder: Path, *, settings: Any, workers: int = 1, title: str = ""
+    work: Work,
+    shards: Sequence[Shard],
+    folder: Path,
+    *,
+    settings: Any,
+    workers: int = 1,
+    engine: str = "local",
+    title: str = "",
 ) -> list[dict[str, Any]]:
     """Make those shards that are not done yet, with a progress bar.
 
@@ -53,6 +62,7 @@ def run_shards(
         folder: where to; made if need be.
         settings: whatever else the content of the files depends on; a change of it makes all shards anew.
         workers: processes. With one, the work is done in this process.
+        engine: whose processes, see `engines.run_tasks`; the bytes are the same.
         title: what the progress bar says.
 
     Returns:
@@ -71,6 +81,11 @@ def run_shards(
                 f"{folder / shard.name} was not made by an earlier run, or was changed since: move it away, or "
                 "choose another folder"
             )
+    if left and engine != "local":
+        run_tasks(
+            engine, partial(_run_task, work, left, folder, key), len(left), workers, folder / RECORDS / engine
+        )
+        return [report for shard in shards if (report := _finished(folder, shard, key)) is not None]
     with tqdm(total=len(shards), initial=len(done), desc=title, unit="shard", disable=None) as progress:
         for report in _reports(work, left, folder, key, workers):
             done[report["name"]] = report
@@ -100,6 +115,13 @@ def _reports(
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _run_task(
+    work: Work, shards: Sequence[Shard], folder: Path, key: str, _before: Any, number: int, _count: int
+) -> None:
+    """`run_shard` as a step of datatrove's."""
+    run_shard(work, shards[number], folder, key)
 
 
 def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any]:

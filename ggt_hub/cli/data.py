@@ -300,6 +300,7 @@ def make(
     depth: Annotated[str | None, typer.Option(help="Hub id or folder of a network for depth.")] = None,
     masks: Annotated[str | None, typer.Option(help="Hub id or folder of a network for masks.")] = None,
     workers: Workers = 1,
+    engine: Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")] = "local",
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Make one of N parts; each may run on a machine of its own.")
     ] = "1/1",
@@ -310,6 +311,7 @@ def make(
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.data.work.make import Making, make_pairs, parse_format, want_for_tasks
     from ggt_hub.degradations import Assets, load_presets
+    from ggt_hub.engines import check_engine
     from ggt_hub.errors import DatasetError
 
     presets, limits = load_presets(preset, task), parse_filters(filter or ())
@@ -319,6 +321,7 @@ def make(
     if count is not None and len(presets) > 1:
         raise DatasetError(f"{preset} has {len(presets)} tasks: give --per-task in place of --count")
     part = _part(shard)
+    check_engine(engine)
     check_apart(output, clean)
     making = Making(severity, seed, ending, quality, Assets.open(assets, depth=depth, masks=masks))
     pictures = find_clean(clean)
@@ -326,7 +329,7 @@ def make(
     if limits:
         pictures, left_out = choose(pictures, limits, output, workers=workers)
     wanted = want_for_tasks(pictures, presets, per_task or count or 0, seed)
-    failed = make_pairs(wanted, making, output, workers=workers, part=part)
+    failed = make_pairs(wanted, making, output, workers=workers, part=part, engine=engine)
     for name, reason in (left_out | failed).items():
         typer.secho(f"left out: {name}: {reason}", fg="yellow", err=True)
     there = f", part {shard}" if part[1] > 1 else ""

@@ -39,7 +39,10 @@ def degrade(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="One family, such as noise or haze; with --preset, one of the tasks it is for."),
+        typer.Option(
+            help="One family: blur, noise, compression, low_light, resize, haze, rain, snow, moire, flare, "
+            "reflection, old_photo ...; with --preset, one of the tasks it is for."
+        ),
     ] = None,
     severity: Annotated[
         float | None,

@@ -49,7 +49,7 @@ def restore(
         str | None, typer.Option(help="cpu, cuda, mps ...; the best there is if not given.")
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(help="Fit into this much device memory, such as 16GB (RealRestorer).")
+        str | None, typer.Option(help="Fit into this much device memory, such as 16GB.")
     ] = None,
     dtype: DtypeOption = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,

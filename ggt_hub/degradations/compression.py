@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.random import Generator
@@ -99,13 +99,18 @@ def _encoded(picture: Image.Image, parameters: Parameters) -> Image.Image:
     kind, quality, buffer = parameters["kind"], parameters["quality"], io.BytesIO()
     if quality > 100:
         return picture
-    if kind == "jpeg":
-        subsampling = "4:4:4" if parameters["full_colour"] else "4:2:0"
-        picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    elif kind == "webp":
-        picture.save(buffer, "WEBP", quality=quality, method=2)
-    elif not features.check("avif"):
+    if kind == "avif" and not features.check("avif"):
         raise DegradationError("this Pillow was built without AVIF: take one that has it, or other `kinds`")
-    else:
-        picture.save(buffer, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
+    how: dict[str, Any] = {"webp": {"method": 2}, "avif": {"speed": _AVIF_SPEED, "max_threads": 1}}.get(
+        kind, {}
+    )
+    if kind == "jpeg":
+        how = {"subsampling": "4:4:4" if parameters["full_colour"] else "4:2:0"}
+    try:
+        picture.save(buffer, kind.upper(), quality=quality, **how)
+    except (OSError, ValueError) as error:
+        size = f"{picture.width} x {picture.height}"
+        raise DegradationError(
+            f"{size} pixels cannot be encoded as {kind}: {error}: take other `kinds`"
+        ) from error
     return Image.open(buffer).convert("RGB")

@@ -129,7 +129,7 @@ def falling(depth: Array, parameters: Parameters) -> Array:
     value = (0.25 + 0.45 * drawn[:, 4]) * (0.45 + 0.55 * near)
     ends = at + (extent * np.stack([np.cos(angle), np.sin(angle)]))[:2].T.astype(np.float32)
     there = depth[np.clip(at[:, 1].astype(int), 0, height - 1), np.clip(at[:, 0].astype(int), 0, width - 1)]
-    seen = 1 - near < 0.25 + 0.75 * there  # what is nearer than the streak hides it
+    seen = 1 - near <= 0.25 + 0.75 * there  # what is nearer than the streak hides it
     bursts = drawn[:, 5] < parameters["splashes"]
     canvas = np.zeros((height, width), np.float32)
     for start, stop, broad, blur in _LAYERS:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,11 @@ from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrap
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.layouts import WHERE, find
-from ggt_hub.pipelines.placement import MemoryPlan
+from ggt_hub.pipelines.placement import Plan
 from ggt_hub.tasks import TASKS, check_task
+
+if TYPE_CHECKING:
+    from ggt_hub.pipelines.offload import Offload
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
@@ -51,6 +54,8 @@ class RestorerPipeline(DiffusionPipeline):
     """
 
     description: ClassVar[RestorerDescription]
+    offload: "Offload | None" = None
+    """What brings networks to the device one at a time, where a memory plan was applied that does."""
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **kwargs: Any) -> Self:
@@ -127,15 +132,23 @@ class RestorerPipeline(DiffusionPipeline):
         """
         return snapshot(pretrained_model_name, **{key: kwargs[key] for key in WHERE if key in kwargs})
 
-    def plan_memory(self, budget: int, **arguments: Any) -> MemoryPlan:
+    def plan_memory(self, budget: int, **arguments: Any) -> Plan:
         """How to run a call with these arguments within `budget` bytes of device memory.
 
-        A class that can run in several ways overrides this.
+        A class whose memory is known overrides this.
 
         Raises:
-            RestorerError: if there is only one way to run, or none that fits.
+            RestorerError: if it is not known, or there is no way that fits.
         """
-        raise RestorerError(f"{type(self).__name__} has no memory plan: leave out --memory")
+        raise RestorerError(
+            f"{type(self).__name__} has no memory plan, since its memory is not measured: leave out --memory"
+        )
+
+    def maybe_free_model_hooks(self) -> None:
+        """Free the device of the network that ran last, where a plan brings them one at a time."""
+        super().maybe_free_model_hooks()
+        if self.offload is not None:
+            self.offload.leave()
 
     def check_inputs(
         self,

@@ -1,7 +1,8 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
+import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -10,16 +11,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from ggt_hub.images import Picture, pad_to_multiple, read_image, run_tiled
-from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.errors import RestorerError
+from ggt_hub.images import Picture, fill_hidden, pad_to_multiple, read_image, run_tiled
+from ggt_hub.models import CompactRestorer, Detector, ToldParts
 from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
+from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
+from ggt_hub.pipelines.placement import Demand, Plan, Weights, fastest
+from ggt_hub.tasks import Task, check_task
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
+
+
+TILE_BYTES = 1.7 * 182 / (32 * 4)
+"""Bytes for each pixel of a tile, channel of the first level and byte of a number.
+
+The tensors that are alive at once, 182 bytes a pixel with 32 channels in float32 (counted on `meta`), and what a
+CPU takes beyond them: at most 0.7 of them, measured in float32 and bfloat16 with tiles of 512 and 1024 pixels.
+"""
+
+_PROCESS = 900_000_000  # Python with the libraries, before the first picture: 0.89 GB measured
+_PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of its pixels
 
 
 class CompactRestorerPipeline(PictureByPicture):
@@ -30,7 +46,7 @@ class CompactRestorerPipeline(PictureByPicture):
     where the restorer has them.
     """
 
-    _optional_components: ClassVar[list[str]] = ["parts"]
+    _optional_components: ClassVar[list[str]] = ["parts", "detector"]
 
     description = RestorerDescription(
         tasks=TASKS,
@@ -48,12 +64,15 @@ class CompactRestorerPipeline(PictureByPicture):
         tiling="external",
         tile=1024,
         overlap=64,
-        memory="about 1 GB of memory for tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
+        phases={"judge": "restorer", "restore": "restorer"},
+        memory="1.2 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
-    def __init__(self, restorer: CompactRestorer, parts: ToldParts | None = None) -> None:
+    def __init__(
+        self, restorer: CompactRestorer, parts: ToldParts | None = None, detector: Detector | None = None
+    ) -> None:
         super().__init__()
-        self.register_modules(restorer=restorer, parts=parts)
+        self.register_modules(restorer=restorer, parts=parts, detector=detector)
         if parts is not None:
             tasks = [task for task in parts.tasks if task not in TASKS]
             self.description = replace(self.description, tasks=(*TASKS, *tasks))  # type: ignore[misc]
@@ -69,7 +88,8 @@ class CompactRestorerPipeline(PictureByPicture):
             call.options["strength"],
         )
         if self.parts is not None and task in self.parts.tasks:
-            return self._told(picture, task, call.options["strength"], call.tile), []
+            restored = self._told(picture, task, call.options["strength"], call.tile)
+            return restored, self._damage_found(picture)
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -87,7 +107,79 @@ class CompactRestorerPipeline(PictureByPicture):
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
-        return restored, _findings(estimates)
+        return restored, [*self._damage_found(picture), *_findings(estimates)]
+
+    @torch.no_grad()
+    def detect(self, image: Any) -> Task | None:
+        """Which of the nine kinds of damage a picture shows most, as far as the detector can tell; None for none.
+
+        Args:
+            image: anything that `ggt_hub.read_image` takes.
+
+        Raises:
+            RestorerError: if this restorer has no detector.
+            ImageError: if the picture cannot be read.
+        """
+        if self.detector is None:
+            raise RestorerError("this restorer has no detector: load one that has, such as 'compact'")
+        found = self._damage_found(fill_hidden(read_image(image)))
+        return check_task(found[0].name) if found else None
+
+    def _damage_found(self, picture: Picture) -> list[Finding]:
+        """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+        if self.detector is None:
+            return []
+        pixels = _to_tensor(picture.rgb()).to(self.device, self.dtype)
+        logits, severities = self.detector(features(self.restorer, pixels))
+        place = int(logits[0].argmax()) - 1
+        if place < 0:
+            return []
+        task, severity = DETECTED[place], round(float(severities[0, place]), 2)
+        return [Finding(task, severity, "of 1", f"{task.replace('_', ' ')} {severity:.1f} of 1")]
+
+    def plan_memory(
+        self,
+        budget: int,
+        *,
+        task: str | None = None,
+        picture: tuple[int, int] = (4096, 4096),
+        upscale: int | None = None,
+        tile: int | None = None,
+        **_: Any,
+    ) -> Plan:
+        """Whether a call with these arguments runs within `budget` bytes of main memory, libraries included.
+
+        There is one way to run: a tile of another size would change the result a little, so it is yours to choose.
+        The numbers were measured on a CPU, and hold there (`benchmarks/compact_memory.py`).
+
+        Args:
+            budget: bytes.
+            task: as in a call; what told parts take is not measured.
+            picture: width and height of the largest picture.
+            upscale: as in a call.
+            tile: as in a call.
+
+        Raises:
+            RestorerError: if it does not fit; the message names the smallest budget that would. And for the task of
+                a told part.
+        """
+        if self.parts is not None and task in self.parts.tasks:
+            return super().plan_memory(budget)
+        sides = [side * (upscale or 1) for side in picture]
+        cut, _overlap = self.tile_and_overlap(tile)
+        at_once = math.prod(min(side, cut or side) for side in sides)
+        width, itemsize = self.restorer.config.channels[0], self.dtype.itemsize
+        each = TILE_BYTES * width * itemsize
+        networks = {name: part for name, part in self.components.items() if part is not None}
+        weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
+        demand = Demand(
+            weights={name: Weights(size, size) for name, size in weights.items()},
+            phases=self.description.phases,
+            working={"judge": int(each * PATCHES["rest"][0] ** 2), "restore": int(each * at_once)},
+            spare={"none": _PROCESS + _PICTURE_BYTES * math.prod(sides)},
+        )
+        plans = [Plan.of(demand, "none", budget, only="cpu")]
+        return fastest(plans, budget, type(self).__name__, "on a CPU; a smaller tile needs less")
 
     def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
         """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""

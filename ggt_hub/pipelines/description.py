@@ -105,6 +105,7 @@ class RestorerDescription:
         overlap: as `run_tiled` defines it; neighbouring tiles share twice as many pixels.
         takes_prompt: whether `prompt=` is supported.
         precisions: what its networks may compute in.
+        phases: the phases of a call, and the network that runs in each, for the planner of memory.
         memory: what it needs to run, in words with numbers.
     """
 
@@ -117,6 +118,7 @@ class RestorerDescription:
     overlap: int = 0
     takes_prompt: bool = False
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+    phases: Mapping[str, str] = field(default_factory=dict)
     memory: str = "not measured"
 
     def check_precision(self, dtype: Any, who: str) -> None:

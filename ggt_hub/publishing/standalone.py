@@ -25,13 +25,17 @@ PIPELINE, INDEX = "pipeline.py", "model_index.json"
 RESTORERS = {
     "CompactRestorerPipeline": (
         "ggt_hub.pipelines.compact",
-        {"restorer": ("network", "ggt_hub.models.compact_restorer", "CompactRestorer")},
+        {
+            "restorer": ("network", "ggt_hub.models.compact_restorer", "CompactRestorer"),
+            "parts": ("told_parts", "ggt_hub.models.told_parts", "ToldParts"),
+            "detector": ("judge", "ggt_hub.models.detector", "Detector"),
+        },
     )
 }
 """Class of a pipeline -> its module, and for each component: the name of its file, the module and class of it."""
 
 _BASE = "RestorerPipeline"
-_PRUNED = {_BASE, "Picture"}
+_PRUNED = {_BASE, "Picture", *RESTORERS}
 """Classes of which only those methods are taken that something calls."""
 
 _HEAD = '''"""{what}
@@ -58,6 +62,8 @@ def standalone(folder: Path) -> dict[str, bytes]:
     module, components = RESTORERS[name]
     files = {PIPELINE: _single_class(assemble(module, name, stand_ins=True), name)}
     for component, (stem, home, cls) in components.items():
+        if not any(index.get(component) or ()):  # an optional one that was not saved
+            continue
         files[f"{component}/{stem}.py"] = assemble(home, cls)
         index[component] = [stem, cls]
     index["_class_name"] = [PIPELINE.removesuffix(".py"), name]

@@ -47,7 +47,7 @@ def regions(picture: Array) -> NDArray[np.int32]:
         Height x width, the number of each pixel's region, from 0 on.
     """
     height, width = picture.shape[:2]
-    small = _shrunk(picture, max(1, max(height, width) // 4))
+    small = _shrunk(picture, min(max(1, max(height, width) // 4), 2 * _WORKING_SIDE))
     labels = superpixels(small, 10.0)
     colours = _means(_lab(small).reshape(-1, 3), labels.ravel(), int(labels.max()) + 1)
     joined = _joined(labels, colours, 6.0)

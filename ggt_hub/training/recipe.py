@@ -128,13 +128,16 @@ def _parse_group(where: str, content: Any) -> Damage:
         raise TrainingError(f"{where}: here belong fields (share, preset or task and steps), not {content!r}")
     if "dark" in content:
         content = _without_dark(where, content)
-    chain = {name: content[name] for name in ("task", "steps") if name in content}
-    named = content.get("preset")
-    if (named is None) != bool(chain):
+    named, chain = (
+        content.get("preset"),
+        {name: content[name] for name in ("task", "steps") if name in content},
+    )
+    if (named is None) != ("steps" in chain):
         raise TrainingError(f"{where}: give either `preset`, or `task` and `steps`")
     rest = {name: value for name, value in content.items() if name not in ("preset", *chain)}
     arguments = checked(Damage, rest, where, TrainingError, besides=("preset",))
-    return Damage(preset=load_preset(str(named)) if named else parse_preset(where, chain), **arguments)
+    preset = load_preset(str(named), chain.get("task")) if named else parse_preset(where, chain)
+    return Damage(preset=preset, **arguments)
 
 
 def _without_dark(where: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,14 @@ def test_restore_refuses_a_budget_that_is_too_small(layout: Path, photo: Path, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_restorer_without_a_plan_says_so(photo: Path, tmp_path: Path) -> None:
-    result = run("restore", photo, "-o", tmp_path / "out", "--memory", "16GB")
-    assert "CompactRestorerPipeline has no memory plan: leave out --memory" in str(result.exception)
+def test_a_restorer_whose_memory_is_not_measured_says_so(photo: Path, tmp_path: Path) -> None:
+    result = run("restore", photo, "-o", tmp_path / "out", "--model", "identity", "--memory", "16GB")
+    assert "BaselinePipeline has no memory plan, since its memory is not measured" in str(result.exception)
+
+
+def test_the_compact_restorer_has_a_plan(photo: Path, tmp_path: Path) -> None:
+    arguments = ("restore", photo, "-o", tmp_path / "out", "--device", "cpu", "--tile", "256", "--memory")
+    result = run(*arguments, "16GB")
+    assert result.exit_code == 0, result.output
+    assert "memory: all on the device: 1.4 GB" in result.output
+    assert "does not fit into 0.5 GB: it needs 1.4 GB on a CPU" in str(run(*arguments, "500MB").exception)

@@ -4,6 +4,10 @@ import hashlib
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -256,3 +260,88 @@ def test_filters_leave_out_and_say_why(tmp_path):
     assert [p.name for p in choose(find_clean(tmp_path / "clean"), {}, tmp_path / "out")[0]][
         -1
     ] == "e-small.png"
+
+
+def printed_parts() -> dict[str, list[str]]:
+    """The commands of the page on many machines, for each of the four parts."""
+    page = (Path(__file__).parents[2] / "docs/concepts/scale.md").read_text()
+    array = re.search(r"sbatch --array=1-4 --wrap '(ggt-hub [^']*)'", page)[1]
+    job = re.search(r'bash -c "pip install -q ggt-hub && cd /work && (ggt-hub [^"]*)"', page)[1]
+    return {
+        "slurm": [array.replace("$SLURM_ARRAY_TASK_ID", str(part)) for part in range(1, 5)],
+        "jobs": [job.replace("$part", str(part)) for part in range(1, 5)],
+    }
+
+
+def test_the_printed_commands_for_many_machines_make_the_same_bytes(clean, tmp_path, monkeypatch):
+    monkeypatch.setattr("ggt_hub.data.work.make.PAIRS_IN_A_SHARD", 2)
+    whole = "ggt-hub data make mixture --clean photos --count 1000 --output made/"
+    made = {}
+    for name, commands in ({"one": [whole]} | printed_parts()).items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photos").symlink_to(clean)
+        monkeypatch.chdir(tmp_path / name)
+        for command in commands:
+            outcome = CliRunner().invoke(app, shlex.split(command.replace("1000", "9"))[1:])
+            assert outcome.exit_code == 0, outcome.output
+        files = contents(tmp_path / name / "made").items()
+        made[name] = {file: data for file, data in files if "lock" not in file and ".ggt-hub" not in file}
+    assert sum(file.endswith(".parquet") for file in made["one"]) == 5
+    assert made["one"] == made["slurm"] == made["jobs"]
+
+
+@pytest.mark.parametrize("tries", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_repeated_the_bytes_are_the_same(clean, tmp_path, tries):
+    """A kill is the end at the n-th change of the file system, as in the tests of training."""
+    program = [sys.executable, "-W", "ignore", "-c", KILLED, str(clean), str(tmp_path), str(tries)]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = [
+        {file: data for file, data in contents(tmp_path / run / "out").items() if ".ggt-hub" not in file}
+        for run in ("whole", "killed")
+    ]
+    assert runs[0] == runs[1] and len(runs[0]) == 8
+
+
+KILLED = """
+import os, random, shutil, signal, sys
+from pathlib import Path
+from ggt_hub.data.reading.clean import find_clean
+from ggt_hub.data.work import make
+from ggt_hub.degradations import load_preset
+
+clean, root, tries = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+make.PAIRS_IN_A_SHARD = 2
+wanted = make.want_for_tasks(find_clean(clean), [load_preset("noise")], 9, seed=0)
+
+def child(output, kill_at):
+    process = os.fork()
+    if process:
+        return os.waitpid(process, 0)[1]
+    changes = 0
+    def counted(function):
+        def call(*args, **kwargs):
+            nonlocal changes
+            changes += 1
+            if changes == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+        return call
+    for name in ("rename", "replace", "unlink", "mkdir", "open"):
+        setattr(os, name, counted(getattr(os, name)))
+    make.make_pairs(wanted, make.Making(), output)
+    (root / "changes").write_text(str(changes))
+    os._exit(0)
+
+assert child(root / "whole/out", None) == 0
+changes, moments, kills = int((root / "changes").read_text()), random.Random(7), 0
+assert changes > 20
+while kills < tries:
+    ended = child(root / "killed/out", moments.randint(1, changes // 2))
+    if ended == signal.SIGKILL:
+        kills += 1
+    else:  # it was done before: once more from nothing
+        assert ended == 0
+        shutil.rmtree(root / "killed")
+assert child(root / "killed/out", None) == 0
+"""

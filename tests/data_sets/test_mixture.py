@@ -180,3 +180,11 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
         open_source(tmp_path / "empty")
     (tmp_path / "empty/test.parquet").unlink()
     assert len(open_source(tmp_path / "empty")) == 1
+
+
+def test_the_severity_of_a_chain_is_drawn_between_its_limits(clean: Path) -> None:
+    damage = {"noise": Damage(1.0, load_preset("noise"), (0.4, 0.6))}
+    mixture = mixed((clean, 1), damage=damage)
+    said = [mixture[number].severities["noise"] for number in range(60)]
+    free = [mixed((clean, 1), damage=NOISE)[number].severities["noise"] for number in range(60)]
+    assert max(said) < 0.75 and max(free) > 0.8  # a severity of 1 is a sigma of 60, and 50 is called 1

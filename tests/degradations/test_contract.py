@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from ggt_hub.degradations import FAMILIES, Degradation, Sample, degrade, load_pr
 from ggt_hub.degradations.base import Parameters, to_float, to_uint8
 from ggt_hub.degradations.chains import Drawn
 from ggt_hub.degradations.presets import Preset, parse_preset, parse_step
+from ggt_hub.scenes import NOTHING, Assets, Named
 from ggt_hub.tasks import TASKS
 from tests.degradations.tiny import ALONE, KINDS, SET_UP, every_preset
 from tests.photographs import photograph
@@ -101,6 +103,53 @@ def test_a_record_replays_to_the_same_bytes_after_json(make: Callable[[], Degrad
         again = parse_step(record)
         assert again.degradation == family
         assert same(again.degradation.apply(sample(), again.parameters), family.apply(sample(), parameters))
+
+
+class Everything(Assets):
+    """Has something of each kind, and remembers what was asked for."""
+
+    asked: ClassVar[set[str]] = set()
+
+    @property
+    def depth_by(self) -> str:
+        self.asked.add("depth")
+        return "depth@1"
+
+    @property
+    def masks_by(self) -> str:
+        self.asked.add("masks")
+        return "masks@1"
+
+    def files(self, kind: str) -> list[Path]:
+        self.asked.add(kind)
+        return [Path("a.png")]
+
+    def pick(self, rng: np.random.Generator, kind: str, *counts: int) -> list[Named]:
+        self.asked.add(kind)
+        return [{"name": "a.png", "sha256": "0" * 64}]
+
+
+@every_family
+def test_what_a_family_uses_besides_the_picture_is_among_its_needs(make: Callable[[], Degradation]) -> None:
+    family = make()
+    Everything.asked.clear()
+    for seed in range(40):
+        drawn = family.draw(default_rng(seed), 0.5)
+        kept = copy.deepcopy(drawn)
+        chosen = family.choose(default_rng(seed), drawn, Everything())
+        assert drawn == kept
+        assert {name: chosen[name] for name in kept} == kept
+        assert family.choose(default_rng(seed), drawn, NOTHING) == kept
+    assert Everything.asked <= family.needs
+    if make in ALONE.values():
+        assert Everything.asked == family.needs
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rain", "streaks"), ("snow", ""), ("flare", "glare")])
+def test_half_of_the_draws_use_a_pattern_where_there_are_some(name: str, kind: str) -> None:
+    family, rng = KINDS[f"{name} {kind}".strip()], default_rng(0)
+    used = ["pattern" in family.choose(rng, family.draw(rng, 0.5), Everything()) for _ in range(400)]
+    assert sum(used) == pytest.approx(200, abs=40)  # four deviations
 
 
 @every_family

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ggt_hub.degradations import Preset, degrade, degrade_pair, load_preset, replay
+from ggt_hub.degradations import FAMILIES, Preset, degrade, degrade_pair, load_preset, replay
 from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.errors import DegradationError, TaskError
 from ggt_hub.images import read_image
@@ -38,6 +38,21 @@ def test_the_picture_comes_back_as_it_was_given() -> None:
     assert np.array_equal(np.asarray(degrade(pil, "noise")[0])[..., 1], np.asarray(pil)[..., 1])
     deep = array.astype(np.uint16) * 257
     assert degrade(deep, "blur")[0].dtype == np.uint16
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 4), (5, 9), (9, 5, 2), (6, 7, 4)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_pictures_of_any_sort_keep_it(name: str, shape: tuple[int, ...], kind: type) -> None:
+    """Grey or colour, with or without alpha, 8 or 16 bits, as small as they come; alpha is left as it is."""
+    picture = np.random.default_rng(0).integers(1, np.iinfo(kind).max, shape, dtype=kind)
+    for seed in range(4):
+        damaged, record = degrade(picture, name, severity=0.8, seed=seed)
+        assert damaged.dtype == kind
+        assert damaged.shape[:2] == shape[:2]
+        if len(shape) == 3:
+            assert np.array_equal(damaged[..., -1], picture[..., -1])
+        assert np.array_equal(replay(picture, record), damaged)
 
 
 def test_a_file_is_read_as_any_picture(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from numpy.random import default_rng
 from ggt_hub.degradations import Sample
 from ggt_hub.degradations import flare as flare_module
 from ggt_hub.degradations import moire as moire_module
+from ggt_hub.degradations import reflection as reflection_module
 from ggt_hub.degradations.base import to_float
 from ggt_hub.degradations.flare import Flare, ghost_place
 from ggt_hub.degradations.light import to_display, to_light
@@ -36,6 +37,34 @@ def test_beats_have_the_period_that_the_detuning_says(order: int, detune: float)
     """1/2 or 1 cycles a pixel and 0.01, sampled by each colour every second pixel: bands of 100 pixels."""
     across, down = strongest(beats((1024, 1024), [GRID | {"order": order, "detune": detune}]))
     assert max(abs(across), abs(down)) == pytest.approx(1024 * abs(detune), abs=1)
+
+
+def test_beats_have_the_contrast_that_stripe_and_pixel_leave() -> None:
+    """By hand, of the first harmonic: 2 sin(pi/3) / (pi/3) of a stripe, sin(0.606 pi) / (0.606 pi) of what a pixel
+    gathers at 1.01 cycles, and the 0.65 that the filters keep apart.
+    """
+    profile = beats((1024, 1024), [GRID | {"order": 2}])[..., 0].mean(axis=0)
+    amplitude = 2 * np.abs(np.fft.rfft(profile))[8:13]
+    assert np.sqrt((amplitude**2).sum()) / 1024 == pytest.approx(1.654 * 0.497 * 0.65, rel=0.05)
+
+
+def test_the_screen_is_as_often_finer_as_coarser() -> None:
+    rng = default_rng(0)
+    finer = [Moire().draw(rng, 0.5)["grids"][0]["detune"] > 0 for _ in range(400)]
+    assert sum(finer) == pytest.approx(200, abs=40)
+
+
+def test_more_patterns_have_less_contrast_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of them: as much in all, as independent deviations add up."""
+    contrasts, make = [], moire_module.pattern_of
+    monkeypatch.setattr(
+        moire_module, "pattern_of", lambda seen, share: contrasts.append(share) or make(seen, share)
+    )
+    for count in (1, 3):
+        drawn = {"kind": "pattern", "grids": [GRID] * count, "weight": 0.7, "strength": 1.0}
+        Moire().apply(Sample(PHOTO, PHOTO), drawn)
+    assert contrasts == pytest.approx([0.45, 0.45 / 3**0.5])
+    assert moire_module.pattern_of(np.array([1.0, 1.4], np.float32), 0.5) == pytest.approx([0.8, 1.0])
 
 
 def test_a_white_screen_stays_as_bright_on_the_whole() -> None:
@@ -162,6 +191,16 @@ def test_glow_spreads_as_it_says() -> None:
     assert radius(0.2) == pytest.approx(2 * radius(0.1), abs=2)
 
 
+def test_the_ring_of_glare_is_red_outside() -> None:
+    """At 2.6, 2.5 and 2.4 times the spread of a tenth of the diagonal."""
+    line = flare_module.glare(np.zeros((64, 1024, 3), np.float32), LIGHT | {"source": [0.0, 0.5]})[32]
+    unit = 0.1 * np.hypot(64, 1024)
+    beyond = int(2.1 * unit)
+    smooth = 0.45 / (1 + (np.arange(1024) / unit / 0.6) ** 2)
+    peaks = [beyond + int((line[:, channel] - smooth)[beyond:].argmax()) for channel in range(3)]
+    assert np.array(peaks) / unit == pytest.approx([2.6, 2.5, 2.4], abs=0.02)
+
+
 @pytest.mark.parametrize(("blades", "rays"), [(5, 10), (6, 6), (7, 14), (8, 8)])
 def test_the_rays_are_those_of_the_blades(blades: int, rays: int) -> None:
     """Around a circle about the source; where two edges are parallel they share theirs."""
@@ -201,6 +240,15 @@ def test_ghosts_lie_on_the_line_through_the_middle() -> None:
     beside = np.abs(rows - columns) / np.sqrt(2)
     assert added[beside > 0.09 * 512 * np.sqrt(2) * 1.8].max() < 0.01  # the largest radius, at a corner
     assert added[(rows > 260) & (beside < 20)].max() > 0.1
+
+
+def test_ghosts_have_coloured_rims() -> None:
+    """Blue's disks are 1.035 / 0.965 times as wide as red's, and so cover that squared."""
+    added = flare_module.ghosts(np.zeros((512, 512, 3), np.float32), LIGHT | {"ghosts": 1, "seed": 7})
+    far = np.hypot(*(np.indices((512, 512)) - 128)) > 0.1 * 724 * 1.2
+    red, blue = ((added[..., channel] > 1e-4)[far].sum() for channel in (0, 2))
+    assert red > 500
+    assert blue / red == pytest.approx((1.035 / 0.965) ** 2, abs=0.03)
 
 
 def test_the_number_of_ghosts_is_kept() -> None:
@@ -272,6 +320,8 @@ def test_without_a_second_picture_a_part_of_the_first_is_mirrored() -> None:
     added = to_light(Reflection().apply(Sample(ramp, ramp), PANE).lq) - 0.7 * to_light(ramp)
     assert (np.diff(added[32, :, 0]) < 1e-4).all()
     assert added[32, 0, 0] > added[32, -1, 0] + 0.02
+    spans = [float(np.ptp(reflection_module._mirrored(ramp, seed)[0, :, 0])) for seed in range(40)]
+    assert 0.33 < min(spans) < 0.42 < 0.58 < max(spans) < 0.66  # between a third and two thirds of it
 
 
 @pytest.mark.parametrize(

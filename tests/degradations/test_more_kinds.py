@@ -101,6 +101,8 @@ def test_a_turned_still_is_sharp_in_the_middle_and_blurred_at_the_edge() -> None
     assert seen[128, 128] == pytest.approx(1, abs=1e-3)
     assert np.flatnonzero(seen[:, 228] > 0.02).size == pytest.approx(1.75 + 1, abs=1)
     assert np.flatnonzero(seen[:, 28] > 0.02).size == pytest.approx(1.75 + 1, abs=1)
+    middle = (seen[:, 228] * np.arange(257)).sum() / seen[:, 228].sum()
+    assert middle == pytest.approx(128, abs=0.02)  # it turns evenly to both sides
 
 
 READ, SHOT = 0.004, 0.02
@@ -199,6 +201,15 @@ def test_without_avif_the_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(features, "check", lambda name: False)
     with pytest.raises(DegradationError, match="built without AVIF: take one that has it"):
         damage(Compression(), PHOTO, {"kind": "avif", "quality": 30})
+
+
+def test_a_picture_that_a_format_cannot_hold_is_refused() -> None:
+    """WebP's sides end at 16,383 pixels."""
+    wide = np.zeros((1, 16400, 3), np.float32)
+    with pytest.raises(
+        DegradationError, match=r"16400 x 1 pixels cannot be encoded as webp: .*: take other `kinds`"
+    ):
+        damage(Compression(), wide, {"kind": "webp", "quality": 30})
 
 
 def test_rounds_of_compression_follow_each_other_at_their_sizes() -> None:

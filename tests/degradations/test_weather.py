@@ -31,6 +31,14 @@ def test_transmission_at_a_depth_is_that_of_the_law() -> None:
     assert transmission(FAR, 8.0, 1.0).min() == np.float32(0.05)
 
 
+def test_transmission_is_smoothed_by_one_pixel() -> None:
+    """At an edge between depths 0 and 1 by the cumulative Gaussian at half a pixel: 0.69 and 0.31 of the step."""
+    step = np.where(np.arange(40) < 20, np.float32(0), np.float32(1)) * np.ones((8, 1), np.float32)
+    through = transmission(step, 1.0, 1.0)[4]
+    drop = (1 - through[[19, 20]]) / (1 - np.exp(-1))
+    assert drop == pytest.approx([0.31, 0.69], abs=0.01)
+
+
 def test_haze_mixes_the_picture_and_the_airlight_by_the_transmission() -> None:
     parameters = {"kind": "depth", "beta": 1.5, "gamma": 1.5, "jitter": [0.01, 0.0, -0.01], "tint": 0.5}
     sample = Sample(PHOTO, PHOTO)
@@ -85,6 +93,48 @@ def test_streaks_fall_in_the_stated_direction(angle: float) -> None:
     found = [direction(rain_module.falling(FAR, alone | {"seed": seed})) for seed in range(12)]
     assert max(abs(one - angle) for one in found) < 2.5
     assert np.mean(found) == pytest.approx(angle, abs=1)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What is drawn: starts, ends, values and thickness of each layer, the nearest last; then the splashes."""
+    drawn: list[tuple] = []
+
+    def listen(
+        shape: tuple, starts: np.ndarray, ends: np.ndarray, values: np.ndarray, thickness: int = 1
+    ) -> np.ndarray:
+        drawn.append((starts, ends, values, thickness))
+        return draw_soft_lines(shape, starts, ends, values, thickness)
+
+    monkeypatch.setattr(rain_module, "draw_soft_lines", listen)
+    return drawn
+
+
+def test_streaks_are_the_longer_and_broader_the_nearer_they_are(lines: list[tuple]) -> None:
+    """Nearness is the square of an even draw: a third in the mean, so lengths of 8 + 82 / 3 pixels of 1024."""
+    rain_module.falling(np.ones((1024, 1024), np.float32), STREAKS | {"length": [8.0, 90.0]})
+    layers = lines[:3]
+    ways = np.concatenate([ends - starts for starts, ends, _, _ in layers])
+    lengths = np.hypot(*ways.T)
+    assert len(lengths) == 6000
+    assert lengths.mean() == pytest.approx(8 + 82 / 3, rel=0.04)  # four deviations of 6000
+    assert [thickness for *_, thickness in layers] == [1, 1, 2]
+    edges = [np.hypot(*(ends - starts).T) for starts, ends, _, _ in layers]
+    assert edges[0].max() <= 8 + 82 * 0.6 + 1e-3 <= edges[1].min() + 1e-2
+    assert edges[2].min() >= 8 + 82 * 0.9 - 1e-3
+    angles = np.rad2deg(np.arctan2(ways[:, 1], ways[:, 0]))
+    assert angles.std() == pytest.approx(4 / np.sqrt(12), rel=0.04)
+    assert np.abs(angles - 80).max() <= 2.001
+
+
+def test_the_nearest_streaks_are_out_of_focus(monkeypatch: pytest.MonkeyPatch) -> None:
+    sigmas: list[float] = []
+    soften = rain_module.softened
+    monkeypatch.setattr(
+        rain_module, "softened", lambda image, sigma: sigmas.append(sigma) or soften(image, sigma)
+    )
+    rain_module.falling(np.ones((512, 512), np.float32), STREAKS)
+    assert sigmas == pytest.approx([0, 0.25, 0.55])
 
 
 def test_the_number_of_streaks_grows_with_the_area_and_their_length_with_the_side() -> None:

@@ -219,3 +219,16 @@ def test_saving_and_loading_is_exact_or_refused(pipe: RestorerPipeline, tiny: Ti
     loaded.set_progress_bar_config(disable=True)
     assert type(loaded) is type(pipe)
     assert np.array_equal(restored(loaded, tiny, photograph(40)), restored(pipe, tiny, photograph(40)))
+
+
+def test_memory_is_planned_within_the_budget_or_not_at_all(pipe: RestorerPipeline) -> None:
+    try:
+        plan = pipe.plan_memory(10**12)
+    except RestorerError as error:
+        assert "has no memory plan, since its memory is not measured" in str(error)
+        return
+    networks = {name for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    assert set(pipe.description.phases.values()) <= networks
+    assert pipe.plan_memory(plan.device).device <= plan.device
+    with pytest.raises(RestorerError, match=r"does not fit into 0\.0 GB: it needs"):
+        pipe.plan_memory(10**3)

@@ -12,6 +12,15 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 from benchmarks import realrestorer_gpu as benchmark
 from ggt_hub.converters.realrestorer import build_autoencoder, build_denoiser
 from ggt_hub.errors import RestorerError
+from ggt_hub.pipelines.offload import (
+    CHUNK,
+    Offload,
+    pack,
+    pinned_size,
+    rest,
+    size_of,
+    streamed_blocks,
+)
 from ggt_hub.pipelines.placement import parse_memory
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
@@ -21,15 +30,6 @@ from ggt_hub.pipelines.realrestorer.memory import (
     _activations,
     _plan,
     plan_memory,
-)
-from ggt_hub.pipelines.realrestorer.offload import (
-    CHUNK,
-    Offload,
-    pack,
-    pinned_size,
-    rest,
-    size_of,
-    streamed_blocks,
 )
 from ggt_hub.pipelines.realrestorer.tiles import Tiles
 from tests.golden import difference, document

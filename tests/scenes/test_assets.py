@@ -78,6 +78,7 @@ def test_the_record_names_what_was_used_and_replays_with_it_alone(
     ):
         replay(PHOTO, record)
     moved = path.rename(path.with_name("renamed" + path.suffix))
+    path.write_bytes(b"another file by its name")
     assert np.array_equal(replay(PHOTO, record, assets=opened_again(folder)), damaged)
     moved.unlink()
     (path.parent / f"other{path.suffix}").write_bytes(b"another file")
@@ -149,6 +150,19 @@ def test_a_clip_gives_both_sides(folder: Path) -> None:
     assert np.abs(lq.pixels.astype(int) - to_uint8(mean)).max() <= 1
 
 
+def test_after_a_clip_the_scene_is_that_of_its_frame(folder: Path) -> None:
+    """Haze after the frames of a clip lies by the depth of what they show."""
+    steps = [
+        {"family": "blur", "kinds": ["frames"], "frames": [1, 1]},
+        {"family": "haze", "kinds": ["depth"]},
+    ]
+    preset = parse_preset("x", {"task": "general", "steps": steps})
+    black = np.zeros((64, 64, 3), np.uint8)
+    lq, gt, record = degrade_pair(read_image(black), preset, severity=0.5, assets=Assets.open(folder))
+    hazy = replay(gt, {"steps": record["steps"][1:]})
+    assert np.array_equal(lq.pixels, hazy.pixels)
+
+
 def test_frames_of_another_shape_cover_the_picture(folder: Path) -> None:
     wide = np.zeros((30, 64, 3), np.uint8)
     wide[:, 17:47] = 200  # the middle, which is what a square shows of it
@@ -174,6 +188,18 @@ def test_films_are_read_in_their_colours(tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     for frame, level in zip(frames, (60, 160, 240), strict=True):
         assert np.abs(frame.astype(int) - (level, 0, 0)).max() < 8  # JPEG
+
+
+def test_no_more_frames_are_held_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ggt_hub.scenes import clips
+
+    monkeypatch.setattr(clips, "MAX_FRAMES", 4)
+    clips.read_clip.cache_clear()
+    frames = clips.read_clip(folder / "clips/move.webp")
+    assert [np.array_equal(frame, np.roll(PHOTO, 3 * n, axis=1)) for n, frame in enumerate(frames)] == [
+        True
+    ] * 4
+    clips.read_clip.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["broken.mp4", "broken.gif", "still.png"])

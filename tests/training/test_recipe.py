@@ -60,6 +60,11 @@ SLIPS = {
         GOOD.replace("task: noise", "preset: noise, task: noise"),
         "either `preset`, or `task`",
     ),
+    "a preset for several tasks": (
+        GOOD.split("groups")[0] + "groups: {n: {share: 1, preset: realrestorer}}",
+        "'realrestorer' is for several tasks: name one of blur",
+    ),
+    "a severity out of range": (GOOD.replace("share: 1", "share: 1, severity: [0, 2]"), "severity.*not 2"),
     "dark of no low light": (
         GOOD.replace("share: 1", "share: 1, dark: true"),
         "group noise: in place of `dark`",
@@ -86,7 +91,7 @@ def test_a_slip_is_one_line_that_names_the_field(slip: str, tmp_path: Path) -> N
     with pytest.raises(GGTHubError, match=message) as error:
         load_recipe(path)
     assert "\n" not in str(error.value)
-    if slip not in ("an unknown preset",):
+    if "preset" not in slip or "steps" in slip:
         assert "r.yaml" in str(error.value)
 
 
@@ -114,3 +119,10 @@ def test_what_stands_outside_of_stages_counts_for_all(tmp_path: Path) -> None:
 def test_hint_of_0_1_is_a_setting_of_the_objective(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(GOOD + "hint: 0.5\n")
     assert load_recipe(tmp_path / "r.yaml").settings == {"hint": 0.5}
+
+
+def test_a_group_may_be_one_task_of_a_preset_between_two_severities(tmp_path: Path) -> None:
+    group = "{share: 1, preset: realrestorer, task: haze, severity: [0.3, 0.7]}"
+    (tmp_path / "r.yaml").write_text(GOOD.split("groups")[0] + f"groups: {{haze: {group}}}\n")
+    damage = load_recipe(tmp_path / "r.yaml").stages[0].groups["haze"]
+    assert (damage.preset.name, damage.preset.task, damage.severity) == ("realrestorer", "haze", (0.3, 0.7))

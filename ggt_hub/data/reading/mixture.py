@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, Protocol
 import cv2
 import datasets
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ CACHE_BYTES = 2**30
 """Of decoded pictures that are kept in memory, in all workers together."""
 
 Pixels = NDArray[np.uint8]
+Severity = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class Damage:
     Attributes:
         share: how often it is drawn; shares need not sum to 1.
         preset: the chain.
+        severity: between what the severity of the whole chain is drawn, 0..1; None draws that of each step.
     """
 
     share: Annotated[float, Gt(0)]
     preset: Preset
+    severity: tuple[Severity, Severity] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,8 @@ class Mixture:
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
         clean = _crop(photograph, self.crop + MARGIN, rng)
-        steps = list(preset.draw(rng))
+        limits = self.damage[name].severity
+        steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
         return Example(sample.lq, sample.gt, preset.task, severities(steps), name, MARGIN, rng)
 

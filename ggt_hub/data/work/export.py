@@ -87,6 +87,7 @@ def write_tables(
     settings: Any = None,
     workers: int = 1,
     part: tuple[int, int] = (1, 1),
+    engine: str = "local",
     describe: Callable[[Path], None] = write_card,
 ) -> list[dict[str, Any]]:
     """Make the Parquet files of a config with their card and sums, in place of those of an earlier call.
@@ -100,6 +101,7 @@ def write_tables(
         workers: likewise.
         part: (I, N) makes every Nth file from the Ith on, beside calls that make the others. Who finds all files
             made, by whomever, writes card and sums.
+        engine: see `shards.run_shards`.
         describe: writes the card of a folder.
 
     Returns:
@@ -114,7 +116,9 @@ def write_tables(
     settings = [code_hash(), settings]
     with locked(folder / RECORDS / f"lock{f'-{number}' if parts > 1 else ''}", waits=False):
         mine = shards[number - 1 :: parts]
-        reports = run_shards(work, mine, folder, settings=settings, workers=workers, title="Exporting")
+        reports = run_shards(
+            work, mine, folder, settings=settings, workers=workers, engine=engine, title="Exporting"
+        )
         with locked(folder / RECORDS / "lock-of-the-card", waits=True):
             if are_made(shards, folder, settings=settings):
                 _remove_outdated(folder, config, {shard.name for shard in shards})

@@ -114,6 +114,7 @@ def make_pairs(
     *,
     workers: int = 1,
     part: tuple[int, int] = (1, 1),
+    engine: str = "local",
 ) -> dict[str, str]:
     """Write pairs as Parquet: `gt` is the picture's file as it is, `lq` what was made of it.
 
@@ -127,6 +128,7 @@ def make_pairs(
         making: how.
         folder: where to.
         workers: processes.
+        engine: whose processes, see `engines.run_tasks`.
         part: (I, N) makes one of N parts, which may run at the same time; the card is written with the last.
 
     Returns:
@@ -153,6 +155,7 @@ def make_pairs(
         settings=settings,
         workers=workers,
         part=part,
+        engine=engine,
         describe=partial(_describe, wanted=wanted, making=making),
     )
     failed = {name: reason for report in reports for name, reason in report["failed"].items()}

@@ -9,20 +9,29 @@ and random weights. The plan is of what is reserved, which is what has to fit.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
 from ggt_hub.errors import RestorerError
+from ggt_hub.pipelines import placement
+from ggt_hub.pipelines.offload import PASSING, blocks_of
+from ggt_hub.pipelines.placement import Placement
 from ggt_hub.pipelines.realrestorer.geometry import NATIVE
-from ggt_hub.pipelines.realrestorer.offload import PASSING, Offload, blocks_of, pinned_size
 
 if TYPE_CHECKING:
     from ggt_hub.pipelines.realrestorer.pipeline import RealRestorerPipeline
 
-Placement = Literal["none", "model", "group"]
+PHASES = {
+    "read": "text_encoder",
+    "encode": "vae",
+    "connect": "connector",
+    "denoise": "transformer",
+    "decode": "vae",
+}
+"""The phases of a call, and the network that runs in each."""
 
 KEPT = ("embed", "norm_q", "norm_k", "norm_added", "norm_out", "layernorm", "ln_q", "^norm", "^proj_out")
 """Layers that keep 16 bits when weights take 8: embeddings and norms, which are small, and the last layer."""
@@ -132,56 +141,29 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to run within a budget.
+class Plan(placement.Plan):
+    """How to run within a budget, and what is done to the networks for it.
 
     Attributes:
-        offload: `none`: all networks stay on the device; `model`: one at a time; `group`: one at a time, and of
-            those that are too large only so many blocks as fit, the others streamed in as they are needed.
         float8: whether transformer and text encoder are kept in 8 bits.
-        device: bytes of device memory at the peak, as PyTorch reserves it.
-        host: bytes of main memory that hold what is not on the device; pinned where it is a GPU.
-        room: with `group`, bytes of weights that may be on the device at once, for each network.
         compile: whether the transformer's blocks are compiled.
     """
 
-    offload: Placement
-    float8: bool
-    device: int
-    host: int
-    room: Mapping[str, int] = field(default_factory=dict)
+    float8: bool = False
     compile: bool = False
 
     def __str__(self) -> str:
         weights = "8-bit weights" if self.float8 else "weights as loaded"
-        how = {"none": "all on the device", "model": "one network at a time", "group": "streamed by block"}
         compiled = f"; compiled: {_COMPILING}" if self.compile else ""
-        return (
-            f"{weights}, {how[self.offload]}: {self.device / 1e9:.1f} GB on the device, "
-            f"{self.host / 1e9:.1f} GB of main memory{compiled}"
-        )
+        return f"{weights}, {super().__str__()}{compiled}"
 
-    def apply(self, pipe: "RealRestorerPipeline", device: torch.device | str) -> None:
-        """Bring the pipeline to the device as planned.
-
-        While networks are pinned, main memory holds the one that is being copied twice.
-        """
-        device = torch.device(device)
-        if pipe.offload is not None:  # of another plan
-            pipe.offload.end()
-            pipe.offload = None
-        if device.type == "cuda":  # segments that grow are not left in pieces
-            torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    def prepare(self, pipe: Any) -> None:
+        """Keep weights in 8 bits, and compile blocks, where that is planned."""
         if self.float8:
             for network in filter(None, (pipe.transformer, pipe.text_encoder)):
                 apply_layerwise_casting(network, torch.float8_e4m3fn, network.dtype, KEPT)
         if self.compile:  # sizes of pictures differ, and each size would be compiled anew
             pipe.transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
-        if self.offload == "none":
-            pipe.to(device)
-        else:
-            networks = {name: net for name, net in pipe.components.items() if isinstance(net, nn.Module)}
-            pipe.offload = Offload(networks, device, {name: self.room.get(name) for name in networks})
 
 
 def plan_memory(config: MemoryConfig, budget: int) -> Plan:
@@ -193,16 +175,10 @@ def plan_memory(config: MemoryConfig, budget: int) -> Plan:
         RestorerError: if no way fits; the message names the smallest budget that would.
     """
     placements: tuple[Placement, ...] = ("none", "model") if config.compile else ("none", "model", "group")
-    plans = [_plan(config, offload, budget) for offload in placements]
-    for plan in plans:
-        if plan.device <= budget:
-            return plan
-    least = min(plan.device for plan in plans) / 1e9
     how = "compiled, which cannot be streamed" if config.compile else "with everything streamed"
-    raise RestorerError(
-        f"RealRestorer does not fit into {budget / 1e9:.1f} GB: it needs {least:.1f} GB {how}; a smaller "
-        "size_level or tile needs less"
-    )
+    plans = [_plan(config, offload, budget) for offload in placements]
+    advice = f"{how}; a smaller size_level or tile needs less"
+    return placement.fastest(plans, budget, "RealRestorer", advice)
 
 
 def pixels_of(tile: int | None, size_level: int, picture: tuple[int, int] | None) -> dict[str, int | None]:
@@ -222,43 +198,28 @@ def pixels_of(tile: int | None, size_level: int, picture: tuple[int, int] | None
 
 
 def _plan(config: MemoryConfig, offload: Placement, budget: int = 0) -> Plan:
-    """The plan for one placement; streaming fills the budget, and takes at least what it cannot do without."""
-    whole, least = _weights(config)
+    """The plan for one placement."""
+    return Plan.of(demand(config), offload, budget, float8=config.float8, compile=config.compile)
+
+
+def demand(config: MemoryConfig) -> placement.Demand:
+    """What a call takes of a device's memory."""
     working = _activations(config)
-    spare = max(working.values()) * (_RESERVED_FLOAT8 if config.float8 else _RESERVED[offload]) + _CONTEXT
-    running = {
-        "read": "text_encoder",
-        "encode": "vae",
-        "connect": "connector",
-        "denoise": "transformer",
-        "decode": "vae",
-    }
-    left = {
-        name: budget / _MARGIN - spare - max(working[p] for p in running if running[p] == name)
-        for name in whole
-    }
-    room = {name: int(min(whole[name], max(left[name], least[name]))) for name in whole}
-    present = {
-        "none": dict.fromkeys(running, sum(whole.values())),
-        "model": {phase: whole.get(name, 0) for phase, name in running.items()},
-        "group": {phase: room.get(name, 0) for phase, name in running.items()},
-    }[offload]
-    device = (max(present[phase] + working[phase] for phase in running) + spare) * _MARGIN
-    host = 0 if offload == "none" else sum(pinned_size(int(size)) for size in whole.values())
-    streamed = room if offload == "group" else {}
-    return Plan(offload, config.float8, int(device), host, streamed, config.compile)
+    reserved = dict.fromkeys(_RESERVED, _RESERVED_FLOAT8) if config.float8 else _RESERVED
+    spare = {offload: max(working.values()) * part + _CONTEXT for offload, part in reserved.items()}
+    return placement.Demand(_weights(config), PHASES, working, spare, _MARGIN)
 
 
-def _weights(config: MemoryConfig) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of each network, and of what is of it on the device at least when it is streamed."""
-    whole, least = {}, {}
+def _weights(config: MemoryConfig) -> dict[str, placement.Weights]:
+    """Bytes of each network."""
+    found = {}
     for name, part in config.parts.items():
         wide = 4 if name == "vae" else config.itemsize
         narrow = 1 if config.float8 and name in ("transformer", "text_encoder") else wide
-        whole[name] = narrow * (part.parameters - part.kept) + wide * part.kept
+        whole = narrow * (part.parameters - part.kept) + wide * part.kept
         passing = part.outside + PASSING * part.block
-        least[name] = whole[name] if name == "vae" else min(whole[name], wide * passing)
-    return whole, least
+        found[name] = placement.Weights(whole, whole if name == "vae" else min(whole, wide * passing))
+    return found
 
 
 def _activations(config: MemoryConfig) -> dict[str, int]:

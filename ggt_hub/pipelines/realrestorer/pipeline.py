@@ -25,8 +25,7 @@ from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE
 from ggt_hub.pipelines.realrestorer.inputs import OPTIONS, Embeds, Posterior
 from ggt_hub.pipelines.realrestorer.instructions import Language
-from ggt_hub.pipelines.realrestorer.memory import MemoryConfig, Plan, pixels_of, plan_memory
-from ggt_hub.pipelines.realrestorer.offload import Offload
+from ggt_hub.pipelines.realrestorer.memory import PHASES, MemoryConfig, Plan, pixels_of, plan_memory
 from ggt_hub.pipelines.realrestorer.steps import RealRestorerSteps
 from ggt_hub.pipelines.realrestorer.tiles import set_tile_size, tiled_autoencoder
 from ggt_hub.tasks import TASKS
@@ -53,6 +52,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         sizes=SizeRule(native=NATIVE, multiple=MULTIPLE, aspect=prompts.STEEPEST),
         tiling="internal",
         takes_prompt=True,
+        phases=PHASES,
         memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
     model_cpu_offload_seq = "text_encoder->connector->transformer->vae"
@@ -89,7 +89,6 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         loading.check_fit(self.components)
         if vae is not None:  # a pipeline that only encodes prompts needs none
             set_tile_size(vae)
-        self.offload: Offload | None = None
 
     @property
     def components(self) -> dict[str, Any]:
@@ -230,12 +229,6 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
             compile=compile,
         )
         return plan_memory(config, budget)
-
-    def maybe_free_model_hooks(self) -> None:
-        """Free the device of the network that ran last, where a plan brings them one at a time."""
-        super().maybe_free_model_hooks()
-        if self.offload is not None:
-            self.offload.leave()
 
     def check_inputs(self, *, tile: int | None, **arguments: Any) -> None:
         """As every restorer does, and refuse tiles that are no whole tokens."""

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from diffusers import ModelMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ggt_hub.data.reading.mixture import Example
+from ggt_hub.errors import TrainingError
 
 Prepare = Callable[[Example, int], dict[str, Tensor]]
 """An example and the side of a crop -> what a batch holds of it."""
@@ -50,13 +53,17 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch of what `prepare` makes, stacked."""
 
-    @abstractmethod
     def start_from(self, weights: Path) -> None:
-        """Take over weights.
+        """Take over the network's weights from a safetensors file.
 
         Raises:
-            TrainingError: if they cannot be read or do not fit.
+            TrainingError: if it cannot be read, or does not fit.
         """
+        try:
+            tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
+            self.network.load_state_dict(tensors)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise TrainingError(f"cannot start from {weights}: {error}") from error
 
     def export(self, folder: Path) -> None:
         """Write what users load."""

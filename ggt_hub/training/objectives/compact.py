@@ -1,13 +1,11 @@
 """Training of the compact restorer."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from annotated_types import Ge, Le
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ggt_hub.data.reading.mixture import Example
@@ -97,14 +95,6 @@ class CompactObjective(Objective):
         before = (lq - gt).square().mean((1, 2, 3))
         gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
         return Loss((error + FLOOR).log().mean() + 4 * wrong, gain)
-
-    def start_from(self, weights: Path) -> None:
-        """Take over weights from a safetensors file."""
-        try:
-            tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-            self.network.load_state_dict(tensors)
-        except (OSError, RuntimeError) as error:
-            raise TrainingError(f"cannot start from {weights}: {error}") from error
 
 
 def _targets(severities: dict[str, float] | None) -> list[float]:

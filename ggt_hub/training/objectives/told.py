@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ggt_hub.data.reading.mixture import Example
@@ -70,11 +69,3 @@ class ToldObjective(Objective):
         before = (lq - gt).square().mean((1, 2, 3))
         gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
         return Loss((error + FLOOR).log().mean(), gain)
-
-    def start_from(self, weights: Path) -> None:
-        """Take over weights from a safetensors file."""
-        try:
-            tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-            self.network.load_state_dict(tensors)
-        except (OSError, RuntimeError) as error:
-            raise TrainingError(f"cannot start from {weights}: {error}") from error
