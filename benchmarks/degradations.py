@@ -9,8 +9,8 @@ the mean over the draws, of the quickest round. What two processes do beside one
 with 1 where a goal is missed.
 
 The published noise is two to four kinds and often a chain after them, the published blur is a chain: a filter,
-shrinking, noise and JPEG, twice. Ours of these names are one kind and one filter. So one row shows our families in
-the order of the published blur, each at full size. The published haze is given its depth, which a network makes,
+shrinking, noise and JPEG, twice. Ours of these names are one kind and one filter. So two rows show the preset
+`realrestorer`, which has these chains. The published haze is given its depth, which a network makes,
 for nothing; ours works it out, and draws fog in half of its draws. So one row shows it with the depth given, too.
 """
 
@@ -36,7 +36,6 @@ from benchmarks.pairs import make_pictures, opencv
 from ggt_hub.degradations import FAMILIES, Sample, degrade, list_presets
 from ggt_hub.degradations.base import to_float, to_uint8
 from ggt_hub.degradations.haze import Haze
-from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.images import Picture, encode_image
 from ggt_hub.scenes import Scene
 
@@ -50,21 +49,6 @@ Damage = Callable[[np.ndarray, np.random.Generator], Any]
 
 SCENES: dict[int, Scene] = {}  # by the picture's place in memory: there are few, and they stay
 
-AS_PUBLISHED = parse_preset(
-    "as_published",
-    {
-        "task": "blur",
-        "steps": [
-            {"family": "blur", "sigma": [0.5, 6.0], "kinds": ["gaussian"]},
-            {"family": "resize", "scale": [0.5, 0.25]},
-            {"family": "noise", "sigma": [1, 25], "kinds": ["gaussian", "poisson"]},
-            {"family": "compression", "quality": [80, 20], "kinds": ["jpeg"]},
-            {"family": "blur", "sigma": [0.5, 5.0], "kinds": ["gaussian"], "probability": 0.7},
-            {"family": "resize", "scale": [0.33, 0.2], "probability": 0.7},
-        ],
-    },
-)
-
 
 def haze_of_known_depth(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scattering alone, with the depth worked out before, as for the peer."""
@@ -73,8 +57,15 @@ def haze_of_known_depth(picture: np.ndarray, rng: np.random.Generator) -> np.nda
     return to_uint8(haze.apply(Sample(lq, lq, scene), haze.draw(rng, rng.random())).lq)
 
 
+def of_realrestorer(task: str, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The published chain as the preset has it."""
+    damaged: np.ndarray = degrade(picture, "realrestorer", task=task, seed=int(rng.integers(2**32)))[0]
+    return damaged
+
+
 HERE: dict[str, Damage] = {
-    "blur, as a chain": lambda x, rng: degrade(x, AS_PUBLISHED, seed=int(rng.integers(2**32))),
+    "noise, as a chain": partial(of_realrestorer, "noise"),
+    "blur, as a chain": partial(of_realrestorer, "blur"),
     "haze, depth known": haze_of_known_depth,
 }
 """What of ours is raced under a name of this file."""
@@ -82,6 +73,7 @@ HERE: dict[str, Damage] = {
 PEERS: dict[str, tuple[str, Damage, float]] = {
     "noise": ("RealRestorer's pipeline", peers.published_noise, 2.5),
     "blur": ("RealRestorer's pipeline", peers.published_blur, 3.0),
+    "noise, as a chain": ("RealRestorer's pipeline", peers.published_noise, 1.0),
     "blur, as a chain": ("RealRestorer's pipeline", peers.published_blur, 1.0),
     "rain": ("RealRestorer's pipeline", lambda x, rng: peers.published_rain(x, RAW_DEPTH, rng), 6.0),
     "haze": ("RealRestorer's pipeline", lambda x, rng: peers.published_haze(x, RAW_DEPTH, rng), 1.0),

@@ -123,7 +123,10 @@ class Blur(Degradation):
             return _averaged_clip(sample, parameters)
         if parameters["kind"] == "frames":
             return replace(sample, lq=_averaged_still(sample.lq, parameters))
-        if parameters["kind"] in ("path", "sinc") or "size" in parameters:
+        if parameters["kind"] == "gaussian" and "size" in parameters:  # round, so rows and columns one by one
+            taps = kernel(parameters).sum(axis=0)
+            blurred = cv2.sepFilter2D(sample.lq, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
+        elif parameters["kind"] in ("path", "sinc"):
             blurred = convolved(sample.lq, kernel(parameters))
         else:  # as records of 0.1 have it: by Fourier transform the last bits would be others
             blurred = cv2.filter2D(sample.lq, -1, kernel(parameters), borderType=cv2.BORDER_REFLECT)

@@ -29,7 +29,7 @@ Kind = Literal[
     "gaussian", "poisson", "grain", "salt_pepper", "granular", "segments", "sensor", "photons", "levels"
 ]
 
-_QUANTILES = 4096
+_QUANTILES = 2048
 
 
 @dataclass(frozen=True)
@@ -183,14 +183,17 @@ def _error(rng: Generator, image: Array, grey: bool) -> Array:
         levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)[..., None]
     different = np.count_nonzero(np.bincount(levels.ravel(), minlength=256))
     photons = 2 ** int(np.ceil(np.log2(different)))
-    return _quantile(photons)[levels, rng.integers(_QUANTILES, size=levels.shape, dtype=np.uint16)]
+    place = levels.astype(np.int32) * _QUANTILES
+    place += rng.integers(_QUANTILES, size=levels.shape, dtype=np.uint16)
+    return _quantile(photons).take(place)
 
 
 @cache
 def _quantile(photons: int) -> Array:
     """The error that Poisson's law makes of each level: 256 x `_QUANTILES`, from the least to the largest.
 
-    A draw is one of them: a tenth of the time of drawing the counts. Mean and variance are within a thousandth.
+    A draw is one of them, in a twentieth of the time of drawing counts. The mean is exact, the variance within a
+    hundredth from level 20 on (the tails are cut off).
     """
     counts = np.arange(2 * photons + 64)
     logs = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
@@ -200,7 +203,7 @@ def _quantile(photons: int) -> Array:
     upto = np.cumsum(law, axis=1)
     share = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     drawn = np.stack([np.searchsorted(row / row[-1], share) for row in upto])
-    return ((drawn - rates) / photons).astype(np.float32)
+    return ((drawn - drawn.mean(axis=1, keepdims=True)) / photons).astype(np.float32)
 
 
 def _grain(rng: Generator, shape: tuple[int, ...], size: float, chroma: float) -> Array:

@@ -60,10 +60,8 @@ def resampled(image: Array, size: tuple[int, int], kind: str, ratio: Ratio | Non
         larger = cv2.resize(image, None, None, float(ratio[0]), float(ratio[1]), _OPENCV[kind])
         return np.ascontiguousarray(larger[: size[1], : size[0]])
     box = None if ratio is None else (0.0, 0.0, float(size[0] / ratio[0]), float(size[1] / ratio[1]))
-    channels = [
-        Image.fromarray(channel).resize(size, _PILLOW[kind], box) for channel in np.moveaxis(image, 2, 0)
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=2)
+    channels = [Image.fromarray(channel).resize(size, _PILLOW[kind], box) for channel in cv2.split(image)]
+    return cv2.merge([np.asarray(channel) for channel in channels]).reshape(size[1], size[0], 3)
 
 
 def _ratio(image: Array, size: tuple[int, int]) -> Ratio:
@@ -74,8 +72,8 @@ def _pooled(image: Array, size: tuple[int, int], ratio: Ratio) -> Array:
     left, right = _touched(image.shape[1], size[0], ratio[0])
     top, bottom = _touched(image.shape[0], size[1], ratio[1])
     sums = cv2.integral(image, sdepth=cv2.CV_64F)
-    below, above = sums[bottom], sums[top]
-    total = below[:, right] - below[:, left] - above[:, right] + above[:, left]
+    rows = sums[bottom] - sums[top]
+    total = rows[:, right] - rows[:, left]
     counts = (bottom - top)[:, None, None] * (right - left)[None, :, None]
     return (total / counts).astype(np.float32)
 

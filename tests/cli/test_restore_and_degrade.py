@@ -23,6 +23,7 @@ from ggt_hub.degradations.sheet import damage_sheet
 from ggt_hub.errors import DegradationError, ImageError, RestorerError, TaskError, WriteError
 from ggt_hub.images import read_image
 from ggt_hub.samples import load_samples
+from ggt_hub.tasks import TASKS
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_pipeline
 
@@ -415,6 +416,18 @@ def test_a_preset_for_several_tasks_makes_a_folder_for_each(tmp_path: Path) -> N
         assert (record["task"], [step["family"] for step in record["steps"]]) == (task, [task])
     done = CliRunner().invoke(app, [*command, "--task", "blur", "-o", str(tmp_path / "one")])
     assert (tmp_path / "one/a.png").read_bytes() == (tmp_path / "out/blur/a.png").read_bytes()
+
+
+def test_the_nine_tasks_of_realrestorer_and_one_of_them(tmp_path: Path) -> None:
+    Image.fromarray(photograph(48)).save(tmp_path / "a.png")
+    command = ["degrade", str(tmp_path / "a.png"), "--preset", "realrestorer", "--seed", "3", "--json"]
+    done = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "all")])
+    assert [Path(found["output"]).parent.name for found in json.loads(done.stdout)] == list(TASKS[:9])
+    done = CliRunner().invoke(app, [*command, "--task", "haze", "-o", str(tmp_path / "haze")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "haze/a.png").read_bytes() == (tmp_path / "all/haze/a.png").read_bytes()
+    record = json.loads((tmp_path / "haze/a.png.json").read_text())
+    assert [step["family"] for step in record["steps"]] == ["haze"]
 
 
 def test_what_was_found_is_told_in_words_and_as_numbers(model: Path, photos: Path, tmp_path: Path) -> None:

@@ -134,6 +134,11 @@ def test_a_chain_that_does_not_end_with_fit_is_told_so() -> None:
         DegradationError, match=r"leaves lq at 44x44 beside a gt of 64x64: let a step `{family: fit}`"
     ):
         degrade(photograph(64), chain)
+    halved = {"family": "rescale", "scale": [0.5, 0.5]}
+    narrow = parse_preset("my", {"task": "general", "steps": [halved]})
+    with pytest.raises(DegradationError, match="leaves lq at 31x32 beside a gt of 63x64"):
+        degrade(photograph(64)[:, :63], narrow)
+    assert degrade(photograph(64), narrow)[0].shape == (32, 32, 3)
     small = [{"family": "rescale", "scale": [0.7, 0.7]}, {"family": "resize", "enlarge": False}]
     with pytest.raises(DegradationError, match="let a step"):
         degrade(photograph(64), parse_preset("my", {"task": "general", "steps": small}))
