@@ -26,7 +26,7 @@ from ggt_hub.tasks import Task, check_task
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
 
-_PROCESS = 900_000_000  # Python with the libraries, before the first picture: 0.89 GB measured
+_PROCESS = 970_000_000  # Python with the libraries, before the first picture: 0.96 GB measured
 _PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of its pixels
 
 
@@ -57,7 +57,7 @@ class CompactRestorerPipeline(PictureByPicture):
         tile=1024,
         overlap=64,
         phases={"judge": "restorer", "restore": "restorer"},
-        memory="1.2 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
+        memory="1.5 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
     def __init__(
@@ -160,7 +160,7 @@ class CompactRestorerPipeline(PictureByPicture):
         sides = [side * (upscale or 1) for side in picture]
         cut, _overlap = self.tile_and_overlap(tile)
         at_once = math.prod(min(side, cut or side) for side in sides)
-        each = 1.7 * alive_bytes(self.restorer.config.channels[0], self.dtype.itemsize)
+        each = 2.1 * alive_bytes(self.restorer.config.channels[0], self.dtype.itemsize)
         networks = {name: part for name, part in self.components.items() if part is not None}
         weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
         demand = Demand(
@@ -221,8 +221,8 @@ class CompactRestorerPipeline(PictureByPicture):
 def alive_bytes(width: int, itemsize: int) -> float:
     """The tensors that are alive at once for each pixel of a tile, by the channels of the first level.
 
-    Counted on `meta`: 182 bytes with 32 channels, 252 with 48, in float32. What a CPU takes beyond them is at most
-    0.7 of them, measured in float32 and bfloat16 with tiles of 512 and 1024 pixels.
+    Counted on `meta`: 182 bytes with 32 channels, 252 with 48, in float32. A CPU takes at most 2.1 times as much,
+    measured in float32 and bfloat16 with tiles of 512 and 1024 pixels (`benchmarks/compact_memory.py`).
     """
     return (10.5 + 1.09375 * width) * itemsize
 
