@@ -299,6 +299,9 @@ def make(
     ] = None,
     depth: Annotated[str | None, typer.Option(help="Hub id or folder of a network for depth.")] = None,
     masks: Annotated[str | None, typer.Option(help="Hub id or folder of a network for masks.")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Folder of a network that blends, as `convert` writes it.")
+    ] = None,
     workers: Workers = 1,
     engine: Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")] = "local",
     shard: Annotated[
@@ -323,7 +326,9 @@ def make(
     part = _part(shard)
     check_engine(engine)
     check_apart(output, clean)
-    making = Making(severity, seed, ending, quality, Assets.open(assets, depth=depth, masks=masks))
+    making = Making(
+        severity, seed, ending, quality, Assets.open(assets, depth=depth, masks=masks, weights=weights or ())
+    )
     pictures = find_clean(clean)
     left_out: dict[str, str] = {}
     if limits:
