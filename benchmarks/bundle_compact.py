@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("restorer", type=Path)
     parser.add_argument("--parts", type=Path, action="append", default=[])
     parser.add_argument("--detector", type=Path)
+    parser.add_argument("--caution", type=float, default=0.8, help="so that about one in twenty is an alarm")
     given = parser.parse_args()
     trained = CompactRestorer.from_pretrained(given.restorer)
     restorer = CompactRestorer(**arguments_of(trained, "channels", "blocks", "condition_width"))
@@ -46,7 +47,7 @@ def main() -> None:
     detector = None
     if given.detector:
         judge = Detector.from_pretrained(given.detector)
-        detector = Detector(**arguments_of(judge, "channels", "width"))
+        detector = Detector(**arguments_of(judge, "channels", "width"), caution=given.caution)
         detector.load_state_dict(judge.state_dict())
         detector = detector.half()
     pipe = CompactRestorerPipeline(restorer.half(), merged(given.parts, trained), detector)

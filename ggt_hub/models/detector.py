@@ -32,12 +32,15 @@ class Detector(ModelMixin, ConfigMixin):
     Args:
         channels: those of the restorer whose layers it judges.
         width: of its hidden layer.
+        caution: added to the logit of nothing: with more there are fewer alarms, and less is found.
     """
 
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, channels: Sequence[int] = (48, 96, 192), width: int = 160) -> None:
+    def __init__(
+        self, channels: Sequence[int] = (48, 96, 192), width: int = 160, caution: float = 0.0
+    ) -> None:
         super().__init__()
         size = feature_size(channels)
         self.register_buffer("mean", torch.zeros(size))
@@ -55,7 +58,8 @@ class Detector(ModelMixin, ConfigMixin):
         """
         found = self.verdict(((features - self.mean) / self.deviation).clamp(-5, 5))
         logits, severities = found.split([len(DETECTED) + 1, len(DETECTED)], dim=1)
-        return logits, severities.sigmoid()
+        nothing, rest = logits.split([1, len(DETECTED)], dim=1)
+        return torch.cat([nothing + self.config.caution, rest], dim=1), severities.sigmoid()
 
 
 @torch.no_grad()

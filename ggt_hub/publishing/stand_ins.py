@@ -17,7 +17,10 @@ from ggt_hub.images.convert import from_array, from_open_file, from_tensor, is_t
 from ggt_hub.images.metadata.orientation import upright
 from ggt_hub.images.picture import Picture
 
-CompactRestorer = ModelMixin  # the network itself is in its component's folder
+# The networks themselves are in the folders of their components.
+CompactRestorer = ModelMixin
+ToldParts = ModelMixin
+Detector = ModelMixin
 
 
 @dataclass(frozen=True)

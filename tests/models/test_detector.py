@@ -87,3 +87,12 @@ def test_a_verdict_is_on_features_in_units_of_their_deviation() -> None:
     other.deviation.fill_(3.0)
     torch.testing.assert_close(other(3 * x + 2)[0], logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(detector(9 * x.sign())[0], detector(5 * x.sign())[0], atol=1e-4, rtol=1e-4)
+
+
+def test_caution_is_added_to_nothing() -> None:
+    torch.manual_seed(0)
+    plain, careful = Detector(CHANNELS, width=8).eval(), Detector(CHANNELS, width=8, caution=0.5).eval()
+    careful.load_state_dict(plain.state_dict())
+    x = torch.randn(2, feature_size(CHANNELS))
+    difference = careful(x)[0] - plain(x)[0]
+    torch.testing.assert_close(difference, torch.tensor([0.5] + [0.0] * 9).expand(2, 10))

@@ -84,6 +84,8 @@ def inputs(folder: Path) -> dict[str, dict]:
         "palette": {"file": "palette.png", "output_type": "np"},
         "deep": {"file": "deep.png"},
         "floats": {"file": "floats.npy"},
+        "haze": {"file": "rgb.png", "task": "haze"},
+        "rain": {"file": "rgba.png", "task": "rain", "tile": 136},
     }
 
 
@@ -123,8 +125,9 @@ def test_stock_diffusers_asks_before_it_runs_the_file(published):
 
 def test_the_files_are_whole_and_hold_one_pipeline():
     files = standalone(BUNDLED / "compact")
-    assert set(files) == {"pipeline.py", "restorer/network.py", "model_index.json"}
-    for path in ("pipeline.py", "restorer/network.py"):
+    networks = {"restorer/network.py", "parts/told_parts.py", "detector/judge.py"}
+    assert set(files) == {"pipeline.py", "model_index.json"} | networks
+    for path in ("pipeline.py", *networks):
         tree = ast.parse(files[path])
         imported = {
             (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
