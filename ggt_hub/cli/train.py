@@ -8,7 +8,7 @@ import typer
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or the name of a recipe in the package: compact.")
+        str, typer.Argument(help="A YAML file, or the name of a recipe in the package: compact, told.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
     data: Annotated[
