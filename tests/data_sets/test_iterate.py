@@ -1,6 +1,8 @@
 """`iter_pairs`: the same pixels from every kind of row, in order, resumable, what is wrong by its name."""
 
+import gc
 import io
+import threading
 
 import datasets
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from ggt_hub import iter_pairs, load_dataset
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
 from ggt_hub.data.sources.ggt_100k import GGT100K, REPOSITORY
+from ggt_hub.data.storage.fetch import Fetcher
 from ggt_hub.errors import DatasetError, HubError
 from tests.data_sets.layouts import picture, write_zip
 
@@ -261,3 +264,29 @@ def test_rows_that_hold_nothing_but_addresses_are_read_as_well(archive, at_hub):
         DatasetError, match=r"lq of 'a': zip://x\.png::.*absent\.zip: there is no such archive"
     ):
         list(iter_pairs(datasets.Dataset.from_list([row], PAIR_FEATURES)))
+
+
+def test_an_iterator_that_is_given_up_takes_no_lock_and_leaves_no_threads(archive, monkeypatch):
+    """The garbage collector may end it in the thread that holds the pool's lock: that hung for ever."""
+
+    def forbidden(*_arguments, **_options):
+        raise AssertionError("a pool was shut down, which takes its lock")
+
+    dataset = local(archive)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.shutdown", forbidden)
+    for workers in (1, 2):
+        begun = iter(iter_pairs(dataset, workers=workers, window=4))
+        next(begun)
+        rows = begun._rows
+        del begun
+        rows.close()
+    fetcher = Fetcher()
+    with fetcher._pool._shutdown_lock:  # as in the middle of handing work to the pool
+        fetcher.__exit__()
+    del rows, fetcher
+    gc.collect()
+    names = ("fetch", "ahead", "decode")
+    left = [thread for thread in threading.enumerate() if thread.name.startswith(names)]
+    for thread in left:
+        thread.join(10)
+    assert not [thread.name for thread in left if thread.is_alive()]

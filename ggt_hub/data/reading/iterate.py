@@ -146,14 +146,16 @@ def _mapped(function: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
     if workers == 1:  # in the caller's thread, which costs nothing
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pending: deque[Future[R]] = deque()
+    pool, pending = ThreadPoolExecutor(workers, thread_name_prefix="decode"), deque[Future[R]]()
+    try:
         for item in items:
             pending.append(pool.submit(function, item))
             if len(pending) > _AHEAD * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        _give_up(pending)
 
 
 def decode(item: Undecoded, side: str) -> np.ndarray | None:
@@ -339,13 +341,20 @@ def row_files(rows: datasets.Dataset, number: int, sides: Iterable[str] = PICTUR
 def _in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
     """The same items, made by another thread up to `ahead` of them early."""
     iterator = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    pool, pending = ThreadPoolExecutor(1, thread_name_prefix="ahead"), deque[Future[Any]]()
     try:
-        pending = deque(pool.submit(next, iterator, _END) for _ in range(ahead))
+        pending.extend(pool.submit(next, iterator, _END) for _ in range(ahead))
         while (item := pending.popleft().result()) is not _END:
             pending.append(pool.submit(next, iterator, _END))
-            yield item  # type: ignore[misc]
+            yield item
     finally:
-        pool.shutdown(
-            wait=False, cancel_futures=True
-        )  # the garbage collector may call this in the very thread
+        _give_up(pending)
+
+
+def _give_up(pending: Iterable[Future[Any]]) -> None:
+    """End a generator with a pool of threads, from whatever thread the garbage collector does it.
+
+    The pool is not shut down, which takes its lock: its threads end when it is collected with the generator.
+    """
+    for future in pending:
+        future.cancel()

@@ -42,17 +42,22 @@ Fetched = bytes | DatasetError | HubError
 
 
 class Fetcher:
-    """Fetches with a few threads; a context manager."""
+    """Fetches with a few threads; a context manager.
+
+    Leaving it takes no lock and waits for nobody: a generator that uses it may be ended by the garbage collector in
+    any thread, even in the one that is just handing work to this pool. What is queued then finds that it is over,
+    and the threads end when the pool is collected.
+    """
 
     def __init__(self, threads: int = THREADS, token: str | bool | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-        self._token = token
+        self._token, self._is_over = token, False
 
     def __enter__(self) -> "Fetcher":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._is_over = True
 
     def fetch(self, wanted: Sequence[Wanted]) -> list[Future[Fetched]]:
         """Begin to fetch all, in the order given; each is there as soon as its own bytes are."""
@@ -76,6 +81,8 @@ class Fetcher:
     def _read(self, run: list[Wanted], futures: list[Future[Fetched]]) -> None:
         """Read neighbours in one archive, or a single file; whoever waits for one of them gets an answer."""
         left = iter(futures)
+        if self._is_over:
+            return  # nobody waits
         try:
             for data in self._each(run):
                 next(left).set_result(data)
