@@ -56,7 +56,8 @@ class Detector(ModelMixin, ConfigMixin):
             Logits (B, 10) of nothing and of each of `DETECTED`, and severities (B, 9), 0 to about 1, of each in
             case it is there.
         """
-        found = self.verdict(((features - self.mean) / self.deviation).clamp(-5, 5))
+        known = ((features - self.mean.float()) / self.deviation.float()).clamp(-5, 5)
+        found = self.verdict(known.to(self.mean.dtype)).float()
         logits, severities = found.split([len(DETECTED) + 1, len(DETECTED)], dim=1)
         nothing, rest = logits.split([1, len(DETECTED)], dim=1)
         return torch.cat([nothing + self.config.caution, rest], dim=1), severities.sigmoid()

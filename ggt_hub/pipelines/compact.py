@@ -1,7 +1,10 @@
 """The compact restorer as a pipeline: blind, deterministic, any size, at home on a CPU."""
 
+import json
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -14,13 +17,14 @@ from torch.func import functional_call
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, fill_hidden, pad_to_multiple, read_image, run_tiled
 from ggt_hub.models import CompactRestorer, Detector, ToldParts
-from ggt_hub.models.compact_restorer import TASKS, apply_curve, told_condition
+from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve, told_condition
 from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 from ggt_hub.pipelines.placement import Demand, Plan, Weights, fastest
+from ggt_hub.tasks import TASKS as ALL_TASKS
 from ggt_hub.tasks import Task, check_task
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
@@ -65,9 +69,14 @@ class CompactRestorerPipeline(PictureByPicture):
     ) -> None:
         super().__init__()
         self.register_modules(restorer=restorer, parts=parts, detector=detector)
-        if parts is not None:
-            tasks = [task for task in parts.tasks if task not in TASKS]
-            self.description = replace(self.description, tasks=(*TASKS, *tasks))  # type: ignore[misc]
+        self.description = _with_told(() if parts is None else parts.tasks)  # type: ignore[misc]
+
+    @classmethod
+    def describe(cls, place: Path) -> RestorerDescription:
+        """The description with the tasks of the told parts in a folder, by their configuration alone."""
+        config = place / "parts" / ToldParts.config_name
+        ranks = json.loads(config.read_text(encoding="utf-8"))["ranks"] if config.is_file() else {}
+        return _with_told([task for task in ALL_TASKS if task in ranks])
 
     def restore(self, picture: Picture, call: Call) -> tuple[NDArray[np.float32], list[Finding]]:
         """Restore one picture.
@@ -121,13 +130,16 @@ class CompactRestorerPipeline(PictureByPicture):
         """The kind of damage that the detector finds, if it finds any, and how strong it is."""
         if self.detector is None:
             return []
-        pixels = _to_tensor(picture.rgb()).to(self.device, self.dtype)
+        left, top, width, height = _visible_part(picture)
+        visible = picture.rgb((left, top, left + width, top + height))
+        pixels = _to_tensor(visible).to(self.device, self.dtype)
         logits, severities = self.detector(features(self.restorer, pixels))
         place = int(logits[0].argmax()) - 1
         if place < 0:
             return []
         task, severity = DETECTED[place], round(float(severities[0, place]), 2)
-        return [Finding(task, severity, "of 1", f"{task.replace('_', ' ')} {severity:.1f} of 1")]
+        words = "" if task in ESTIMATES else f"{task.replace('_', ' ')} {severity:.1f} of 1"
+        return [Finding(task, severity, "of 1", words)]  # of the others the estimator says more
 
     def plan_memory(
         self,
@@ -216,6 +228,11 @@ class CompactRestorerPipeline(PictureByPicture):
             lifted = pixels if curve is None else apply_curve(pixels, curve).clamp(0, 1)
             verdicts.append(self.restorer.estimator(lifted))
         return torch.stack(verdicts)
+
+
+def _with_told(tasks: Iterable[Task]) -> RestorerDescription:
+    description = CompactRestorerPipeline.description
+    return replace(description, tasks=(*TASKS, *(task for task in tasks if task not in TASKS)))
 
 
 def alive_bytes(width: int, itemsize: int) -> float:

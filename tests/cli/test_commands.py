@@ -44,7 +44,7 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert facts["libraries"]["torch"]
     assert facts["devices"]["cpu"].endswith("threads")
     assert "memory" in facts["models"]["CompactRestorerPipeline"]
-    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers", "lmdb"}
+    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers", "lmdb", "engines"}
     words = CliRunner().invoke(app, ["info"]).stdout
     assert "torchvision" in words
 
@@ -52,6 +52,7 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
 def test_info_says_what_a_restorer_can_do() -> None:
     facts = json.loads(CliRunner().invoke(app, ["info", "compact", "--json"]).stdout)
     assert facts["restorer"] == "CompactRestorerPipeline"
+    assert facts["tasks"].endswith("low_light, general, moire, flare, reflection, haze, rain")
     assert facts["upscale"] == "1, 2, 3, 4"
     assert facts["sizes"] == "any, worked on in multiples of 8, from 8 up"
     assert facts["options"] == {

@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(
             "the result would have 0.3 megapixels, the limit is 0.31: enlarge it less",
         ),
         ("/restore", {"model": "org/other"}, "org/other"),
-        ("/restore", {"task": "rain"}, "rain"),
+        ("/restore", {"task": "snow"}, "snow"),
         ("/compare", {"tasks": []}, "asks for 0 results"),
         ("/compare", {"tasks": ["noise", "blur"], "strengths": [0.25, 0.5, 0.75, 1.0]}, "asks for 8 results"),
         ("/pair", {"source": "/etc"}, "/etc"),

@@ -110,7 +110,7 @@ def test_a_result_that_was_changed_is_not_replaced(compact, three, tmp_path):
 
 
 def test_a_task_that_the_restorer_does_not_know_leaves_it_blind(compact, three, tmp_path):
-    hinted = [replace(three[0], hint="rain"), replace(three[1], hint="noise")]
+    hinted = [replace(three[0], hint="snow"), replace(three[1], hint="noise")]
     results = run_suite(suite_of(hinted), compact, tmp_path)
     assert results["complete"]
     records = [json.loads((tmp_path / f".ggt-hub/{item.id}.json").read_text()) for item in hinted]
