@@ -345,3 +345,24 @@ while kills < tries:
         shutil.rmtree(root / "killed")
 assert child(root / "killed/out", None) == 0
 """
+
+
+def test_the_only_column_of_pictures_of_a_data_set_is_clean(clean, monkeypatch):
+    files = sorted(clean.rglob("*.*"))
+    columns = {"photo": [str(path) for path in files], "caption": ["a"] * 3}
+    rows = datasets.Dataset.from_dict(columns).cast_column("photo", datasets.Image())
+
+    def no_pairs(name):
+        raise DatasetError("no columns of pairs")
+
+    monkeypatch.setattr("ggt_hub.data.reading.clean.open_splits", no_pairs)
+    monkeypatch.setattr("ggt_hub.data.reading.clean.load_dataset", lambda name: {"train": rows})
+    pictures = find_clean("org/photos")
+    assert [(picture.name, picture.source) for picture in pictures] == [
+        (f"{number:06d}", "org/photos") for number in range(3)
+    ]
+    assert [picture.read() for picture in pictures] == [path.read_bytes() for path in files]
+    two = rows.add_column("other", columns["photo"]).cast_column("other", datasets.Image())
+    monkeypatch.setattr("ggt_hub.data.reading.clean.load_dataset", lambda name: {"train": two})
+    with pytest.raises(DatasetError, match="no columns of pairs"):
+        find_clean("org/photos")
