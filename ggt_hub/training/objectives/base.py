@@ -61,9 +61,17 @@ class Objective(nn.Module, ABC):
         """
         try:
             tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-            self.network.load_state_dict(tensors)
+            self.network.load_state_dict(self.select(tensors))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise TrainingError(f"cannot start from {weights}: {error}") from error
+
+    def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of the tensors of a file, by name, those that are for the network: all, where an objective knows no more.
+
+        Raises:
+            TrainingError: if none are.
+        """
+        return tensors
 
     def export(self, folder: Path) -> None:
         """Write what users load."""

@@ -60,6 +60,22 @@ class ToldObjective(Objective):
             raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         return cls(network, restorer)
 
+    def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The part of this task: the file that ships holds the parts of all tasks.
+
+        Raises:
+            TrainingError: if the file has none for it.
+        """
+        (task,) = self.network.tasks
+        own = {name: tensor for name, tensor in tensors.items() if name.startswith(f"parts.{task}.")}
+        if not own:
+            there = sorted({name.split(".")[1] for name in tensors if name.startswith("parts.")})
+            raise TrainingError(
+                f"no weights to start from for the task {task!r}: the file has parts for "
+                f"{', '.join(there) or 'none'}; name another, or start without --init-from"
+            )
+        return own
+
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `prepare`."""
         lq, gt = batch["lq"], batch["gt"]
