@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggt_hub.cli.judging import PANEL, takes_judge
 from ggt_hub.cli.told import takes_told
 
 if TYPE_CHECKING:
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
 
 bench = typer.Typer(help="Run a restorer over a benchmark, and compare runs.", no_args_is_help=True)
 
-_JUDGE = "Judge"
-
 
 @bench.command()
 @takes_told
+@takes_judge
 def run(
     suite: Annotated[str, typer.Argument(help="compact-val, foundir, ggt-test, realir-bench, or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, scores and report.")],
     told: "Told",
+    judge: "Judge | None",
     model: Annotated[
         str, typer.Option(help="'compact', a folder, an id on the Hub, a weights file, or a baseline.")
     ] = "compact",
@@ -43,56 +44,14 @@ def run(
             "--crop-to-fit", help="Cut picture and reference to one size if up to 32 pixels differ."
         ),
     ] = False,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="Rate RS and FS by this model: a folder or an id on the Hub, ID@REVISION, run here; with "
-            "--judge-url the model's name there.",
-            rich_help_panel=_JUDGE,
-        ),
-    ] = None,
-    judge_url: Annotated[
-        str | None,
-        typer.Option(
-            help="OpenAI-compatible server; its key is read from OPENAI_API_KEY.", rich_help_panel=_JUDGE
-        ),
-    ] = None,
-    max_calls: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Send at most so many requests, repeated ones included.", rich_help_panel=_JUDGE
-        ),
-    ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(min=0, help="Spend at most so much; needs --price.", rich_help_panel=_JUDGE),
-    ] = None,
-    price: Annotated[
-        str | None, typer.Option(help="Of a million tokens: IN,OUT.", rich_help_panel=_JUDGE)
-    ] = None,
-    judge_workers: Annotated[
-        int, typer.Option(min=1, help="Questions asked at the same time.", rich_help_panel=_JUDGE)
-    ] = 8,
-    judge_tokens: Annotated[int, typer.Option(min=1, help="The longest reply.", rich_help_panel=_JUDGE)] = 32,
     judge_repeats: Annotated[
         int,
-        typer.Option(min=1, help="Rate each picture so often: the judge's noise.", rich_help_panel=_JUDGE),
+        typer.Option(min=1, help="Rate each picture so often: the judge's noise.", rich_help_panel=PANEL),
     ] = 1,
     judge_planted: Annotated[
         int,
-        typer.Option(min=0, help="Rate so many unchanged pictures as if restored.", rich_help_panel=_JUDGE),
+        typer.Option(min=0, help="Rate so many unchanged pictures as if restored.", rich_help_panel=PANEL),
     ] = 0,
-    ask_again: Annotated[
-        bool,
-        typer.Option("--ask-again", help="Also what was refused or possibly billed.", rich_help_panel=_JUDGE),
-    ] = False,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.", rich_help_panel=_JUDGE),
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option(help="realir-code, realir-paper or strict.", rich_help_panel=_JUDGE)
-    ] = "realir-code",
 ) -> None:
     """Restore and score SUITE; what is done is not done again. Exit code 1 if a picture or a metric failed.
 
@@ -105,16 +64,10 @@ def run(
     from ggt_hub.evaluation.scoring import Scoring, metric_names
 
     chosen = load_suite(suite, data, revision, told)
-    budget = _budget(judge_url, max_calls, max_cost, price)
-    rater = (
-        _judge(judge, judge_url, budget, protocol, judge_workers, judge_tokens, ask_again, ledger, output)
-        if judge
-        else None
-    )
     scoring = Scoring(
         metric_names(metrics) if metrics is not None else None,
         weights,
-        rater,
+        judge,
         judge_repeats,
         judge_planted,
         crop_border,
@@ -211,55 +164,3 @@ def _echo_noise(noise: dict[str, dict[str, float | None]] | None) -> None:
     for kind, found in (noise or {}).items():
         facts = ", ".join(f"{name} {value:.3g}" for name, value in found.items() if value is not None)
         typer.echo(f"judge's noise, {kind}: {facts}")
-
-
-def _budget(
-    url: str | None, calls: int | None, cost: float | None, price: str | None
-) -> dict[str, float | int | None]:
-    """What the options say of a budget, checked.
-
-    Raises:
-        EvaluationError: if they make none.
-    """
-    from ggt_hub.errors import EvaluationError
-
-    if url is None and not (calls is None and cost is None):
-        raise EvaluationError("--max-calls and --max-cost limit what a server bills: name it by --judge-url")
-    if cost is not None and price is None:
-        raise EvaluationError("--max-cost needs the price of a million tokens: --price IN,OUT")
-    try:
-        price_in, price_out = (float(part) for part in (price or "0,0").split(","))
-    except ValueError:
-        raise EvaluationError(f"--price {price}: write two numbers, IN,OUT") from None
-    if not (0 <= price_in < float("inf") and 0 <= price_out < float("inf")):
-        raise EvaluationError(f"--price {price}: prices are 0 or more")
-    if cost is not None and price_in == price_out == 0:
-        raise EvaluationError("--max-cost limits nothing where the --price is 0,0: give the server's prices")
-    return {"max_calls": calls, "max_cost": cost, "price_in": price_in, "price_out": price_out}
-
-
-def _judge(
-    model: str,
-    url: str | None,
-    budget: dict[str, float | int | None],
-    protocol: str,
-    workers: int,
-    tokens: int,
-    ask_again: bool,
-    ledger: Path | None,
-    output: Path,
-) -> "Judge":
-    from ggt_hub.errors import EvaluationError
-    from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, LocalChat, ServerChat, ledger_path
-
-    if protocol not in PROTOCOLS:
-        raise EvaluationError(f"unknown protocol {protocol!r}: there are {', '.join(PROTOCOLS)}")
-    kept = Ledger(ledger or ledger_path())
-    chat: ServerChat | LocalChat
-    if url:
-        purse = str(output.resolve())
-        chat = ServerChat(model, url, budget=Budget(**budget, ledger=kept, purse=purse), max_tokens=tokens)  # type: ignore[arg-type]
-    else:
-        name, _, revision = model.partition("@")
-        chat = LocalChat(name, revision=revision or None, max_new_tokens=tokens)
-    return Judge(chat, PROTOCOLS[protocol], kept, workers=workers, ask_again=ask_again)

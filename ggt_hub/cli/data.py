@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ggt_hub.cli.judging import takes_judge
 from ggt_hub.cli.told import takes_told
 
 if TYPE_CHECKING:
     from ggt_hub.data.recognising.told import Told
+    from ggt_hub.vlm import Judge
 
 app = typer.Typer(help="Look at, index, verify, export and preview data sets of pairs.", no_args_is_help=True)
 
@@ -272,6 +274,7 @@ def preview(
 
 
 @app.command()
+@takes_judge
 def make(
     preset: Annotated[str, typer.Argument(help="What damages: a name (see `degrade`), or a YAML file.")],
     clean: Annotated[
@@ -279,6 +282,7 @@ def make(
         typer.Option(help="Clean pictures: a folder, or a data set (of pairs: the ground truth)."),
     ],
     output: Output,
+    judge: "Judge | None",
     per_task: Annotated[int | None, typer.Option(help="Pairs for each task of the preset.", min=1)] = None,
     count: Annotated[int | None, typer.Option(help="Pairs, where the preset is one chain.", min=1)] = None,
     task: Annotated[str | None, typer.Option(help="Only this task of the preset.")] = None,
@@ -291,7 +295,8 @@ def make(
         list[str] | None,
         typer.Option(
             metavar="NAME[=LIMIT]",
-            help="Leave clean pictures out: too-small, too-dark, too-blurred, near-duplicate.",
+            help="Leave clean pictures out: too-small, too-dark, too-blurred, near-duplicate; by a judge: "
+            "watermark, low-quality.",
         ),
     ] = None,
     assets: Annotated[
@@ -310,7 +315,7 @@ def make(
 ) -> None:
     """Make pairs of clean pictures: a data set that loads with the stock library, each row with its record."""
     from ggt_hub.data.reading.clean import find_clean
-    from ggt_hub.data.work.filters import choose, parse_filters
+    from ggt_hub.data.work.filters import check_judge, choose, parse_filters
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.data.work.make import Making, make_pairs, parse_format, want_for_tasks
     from ggt_hub.degradations import Assets, load_presets
@@ -324,6 +329,7 @@ def make(
     if count is not None and len(presets) > 1:
         raise DatasetError(f"{preset} has {len(presets)} tasks: give --per-task in place of --count")
     part = _part(shard)
+    check_judge(limits, judge)
     check_engine(engine)
     check_apart(output, clean)
     making = Making(
@@ -332,7 +338,7 @@ def make(
     pictures = find_clean(clean)
     left_out: dict[str, str] = {}
     if limits:
-        pictures, left_out = choose(pictures, limits, output, workers=workers)
+        pictures, left_out = choose(pictures, limits, output, workers=workers, judge=judge)
     wanted = want_for_tasks(pictures, presets, per_task or count or 0, seed)
     failed = make_pairs(wanted, making, output, workers=workers, part=part, engine=engine)
     for name, reason in (left_out | failed).items():

@@ -29,11 +29,13 @@ class Rating:
         score: 1 (extreme) to 5 (none of the degradation); None if no reply could be read.
         replies: all replies, in order; the last one is the one that was read.
         refused: why there is no reply to this picture; None where there is one.
+        is_unknown: whether it was asked, perhaps billed, and no reply came.
     """
 
     score: int | None
     replies: tuple[str, ...]
     refused: str | None = None
+    is_unknown: bool = False
 
 
 class Judge:
@@ -129,7 +131,7 @@ class Judge:
             try:
                 reply = self._ask(image, question, later, (repeat, attempt), pause)
             except QuestionRefusedError as error:
-                return Rating(None, tuple(replies), str(error))
+                return Rating(None, tuple(replies), str(error), isinstance(error, PossiblyBilledError))
             replies.append(reply)
             score = self.protocol.parse(reply)
             if score is not None:
@@ -163,8 +165,9 @@ class Judge:
         if entry.state == "answered":
             return entry.content or ""
         hint = "" if self.ask_again else "; --ask-again asks it again"
-        unknown = "possibly billed: " if entry.state == "possibly billed" else ""
-        raise QuestionRefusedError(f"{unknown}{entry.reason}{hint}", entry.content)
+        if entry.state == "possibly billed":
+            raise PossiblyBilledError(f"possibly billed: {entry.reason}{hint}", entry.content)
+        raise QuestionRefusedError(f"{entry.reason}{hint}", entry.content)
 
     def _asked(self, key: str, image: bytes, question: str, later: list[Turn]) -> Entry:
         """Ask, and keep what came of it before it is used."""

@@ -222,6 +222,11 @@ def test_a_lossless_webp_replays_without_a_step_for_it(clean, tmp_path):
         (["--count", "2"], "two.yaml has 2 tasks: give --per-task in place of --count"),
         (["--per-task", "2", "--filter", "too-smal"], "no filter 'too-smal': .*did you mean 'too-small'"),
         (["--per-task", "2", "--filter", "too-dark=x"], "the limit of too-dark must be a number"),
+        (
+            ["--per-task", "2", "--filter", "watermark"],
+            "watermark asks a judge, and none is named: .*--judge",
+        ),
+        (["--per-task", "2", "--filter", "watermark=6"], "the limit of watermark is a rating above 1"),
         (["--per-task", "2", "--task", "haze"], "unknown task 'haze'.*noise, compression"),
     ],
 )

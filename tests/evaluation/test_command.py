@@ -139,7 +139,7 @@ def test_pairs_inside_an_archive_are_restored_and_scored(pairs, tmp_path):
 )
 def test_wrong_options_are_refused_before_any_work(pairs, tmp_path, options, reason):
     outcome = invoke("run", pairs, "--output", tmp_path / "out", *options)
-    assert isinstance(outcome.exception, EvaluationError)
+    assert isinstance(outcome.exception, JudgeError)
     assert reason in str(outcome.exception)
     assert not (tmp_path / "out").exists()
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from ggt_hub.commit import RECORDS
 from ggt_hub.data.reading.clean import Clean
 from ggt_hub.data.work.duplicates import near, perceptual_hash
+from ggt_hub.data.work.judging import JUDGED_FILTERS, judged_out
 from ggt_hub.errors import DatasetError, ImageError, did_you_mean
 from ggt_hub.images import read_image
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.shards import Shard, run_shards
+from ggt_hub.vlm import Judge
 
 NEAR_DUPLICATE = "near-duplicate"
 _PICTURES_IN_A_SHARD = 200
@@ -61,17 +63,18 @@ FILTERS: dict[str, Filter] = {
     "too-dark": Filter(20, "mean brightness, in levels of 255", _brightness),
     "too-blurred": Filter(50, "variance of the Laplacian at a shorter side of 512", _sharpness),
 }
-"""Filters that look at one picture alone; `near-duplicate` looks at all of them."""
+"""Filters that look at one picture alone; `near-duplicate` looks at all of them, `JUDGED_FILTERS` ask a judge."""
 
 
 def parse_filters(told: Iterable[str]) -> dict[str, float]:
     """What `NAME` or `NAME=LIMIT` say: limits by name.
 
     Raises:
-        DatasetError: for a filter that does not exist, or a limit that is no number.
+        DatasetError: for a filter that does not exist, or a limit that is no number, or no rating.
     """
     limits = {}
-    names = [*FILTERS, NEAR_DUPLICATE]
+    defaults = {name: kind.limit for name, kind in (FILTERS | JUDGED_FILTERS).items()}
+    names = [*defaults, NEAR_DUPLICATE]
     for text in told:
         name, _, limit = text.partition("=")
         if name not in names:
@@ -79,20 +82,47 @@ def parse_filters(told: Iterable[str]) -> dict[str, float]:
         if name == NEAR_DUPLICATE and limit:
             raise DatasetError(f"the filter {NEAR_DUPLICATE} has no limit: leave out ={limit}")
         try:
-            limits[name] = float(limit) if limit else FILTERS[name].limit if name in FILTERS else 0.0
+            limits[name] = float(limit) if limit else defaults.get(name, 0.0)
         except ValueError as error:
             raise DatasetError(f"the limit of {name} must be a number, not {limit!r}") from error
+        if name in JUDGED_FILTERS and not 1 < limits[name] <= 5:
+            raise DatasetError(f"the limit of {name} is a rating above 1, up to 5 (none of it), not {limit}")
     return limits
 
 
+def check_judge(limits: Mapping[str, float], judge: Judge | None) -> None:
+    """See that there is a judge where a filter asks one.
+
+    Raises:
+        DatasetError: if there is none.
+    """
+    asking = [name for name in limits if name in JUDGED_FILTERS]
+    if asking and judge is None:
+        raise DatasetError(
+            f"the filter {asking[0]} asks a judge, and none is named: name a model by --judge, and by --judge-url "
+            "where it is served"
+        )
+
+
 def choose(
-    clean: Sequence[Clean], limits: Mapping[str, float], folder: Path, *, workers: int = 1
+    clean: Sequence[Clean],
+    limits: Mapping[str, float],
+    folder: Path,
+    *,
+    workers: int = 1,
+    judge: Judge | None = None,
 ) -> tuple[list[Clean], dict[str, str]]:
     """The pictures that pass all filters, and why the others do not, by name.
 
     What was measured is kept below `folder`, so that a call that is repeated goes on. Of near duplicates (see
-    `duplicates.near`) the first stays. Pictures that cannot be read do not pass.
+    `duplicates.near`) the first stays. Pictures that cannot be read do not pass. A judge is asked last, and only
+    of what is left.
+
+    Raises:
+        DatasetError: if a filter asks a judge, and there is none.
+        JudgeError: see `judged_out`.
     """
+    check_judge(limits, judge)
     slices = [clean[n : n + _PICTURES_IN_A_SHARD] for n in range(0, len(clean), _PICTURES_IN_A_SHARD)]
     shards = [
         Shard(f"clean/{n:05d}.json", (list(some),), repr([picture.version for picture in some]))
@@ -113,7 +143,11 @@ def choose(
         for first, second in near([row.get("hash") for row in measured]):
             if clean[first].name not in reasons:
                 reasons.setdefault(clean[second].name, f"shows nearly what {clean[first].name} shows")
-    return [picture for picture in clean if picture.name not in reasons], reasons
+    left = [picture for picture in clean if picture.name not in reasons]
+    asked = {name: limit for name, limit in limits.items() if name in JUDGED_FILTERS}
+    if judge is not None and asked and left:
+        reasons |= judged_out(left, asked, judge, folder)
+    return [picture for picture in left if picture.name not in reasons], reasons
 
 
 def _measure(clean: list[Clean], path: Path) -> dict[str, Any]:
