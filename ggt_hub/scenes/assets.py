@@ -1,7 +1,7 @@
 """What may be used besides the picture: a folder of pictures and clips, and networks for depth and masks."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from ggt_hub.images.shown import shown_rgb
 from ggt_hub.scenes.blending import Mixer, Refiner, find_blender
 from ggt_hub.scenes.clips import CLIPS, read_clip
 from ggt_hub.scenes.networks import Depth, Masks
+from ggt_hub.scenes.tables import find_tables, unpacked
 
 Array = NDArray[np.float32]
 
@@ -64,7 +65,8 @@ class Assets:
         """Look at what there is.
 
         Args:
-            source: a folder with a subfolder for each kind, one of `KINDS`, or the Hub id of a dataset laid out so.
+            source: a folder with a subfolder for each kind, one of `KINDS`, or the Hub id of a dataset laid out so,
+                or with a config for each. What is in Parquet is unpacked into the cache folder.
             depth: Hub id or folder of a network for depth, such as `depth-anything/Depth-Anything-V2-Small-hf`.
             masks: the same for masks, such as `facebook/sam-vit-base`.
             weights: Hub ids or folders of the published networks that blend, SynNet for reflections and
@@ -85,11 +87,11 @@ class Assets:
             next((one for one in blenders if isinstance(one, Refiner)), None),
         )
         if folder is not None:
-            kinds = [kind for kind in KINDS if (folder / kind).is_dir()]
+            kinds = [kind for kind in KINDS if (folder / kind).is_dir() or find_tables(folder, kind)]
             if not kinds:
                 raise DegradationError(
-                    f"{source} has no folder of assets: put pictures or clips into subfolders named "
-                    f"{', '.join(KINDS)}"
+                    f"{source} has no folder of assets: put pictures or clips, or Parquet that holds them, into "
+                    f"subfolders named {', '.join(KINDS)}"
                 )
             for kind in kinds:
                 if not opened.files(kind):
@@ -124,22 +126,22 @@ class Assets:
         told: dict[str, Any] = {"depth": self.depth_by, "masks": self.masks_by}
         told |= {"mixer": self.mixed_by, "refiner": self.refined_by}
         for kind in KINDS:
-            told[kind] = [_sha256(path) for path in self.files(kind)]
+            told[kind] = [_sha256(path) for path in self.files(kind).values()]
         return {name: value for name, value in told.items() if value}
 
-    def files(self, kind: str) -> Sequence[Path]:
-        """The pictures or clips of a kind, by name."""
-        return () if self.folder is None else _files(self.folder / kind, kind == "clips")
+    def files(self, kind: str) -> Mapping[str, Path]:
+        """The pictures or clips of a kind by name, their place in the kind's folder."""
+        return {} if self.folder is None else _files(self.folder, kind)
 
     def pick(self, rng: Generator, kind: Kind, fewest: int = 1, most: int = 1) -> list[Named]:
         """Choose some, each at most once, as records name them; an empty list, and no draw, if there are none."""
-        files = self.files(kind)
+        files = [*self.files(kind).items()]
         if not files:
             return []
         most = min(most, len(files))
         count = int(rng.integers(min(fewest, most), most + 1))
-        chosen = rng.choice(len(files), count, replace=False)
-        return [_named(files[n], files[n].relative_to(self._of(kind)).as_posix()) for n in chosen]
+        chosen = [files[n] for n in rng.choice(len(files), count, replace=False)]
+        return [{"name": name, "sha256": _sha256(path)} for name, path in chosen]
 
     def picture(self, kind: str, named: Named) -> Array:
         """See `Scene.asset`."""
@@ -185,18 +187,13 @@ class Assets:
             )
         return self.refiner.refined(blended)
 
-    def _of(self, kind: str) -> Path:
-        return Path() if self.folder is None else self.folder / kind
-
     def _find(self, kind: str, named: Named) -> Path:
         """The file of that hash: where it was, or wherever else it is now."""
-        path = self._of(kind) / named["name"]
-        if path.is_file() and _sha256(path) == named["sha256"]:
-            return path
-        for path in self.files(kind):
-            if _sha256(path) == named["sha256"]:
+        files = self.files(kind)
+        for path in (files.get(named["name"]), *files.values()):
+            if path is not None and path.is_file() and _sha256(path) == named["sha256"]:
                 return path
-        where = "no assets are given" if self.folder is None else f"it is not in {self._of(kind)}"
+        where = "no assets are given" if self.folder is None else f"it is not in {self.folder / kind}"
         raise DegradationError(
             f"the record used {named['name']} (SHA-256 {named['sha256']}) of the kind {kind!r}, and {where}: give "
             "the assets folder that it was made with"
@@ -228,15 +225,17 @@ def _folder(source: str | Path) -> Path:
 
 
 @cache
-def _files(folder: Path, clips: bool) -> tuple[Path, ...]:
-    endings = CLIPS if clips else _PICTURES
-    return tuple(
-        sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
-    )
-
-
-def _named(path: Path, name: str) -> Named:
-    return {"name": name, "sha256": _sha256(path)}
+def _files(folder: Path, kind: str) -> dict[str, Path]:
+    """Those in the subfolder itself, then those that its tables hold."""
+    endings = CLIPS if kind == "clips" else _PICTURES
+    tables = find_tables(folder, kind)
+    roots = [folder / kind, *([unpacked(tables, endings)] if tables else [])]
+    return {
+        path.relative_to(root).as_posix(): path
+        for root in roots
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in endings and path.is_file()
+    }
 
 
 def _sha256(path: Path) -> str:
