@@ -211,10 +211,10 @@ def _grain(rng: Generator, shape: tuple[int, ...], size: float, chroma: float) -
     shared = rng.standard_normal((*shape[:2], 1), dtype=np.float32)
     field = shared + np.float32(chroma) * rng.standard_normal(shape, dtype=np.float32)
     smooth = cv2.GaussianBlur(field, (0, 0), size, borderType=cv2.BORDER_REFLECT)
-    return smooth / np.float32(np.sqrt(1 + chroma**2) * _gain_of_smoothing(size))
+    return smooth / np.float32(np.sqrt(1 + chroma**2) * gain_of_smoothing(size))
 
 
-def _gain_of_smoothing(size: float) -> float:
+def gain_of_smoothing(size: float) -> float:
     """Deviation that unit white noise keeps after OpenCV's Gaussian filter: the norm of its kernel."""
     taps = cv2.getGaussianKernel(2 * int(np.ceil(4 * size)) + 1, size)
     return float((taps**2).sum())
