@@ -78,6 +78,8 @@ def softened(image: Array, sigma: float) -> Array:
 
 
 def fitted(picture: Array, like: Array) -> Array:
-    """A picture stretched to the size of another one."""
+    """A picture stretched to the size of another one; itself, where it has that."""
     height, width = like.shape[:2]
+    if picture.shape[:2] == (height, width):
+        return picture
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)

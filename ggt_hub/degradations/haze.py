@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from ggt_hub.degradations.base import Array, Degradation, Need, Parameters, Range, Sample, between, draw_seed
-from ggt_hub.degradations.blend import screen
+from ggt_hub.degradations.blend import screen, veiled
 from ggt_hub.degradations.fields import clouds, fitted
 from ggt_hub.scenes import Assets
 from ggt_hub.tasks import Task
@@ -86,10 +86,9 @@ class Haze(Degradation):
 
     def _scattered(self, sample: Sample, parameters: Parameters) -> Array:
         depth = fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
-        through = transmission(depth, parameters["beta"], parameters["gamma"])[..., None]
+        through = transmission(depth, parameters["beta"], parameters["gamma"])
         air = airlight(parameters["beta"], parameters["jitter"], parameters["tint"])
-        hazy: Array = sample.lq * through + air * (1 - through)
-        return hazy
+        return veiled(sample.lq, through, air)
 
     def severity(self, parameters: Parameters) -> dict[str, float]:
         """Density or strength; 1 is the worst that the name alone stands for."""
@@ -101,15 +100,21 @@ class Haze(Degradation):
         textures = [sample.scene.asset("fog", named) for named in parameters.get("textures", ())]
         if textures:
             return layered([fitted(texture, sample.lq) for texture in textures])
-        drift = np.clip((clouds(default_rng(parameters["seed"]), sample.lq.shape) - 0.25) / 0.45, 0.0, 1.0)
-        far = fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
-        return (np.float32(0.95) * (0.2 + 0.8 * drift) * (0.35 + 0.65 * far))[..., None].astype(np.float32)
+        drift = clouds(default_rng(parameters["seed"]), sample.lq.shape)
+        drift -= 0.25
+        drift /= 0.45
+        fog = 0.2 + 0.8 * np.clip(drift, 0.0, 1.0, out=drift)
+        fog *= np.float32(0.95)
+        fog *= 0.35 + 0.65 * fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
+        return fog[..., None]
 
 
 def transmission(depth: Array, beta: float, gamma: float) -> Array:
     """The share of a thing's light that comes through, 0.05..1, smoothed by a Gaussian of one pixel."""
-    through = cv2.exp(np.float32(-beta) * cv2.pow(depth, gamma)).reshape(depth.shape)
-    return np.clip(cv2.GaussianBlur(through, (0, 0), 1.0), 0.05, 1.0).reshape(depth.shape)
+    through = cv2.pow(depth, gamma)
+    through *= np.float32(-beta)
+    blurred = cv2.GaussianBlur(cv2.exp(through, through), (0, 0), 1.0)
+    return np.clip(blurred, 0.05, 1.0, out=blurred).reshape(depth.shape)
 
 
 def airlight(beta: float, jitter: Sequence[float], tint: float) -> Array:

@@ -133,7 +133,9 @@ class Noise(Degradation):
         elif parameters["sigma"] == 0:
             noisy = image
         else:
-            noisy = image + np.float32(parameters["sigma"] / 255.0) * self._field(rng, sample, parameters)
+            noisy = self._field(rng, sample, parameters)
+            noisy *= np.float32(parameters["sigma"] / 255.0)
+            noisy = np.add(image, noisy, out=noisy if noisy.shape == image.shape else None)
         if "box" in parameters:
             noisy = averaged_where_busy(np.clip(noisy, 0.0, 1.0), parameters["box"], parameters["threshold"])
         return replace(sample, lq=np.clip(noisy, 0.0, 1.0))
@@ -222,8 +224,11 @@ def gain_of_smoothing(size: float) -> float:
 
 def _granular(rng: Generator, shape: tuple[int, ...]) -> Array:
     """A shared field of unit deviation and 0.35 of each channel's own."""
-    shared = rng.standard_normal((*shape[:2], 1), dtype=np.float32)
-    return shared + np.float32(0.35) * rng.standard_normal(shape, dtype=np.float32)
+    shared = rng.standard_normal(shape[:2], dtype=np.float32)
+    field = rng.standard_normal(shape, dtype=np.float32)
+    field *= np.float32(0.35)
+    field += cv2.merge([shared] * 3)
+    return field
 
 
 def _by_region(rng: Generator, regions: NDArray[np.int32], image: Array) -> Array:
@@ -237,8 +242,10 @@ def _by_region(rng: Generator, regions: NDArray[np.int32], image: Array) -> Arra
 def _salted(rng: Generator, image: Array, amount: float) -> Array:
     """Black and white in place of the values of a share of pixels and channels, half of them each."""
     place = rng.random(image.shape, dtype=np.float32)
-    salted: Array = np.where(place < amount / 2, np.float32(0), image)
-    return np.where(place > 1 - amount / 2, np.float32(1), salted)
+    salted = image.copy()
+    salted[place < amount / 2] = 0
+    salted[place > 1 - amount / 2] = 1
+    return salted
 
 
 def _sensed(rng: Generator, image: Array, parameters: Parameters) -> Array:

@@ -18,7 +18,7 @@ from ggt_hub.degradations.base import (
     draw_seed,
     relative_side,
 )
-from ggt_hub.degradations.blend import screen
+from ggt_hub.degradations.blend import screen, veiled
 from ggt_hub.degradations.fields import coordinates, fitted, softened
 from ggt_hub.degradations.strokes import Points, draw_soft_lines
 from ggt_hub.scenes import Assets
@@ -99,8 +99,8 @@ class Rain(Degradation):
         if parameters["kind"] == "drops":
             return replace(sample, lq=_seen_through_drops(sample.lq, parameters))
         depth = fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
-        through = np.exp(-np.float32(parameters["veil"]) * depth)[..., None]
-        rainy = sample.lq * through + np.float32(_VEIL) * (1 - through)
+        through = np.exp(-np.float32(parameters["veil"]) * depth)
+        rainy = veiled(sample.lq, through, [_VEIL] * 3)
         rainy = screen(rainy, falling(depth, parameters)[..., None])
         if "pattern" in parameters:
             pattern = fitted(sample.scene.asset("rain", parameters["pattern"]), sample.lq)

@@ -17,7 +17,7 @@ from ggt_hub.degradations.base import (
     draw_seed,
     relative_side,
 )
-from ggt_hub.degradations.blend import screen
+from ggt_hub.degradations.blend import screen, veiled
 from ggt_hub.degradations.blur import kernel
 from ggt_hub.degradations.fields import convolved, fitted
 from ggt_hub.degradations.rain import on_black
@@ -83,8 +83,8 @@ class Snow(Degradation):
 
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         depth = fitted(sample.scene.depth(parameters.get("depth_by")), sample.lq)
-        through = np.exp(-np.float32(parameters["veil"]) * depth)[..., None]
-        snowy = sample.lq * through + np.float32(_WHITE) * (1 - through)
+        through = np.exp(-np.float32(parameters["veil"]) * depth)
+        snowy = veiled(sample.lq, through, [_WHITE] * 3)
         flakes = falling(depth, parameters)[..., None]
         snowy = snowy + flakes * (np.float32(_WHITE) - snowy)
         if "pattern" in parameters:
