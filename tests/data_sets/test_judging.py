@@ -1,5 +1,6 @@
 """Clean pictures that a judge leaves out: asked once, whatever happens in between, and the same bytes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
+from ggt_hub.data.reading.clean import find_clean
 from ggt_hub.data.reading.opening import open_splits
+from ggt_hub.data.work.filters import choose
 from ggt_hub.errors import JudgeError
+from ggt_hub.vlm import PROTOCOLS, Judge, Ledger, ServerChat
 from tests.data_sets.test_export import contents
 from tests.photographs import photograph
 from tests.servers.openai_chat import ChatServer
@@ -117,6 +121,21 @@ def test_the_other_parts_find_what_the_first_was_told(
             make(clean, server, "parts", "--filter", "watermark", "--shard", part)
         assert len(server.requests) == 4
     assert tables(clean, "parts") == tables(clean, "whole") and len(tables(clean, "whole")) == 4
+
+
+def test_of_two_parts_at_the_same_time_one_asks(clean: Path, tmp_path: Path) -> None:
+    """Each with a ledger of its own: only the folder tells them of each other."""
+
+    def chosen(number: int) -> list[str]:
+        chat, ledger = ServerChat("m", server.url), Ledger(tmp_path / f"{number}.sqlite")
+        judge = Judge(chat, PROTOCOLS["strict"], ledger, workers=1)
+        left, _ = choose(find_clean(clean), {"watermark": 5.0}, tmp_path / "out", judge=judge)
+        return [picture.name for picture in left]
+
+    with ChatServer(NONE, ("sleep", 0.2), NONE, NONE) as server, ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(chosen, range(2))]
+        assert len(server.requests) == 4
+    assert found == [["a.png", "c.png", "d.png"]] * 2  # who sleeps says 3
 
 
 def test_a_judge_that_refuses_all_is_no_judge(clean: Path) -> None:
