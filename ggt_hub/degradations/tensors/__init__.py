@@ -70,33 +70,22 @@ def apply_batch(
         raise DegradationError(
             f"not on tensors: {', '.join(missing)}: take other kinds, or damage these pictures by `degrade`"
         )
-    x = clean.float()
+    x = undamaged = clean.float()
     for place in range(max(map(len, chains), default=0)):
-        x = _stepped(
-            x,
-            clean.float(),
-            [chain[place] if place < len(chain) else None for chain in chains],
-            depth,
-            generator,
-        )
+        done = x.clone()
+        for name, numbers in _by_family(chains, place).items():
+            steps = [chains[number][place] for number in numbers]
+            known = None if depth is None else depth[numbers]
+            batch = Batch(x[numbers], steps, undamaged[numbers], known, generator)
+            done[numbers] = BATCHED[name].apply(batch)
+        x = done
     return x.to(clean.dtype)
 
 
-def _stepped(
-    x: Tensor,
-    clean: Tensor,
-    steps: Sequence[Drawn | None],
-    depth: Tensor | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """Each picture after its step; None leaves it."""
-    of_family: defaultdict[str, list[int]] = defaultdict(list)
-    for number, step in enumerate(steps):
-        if step is not None:
-            of_family[step.degradation.name].append(number)
-    done = x.clone()
-    for name, numbers in of_family.items():
-        mine = [step for number in numbers if (step := steps[number]) is not None]
-        known = None if depth is None else depth[numbers]
-        done[numbers] = BATCHED[name].apply(Batch(x[numbers], mine, clean[numbers], known, generator))
-    return done
+def _by_family(chains: Sequence[Sequence[Drawn]], place: int) -> dict[str, list[int]]:
+    """Which pictures meet which family at a place of their chains."""
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for number, chain in enumerate(chains):
+        if place < len(chain):
+            numbers[chain[place].degradation.name].append(number)
+    return numbers

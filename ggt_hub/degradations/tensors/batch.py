@@ -32,7 +32,7 @@ class Batch:
     clean: Tensor
     depth: Tensor | None = None
     generator: torch.Generator | None = None
-    _rngs: list[Generator] = field(default_factory=list)
+    _rngs: list[Generator] = field(default_factory=list, init=False)
 
     def values(self, name: str) -> Tensor:
         """A parameter of each step: (B, 1, 1, 1)."""

@@ -28,7 +28,7 @@ def _told(step: Drawn) -> dict[str, object]:
     return {name: step.parameters[name] for name in ("scale", "down", "up")}
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # the columns of a square batch are as its rows
 def _matrix(side: int, scale: float, down: str, up: str) -> NDArray[np.float32]:
     """What shrinking and enlarging do to a column of pixels: the CPU path's own filters, tried on the identity."""
     small = max(1, round(side * scale))
