@@ -129,13 +129,11 @@ class Noise(Degradation):
         elif parameters["kind"] == "photons":
             noisy = counted(rng, image, parameters["photons"])
         elif parameters["kind"] == "levels":
-            noisy = image + np.float32(parameters["error"]) * _error(rng, image, "grey" in parameters)
+            noisy = _over(image, _error(rng, image, "grey" in parameters), parameters["error"])
         elif parameters["sigma"] == 0:
             noisy = image
         else:
-            noisy = self._field(rng, sample, parameters)
-            noisy *= np.float32(parameters["sigma"] / 255.0)
-            noisy = np.add(image, noisy, out=noisy if noisy.shape == image.shape else None)
+            noisy = _over(image, self._field(rng, sample, parameters), parameters["sigma"] / 255.0)
         if "box" in parameters:
             noisy = averaged_where_busy(np.clip(noisy, 0.0, 1.0), parameters["box"], parameters["threshold"])
         return replace(sample, lq=np.clip(noisy, 0.0, 1.0))
@@ -172,6 +170,12 @@ class Noise(Degradation):
         return {"noise": float(sigma) / 50}
 
 
+def _over(image: Array, field: Array, strength: float) -> Array:
+    """The picture and so much of a field of noise, in the field's own memory where that is as large."""
+    field *= np.float32(strength)
+    return np.add(image, field, out=field if field.shape == image.shape else None)
+
+
 def counted(rng: Generator, image: Array, photons: float) -> Array:
     """What is seen where the photons that arrive are counted, so many at white: by Poisson's law."""
     seen: Array = (rng.poisson(image * np.float64(photons)) / photons).astype(np.float32)
@@ -185,7 +189,8 @@ def _error(rng: Generator, image: Array, grey: bool) -> Array:
         levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)[..., None]
     different = np.count_nonzero(np.bincount(levels.ravel(), minlength=256))
     photons = 2 ** int(np.ceil(np.log2(different)))
-    place = levels.astype(np.int32) * _QUANTILES
+    place = levels.astype(np.int32)
+    place *= _QUANTILES
     place += rng.integers(_QUANTILES, size=levels.shape, dtype=np.uint16)
     return _quantile(photons).take(place)
 
