@@ -3,10 +3,15 @@
 import hashlib
 import io
 import json
+import os
+import random
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -350,6 +355,56 @@ while kills < tries:
         shutil.rmtree(root / "killed")
 assert child(root / "killed/out", None) == 0
 """
+
+
+WITH_WORKERS = """
+import sys
+from pathlib import Path
+from ggt_hub.data.reading.clean import find_clean
+from ggt_hub.data.work import make
+from ggt_hub.degradations import load_presets
+
+make.PAIRS_IN_A_SHARD = 2
+if __name__ == "__main__":
+    wanted = make.want_for_tasks(find_clean(sys.argv[1]), load_presets("realrestorer"), 2, seed=0)
+    make.make_pairs(wanted, make.Making(), Path(sys.argv[2]), workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["alone", "with its workers"])
+def test_killed_at_any_time_with_two_workers_and_repeated_the_bytes_are_the_same(kill, clean, tmp_path):
+    """By the clock. Killed alone, it leaves workers behind that go on while the next call begins."""
+    (tmp_path / "program.py").write_text(WITH_WORKERS)
+
+    def start(run):
+        command = [sys.executable, "-W", "ignore", tmp_path / "program.py", clean, tmp_path / run / "out"]
+        here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.Popen(command, start_new_session=True, env=here)
+
+    started = time.monotonic()
+    assert start("whole").wait() == 0
+    whole, moments, kills = time.monotonic() - started, random.Random(0), 0
+    while kills < 20:
+        process = start("killed")
+        time.sleep(moments.uniform(whole / 3, whole))
+        if process.poll() is None:
+            kill(process.pid, signal.SIGKILL)
+            kills += 1
+        ended = process.wait()
+        assert ended in (0, -signal.SIGKILL)
+        if ended == 0:  # it was done before: once more from nothing
+            shutil.rmtree(tmp_path / "killed")
+    assert start("killed").wait() == 0
+    runs = [
+        {
+            file: data
+            for file, data in contents(tmp_path / run / "out").items()
+            if ".ggt-hub" not in file and "lock" not in file
+        }
+        for run in ("whole", "killed")
+    ]
+    assert runs[0] == runs[1] and sum(name.endswith(".parquet") for name in runs[0]) == 9
 
 
 def test_the_only_column_of_pictures_of_a_data_set_is_clean(clean, monkeypatch):
