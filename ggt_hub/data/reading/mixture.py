@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import cv2
 import datasets
@@ -64,6 +64,8 @@ class Example:
         group: what it is counted by: the name of its damage, or of its data set.
         margin: pixels of `lq` that are to be cut away, of each dimension.
         rng: what is drawn further for this example comes from here.
+        source: the data set or folder that it comes from.
+        quality: how good the whole ground truth is, 0..1, as the column `quality` says; None where nobody does.
     """
 
     lq: Array
@@ -73,6 +75,22 @@ class Example:
     group: str
     margin: int
     rng: Generator
+    source: str = ""
+    quality: float | None = None
+
+    @property
+    def known_quality(self) -> float:
+        """The quality, for objectives that need it.
+
+        Raises:
+            DatasetError: if it is not known.
+        """
+        if self.quality is None:
+            raise DatasetError(
+                f"{self.source} does not say how good its pictures are (column `quality`): train on the copy that "
+                f"`ggt-hub data score-quality {self.source} --output DIR` writes"
+            )
+        return self.quality
 
     def cut(self, side: int) -> tuple[Array, Array]:
         """Both pictures without the margin, at a place that is drawn: squares of `side` pixels of `lq`."""
@@ -82,11 +100,12 @@ class Example:
 
 
 class Found(NamedTuple):
-    """A pair, 8-bit RGB, and what is to be undone in it; without `lq` the picture is clean."""
+    """A pair, 8-bit RGB, what is to be undone in it, and how good `gt` is; without `lq` the picture is clean."""
 
     lq: Pixels | None
     gt: Pixels
     task: Task = "general"
+    quality: float | None = None
 
 
 class Source(Protocol):
@@ -147,7 +166,8 @@ class _Rows:
                 "times a whole number"
             )
         task = row.row.get("task")
-        return Found(lq, gt, task if task in TASKS else "general")  # a data set may have words of its own
+        known: Task = task if task in TASKS else "general"  # a data set may have words of its own
+        return Found(lq, gt, known, _quality(row.row.get("quality")))
 
     def name_of(self, number: int) -> str:
         return f"row {number} of {self.name}"
@@ -217,20 +237,23 @@ class Mixture:
         source = self.sources[place]
         found = self._usable(place, int(rng.integers(len(source))))
         if found.lq is None:
-            return self._damaged(found.gt, kind, source, rng)
+            return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng)
-        return Example(lq, gt, found.task, None, source.name, 0, rng)
+        return Example(lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality)
 
-    def _damaged(self, photograph: Pixels, kind: int | None, source: Source, rng: Generator) -> Example:
+    def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
         if kind is None:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
-        clean = _crop(photograph, self.crop + MARGIN, rng)
+        clean = _crop(found.gt, self.crop + MARGIN, rng)
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
-        return Example(sample.lq, sample.gt, preset.task, severities(steps), name, MARGIN, rng)
+        damage = severities(steps)
+        return Example(
+            sample.lq, sample.gt, preset.task, damage, name, MARGIN, rng, source.name, found.quality
+        )
 
     def _usable(self, place: int, number: int) -> Found:
         """The picture of that number, or the next one that can be used; those that cannot are told once."""
@@ -300,6 +323,11 @@ def _square(top: int, left: int, side: int) -> tuple[slice, slice]:
 def _turned(patch: Array, turns: int, mirrored: bool) -> Array:
     patch = np.rot90(patch, turns)
     return np.ascontiguousarray(patch[:, ::-1] if mirrored else patch)
+
+
+def _quality(told: Any) -> float | None:
+    """A data set of others may have a column of that name that holds words, or another scale."""
+    return float(told) if isinstance(told, (int, float)) and 0 <= told <= 1 else None
 
 
 def _size(pixels: Pixels) -> str:
