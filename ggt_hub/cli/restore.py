@@ -151,7 +151,7 @@ def call_arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> 
         if not equals:
             raise RestorerError(f"--set {assignment}: write NAME=VALUE")
         arguments[name] = _value(name, value, kinds[name]) if name in kinds else value
-    if unknown := [name for name in arguments if name not in kinds]:
+    if unknown := [name for name in arguments if name not in kinds and name != "quality"]:
         known = [f"{name} ({options[name]})" if name in options else name for name in kinds]
         raise RestorerError(
             f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(known)}"
@@ -169,7 +169,7 @@ def _kinds_of_call(pipe: Any) -> dict[str, frozenset[Any]]:
     named = [
         name
         for name, parameter in inspect.signature(call).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in _OURS
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in (*_OURS, "quality")
     ]
     kinds = {name: _kinds(hints.get(name, Any)) for name in named}
     for name, option in pipe.description.options.items():

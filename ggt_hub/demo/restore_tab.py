@@ -102,7 +102,7 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         """
         *values, progress = rest
         told = {
-            name: None if offered[name].default is None and value == _lowest(offered[name]) else value
+            name: asked(offered[name], value)
             for name, value in zip(controls.options, values, strict=True)
             if name in restorers[model].options or value != _start(offered[name])
         }
@@ -200,18 +200,18 @@ def _controls(restorers: dict[str, Restorer], offered: dict[str, Option], max_me
 def _slider(name: str, option: Option, visible: bool) -> gr.Slider:
     """The slider of an option that has one."""
     lowest, highest, step = option.slider  # type: ignore[misc]
-    start = _start(option)
     label, info = name.replace("_", " ").capitalize(), option.help.capitalize()
-    return gr.Slider(lowest, highest, start, step=step, label=label, info=info, visible=visible)
+    return gr.Slider(lowest, highest, _start(option), step=step, label=label, info=info, visible=visible)
 
 
 def _start(option: Option) -> Any:
-    """Where the slider of an option begins."""
-    return _lowest(option) if option.default is None else option.default
+    """Where the slider of an option begins: for None at its lowest place."""
+    return option.slider[0] if option.default is None else option.default  # type: ignore[index]
 
 
-def _lowest(option: Option) -> float:
-    return option.slider[0]  # type: ignore[index]
+def asked(option: Option, value: Any) -> Any:
+    """What a place of the slider means."""
+    return None if option.default is None and value == _start(option) else value
 
 
 def _adapted(restorer: Restorer, offered: dict[str, Option]) -> tuple[Any, ...]:

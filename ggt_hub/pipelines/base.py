@@ -206,12 +206,12 @@ class RestorerPipeline(DiffusionPipeline):
         self._quality = quality
 
     def _check_quality(self, quality: Any) -> None:
-        check_quality(quality, type(self).__name__)
         if quality is not None and self.quality_prior is None:
             raise RestorerError(
                 f"{type(self).__name__} has no quality prior, so it cannot be asked for a quality: "
                 + ("load one by load_quality_prior" if self.description.prior_host else "leave out quality")
             )
+        check_quality(quality, type(self).__name__)
 
     def qualities(self, quality: float | Sequence[float] | None, count: int) -> list[float | None]:
         """The quality asked for of each of `count` pictures: by the call, or else by `set_quality`.
