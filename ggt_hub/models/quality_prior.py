@@ -7,13 +7,15 @@ FLUX's `time_text_embed`. The table is zero at first, so a new prior changes not
 
 import hashlib
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from ggt_hub.errors import RestorerError
+from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.low_rank import LowRank, unet_convolutions
 
 HOSTS = {
@@ -61,11 +63,19 @@ class QualityPrior(ModelMixin, ConfigMixin):
 
     @classmethod
     def of(cls, network: ModelMixin, rank: int = 0) -> Self:
-        """A new prior for a network whose class is in `HOSTS`; a rank only for a compact restorer."""
-        host = type(network).__name__
-        module = network.get_submodule(HOSTS[host])
-        shape = {"channels": network.config.channels, "blocks": network.config.blocks} if rank else {}
-        return cls(host, width_of(module), base_id(module), rank=rank, **shape)
+        """A new prior for a network; with a rank only for a compact restorer.
+
+        Raises:
+            RestorerError: if no prior adds to such a network, or it is given a rank and is another.
+        """
+        module, shape = host_module(network), {}
+        if rank and not isinstance(network, CompactRestorer):
+            raise RestorerError(
+                f"a rank of {rank} is for a CompactRestorer, not for a {type(network).__name__}"
+            )
+        if rank:
+            shape = {"channels": network.config.channels, "blocks": network.config.blocks}
+        return cls(type(network).__name__, width_of(module), base_id(module), rank=rank, **shape)
 
     def forward(self, quality: Tensor) -> Tensor:
         """Map qualities (B,), 0..1, to vectors (B, width); 1 is in the last bin, for the index is clamped."""
@@ -75,6 +85,18 @@ class QualityPrior(ModelMixin, ConfigMixin):
     def changes(self) -> dict[str, Tensor]:
         """What is added to the host's convolutions, by the names of their weights; see `changed_weights`."""
         return self.adapter.changes()
+
+
+def host_module(network: Any) -> nn.Module:
+    """The module of a network whose output a prior adds to.
+
+    Raises:
+        RestorerError: if there is none in networks of its class; the message names the classes that have one.
+    """
+    host = type(network).__name__
+    if host not in HOSTS:
+        raise RestorerError(f"no place for a quality prior in a {host}: there is one in {', '.join(HOSTS)}")
+    return network.get_submodule(HOSTS[host])
 
 
 def width_of(module: nn.Module) -> int:

@@ -65,7 +65,7 @@ class RestorerPipeline(DiffusionPipeline):
     works on one picture after another inherits that from `PictureByPicture`.
     """
 
-    description: ClassVar[RestorerDescription]
+    description: ClassVar[RestorerDescription] = RestorerDescription()
     quality_prior: QualityPrior | None = None
     _quality: Any = None
     offload: "Offload | None" = None

@@ -19,7 +19,7 @@ from ggt_hub.converters.checkpoint import one_line
 from ggt_hub.errors import RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.models import QualityPrior
-from ggt_hub.models.quality_prior import HOSTS, base_id, width_of
+from ggt_hub.models.quality_prior import HOSTS, base_id, host_module, width_of
 from ggt_hub.pipelines.description import Option, RestorerDescription
 
 COMPONENT = "quality_prior"
@@ -233,13 +233,10 @@ def attach_quality_prior(pipe: Any, source: str | Path, **where: Any) -> Attache
         HubError: if exactly this repository and revision cannot be had.
         RestorerError: if there is no such transformer, it is compiled, or the prior is for another.
     """
-    network = getattr(pipe, "transformer", None)
-    host = type(network).__name__
+    network: Any = getattr(pipe, "transformer", None)
     if hasattr(network, "_orig_mod") or getattr(network, "_compiled_call_impl", None) is not None:
         raise RestorerError("the transformer is compiled and would not notice the prior: attach it before")
-    if network is None or host not in HOSTS:
-        raise RestorerError(f"no place for a quality prior in a {host}: there is one in {', '.join(HOSTS)}")
-    module, prior = network.get_submodule(HOSTS[host]), read_prior(source, network.dtype, **where)
+    module, prior = host_module(network), read_prior(source, network.dtype, **where)
     check_fits(prior, network, module)
     open_slot(module)
     return AttachedPrior(prior, module)

@@ -2,9 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from ggt_hub.errors import RestorerError
 from ggt_hub.models import CompactRestorer, QualityPrior, ToldParts
 from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.models.quality_prior import base_id, width_of
+from tests.pipelines.tiny import tiny_realrestorer
 
 
 @pytest.fixture
@@ -44,6 +46,15 @@ def test_the_id_of_weights_is_that_of_every_precision_and_no_other(network: Comp
     assert base_id(module) != known
     assert base_id(module.to("meta")) is None
     assert width_of(module) == 8
+
+
+def test_a_network_without_a_place_for_it_and_a_rank_for_another_are_refused() -> None:
+    with pytest.raises(
+        RestorerError, match="no place for a quality prior in a Linear: there is one in CompactR"
+    ):
+        QualityPrior.of(nn.Linear(2, 2))  # type: ignore[arg-type]
+    with pytest.raises(RestorerError, match="a rank of 2 is for a CompactRestorer, not for a Flux"):
+        QualityPrior.of(tiny_realrestorer().transformer, rank=2)
 
 
 def test_changes_add_up_in_the_weights_precision(network: CompactRestorer) -> None:

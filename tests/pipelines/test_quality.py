@@ -1,6 +1,7 @@
 """A quality prior on every host: nothing changes while none is set or it is new, nothing is left when it goes."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,8 @@ def test_a_trained_one_changes_nothing_until_a_quality_is_set_and_after_it_is_go
     assert pipe.quality_prior is None and "quality" not in pipe.description.options
     with pytest.raises(RestorerError, match=r"has no quality prior.*load_quality_prior"):
         restored(pipe, quality=0.5)
+    pipe.load_quality_prior(tmp_path)
+    assert torch.equal(restored(pipe), plain)  # what was set is forgotten, too
 
 
 def test_keys_files_and_weights_of_the_host_stay(pipe: Any, prior: QualityPrior, tmp_path: Path) -> None:
@@ -333,7 +336,7 @@ def test_a_pipeline_over_the_same_networks_shares_the_slot_but_not_the_quality(f
 
 
 def test_copies_of_a_network_have_slots_of_their_own(flux: Any) -> None:
-    twin = copy.deepcopy(flux.transformer)
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(flux.transformer)))
     average = EMAModel(twin.parameters(), model_cls=type(twin), model_config=twin.config)
     assert find_slot(twin.time_text_embed) is not find_slot(flux.transformer.time_text_embed)
     with torch.no_grad():
