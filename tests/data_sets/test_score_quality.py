@@ -10,10 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
-from ggt_hub.data.reading.mixture import Mixture, open_source
+from ggt_hub.data.reading.mixture import Damage, Mixture, open_source
 from ggt_hub.data.reading.opening import open_parts
 from ggt_hub.data.work.export import check_sums
 from ggt_hub.data.work.verify import verify
+from ggt_hub.degradations import load_preset
 from ggt_hub.errors import DatasetError
 from ggt_hub.metrics import compute
 from ggt_hub.metrics.quality import quality, read_scale, shipped_scale
@@ -105,12 +106,27 @@ def test_the_source_is_never_written_into_and_experts_are_checked_first(pairs, t
 
 
 def test_a_mixture_tells_the_quality_and_one_without_says_what_writes_it(pairs, tmp_path):
-    (pairs / "lq/c.png").unlink()
-    (pairs / "gt/c.png").unlink()
-    call(pairs, "-o", tmp_path / "out")
-    told = {row["quality"] for row in rows_of(tmp_path / "out")}
-    scored = Mixture([(open_source(tmp_path / "out"), 1)], {}, crop=32, seed=0)
-    assert {scored[n].known_quality for n in range(12)} == told
+    call(pairs, "-o", tmp_path / "out", code=1)
+    told = {row["quality"] for row in rows_of(tmp_path / "out")} - {None}
+    scored = Mixture([(open_source(tmp_path / "out"), 1)], {}, crop=8, seed=0, needs_quality=True)
+    with pytest.warns(UserWarning, match="row 2 of .*: its quality is not known"):
+        assert {scored[n].known_quality for n in range(12)} == told
+    any_quality = Mixture([(open_source(tmp_path / "out"), 1)], {}, crop=8, seed=0)
+    assert {any_quality[n].quality for n in range(12)} == told | {None}
     plain = Mixture([(open_source(pairs), 1)], {}, crop=32, seed=0)
     with pytest.raises(DatasetError, match=r"score-quality .*pairs --output DIR` writes"):
         _ = plain[0].known_quality
+    with pytest.raises(DatasetError, match=r"pairs does not say how good its pictures are"):
+        Mixture([(open_source(pairs), 1)], {}, crop=8, seed=0, needs_quality=True)
+
+
+def test_clean_pictures_that_are_damaged_keep_the_quality_of_their_target(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photograph(96)).save(tmp_path / "photos/a.png")
+    call(tmp_path / "photos", "-o", tmp_path / "out")
+    damage = {"noise": Damage(1, load_preset("noise"))}
+    mixture = Mixture([(open_source(tmp_path / "out"), 1)], damage, crop=32, seed=0, needs_quality=True)
+    (row,) = rows_of(tmp_path / "out")
+    assert mixture[0].group == "noise" and mixture[0].known_quality == row["quality"]
+    with pytest.raises(DatasetError, match="photos does not say how good"):
+        Mixture([(open_source(tmp_path / "photos"), 1)], damage, crop=32, seed=0, needs_quality=True)

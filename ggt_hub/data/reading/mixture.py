@@ -86,10 +86,7 @@ class Example:
             DatasetError: if it is not known.
         """
         if self.quality is None:
-            raise DatasetError(
-                f"{self.source} does not say how good its pictures are (column `quality`): train on the copy that "
-                f"`ggt-hub data score-quality {self.source} --output DIR` writes"
-            )
+            raise _without_quality(self.source)
         return self.quality
 
     def cut(self, side: int) -> tuple[Array, Array]:
@@ -109,9 +106,10 @@ class Found(NamedTuple):
 
 
 class Source(Protocol):
-    """Pictures by number."""
+    """Pictures by number; `tells_quality` says whether it knows how good they are, of most at least."""
 
     name: str
+    tells_quality: bool
 
     def __len__(self) -> int: ...
 
@@ -130,6 +128,8 @@ class Source(Protocol):
 
 class _Photographs:
     """A folder of clean photographs, searched to the bottom."""
+
+    tells_quality = False
 
     def __init__(self, folder: Path) -> None:
         self.name, self.paths = str(folder), list_pictures(folder)
@@ -151,6 +151,7 @@ class _Rows:
 
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
         self.name, self.rows = name, rows
+        self.tells_quality = "quality" in rows.column_names
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -206,6 +207,10 @@ class Mixture:
         crop: side of a crop, in pixels of `lq`.
         seed: decides every draw.
         cache_bytes: of decoded pictures that are kept; in each process, where several read.
+        needs_quality: leave pictures out of which it is not known how good they are.
+
+    Raises:
+        DatasetError: if it is needed, and a source does not tell it at all.
     """
 
     def __init__(
@@ -216,8 +221,13 @@ class Mixture:
         crop: int,
         seed: int,
         cache_bytes: int = CACHE_BYTES,
+        needs_quality: bool = False,
     ) -> None:
         self.sources, shares = zip(*sources, strict=True)
+        self.needs_quality = needs_quality
+        for source in self.sources:
+            if needs_quality and not source.tells_quality:
+                raise _without_quality(source.name)
         self.damage, self.crop, self.seed = dict(damage), crop, seed
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
         self.skipped: dict[str, str] = {}
@@ -265,9 +275,12 @@ class Mixture:
             try:
                 found = self._load(place, candidate)
                 smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
-                if smallest >= self.crop:
+                if smallest < self.crop:
+                    reason = f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
+                elif self.needs_quality and found.quality is None:
+                    reason = f"{name}: its quality is not known"
+                else:
                     return found
-                reason = f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
             except (DatasetError, ImageError) as error:
                 reason = str(error)
             self.skipped[name] = reason
@@ -323,6 +336,13 @@ def _square(top: int, left: int, side: int) -> tuple[slice, slice]:
 def _turned(patch: Array, turns: int, mirrored: bool) -> Array:
     patch = np.rot90(patch, turns)
     return np.ascontiguousarray(patch[:, ::-1] if mirrored else patch)
+
+
+def _without_quality(source: str) -> DatasetError:
+    return DatasetError(
+        f"{source} does not say how good its pictures are (column `quality`): train on the copy that "
+        f"`ggt-hub data score-quality {source} --output DIR` writes"
+    )
 
 
 def _quality(told: Any) -> float | None:
