@@ -355,6 +355,46 @@ def _part(text: str) -> tuple[int, int]:
     return int(number), int(parts)
 
 
+@app.command("score-quality")
+@takes_told
+def score_quality(
+    source: Source,
+    told: "Told",
+    output: Output,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric without reference, also pyiqa:NAME; piqe and brisque if none is given."),
+    ] = None,
+    scale: Annotated[
+        Path | None, typer.Option(help="The quality.json of another data set, to be measured on its scale.")
+    ] = None,
+    config: Config = None,
+    revision: Revision = None,
+    data_dir: DataDir = None,
+    workers: Workers = 1,
+) -> None:
+    """Write a copy of a data set, or of photographs, that says how good each ground truth is, 0 to 1."""
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.data.work.score_quality import check_experts, open_scorable
+    from ggt_hub.data.work.score_quality import score_quality as write_scored
+    from ggt_hub.metrics.quality import FREE_EXPERTS, read_scale
+
+    experts = expert or FREE_EXPERTS
+    check_experts(experts)
+    ends = read_scale(scale) if scale else None
+    check_apart(output, source, data_dir)
+    _say_source(source)
+    parts = open_scorable(source, config, revision=revision, data_dir=data_dir, told=told)
+    reports, unknown = write_scored(
+        parts, output, config=config or "default", experts=experts, scale=ends, workers=workers
+    )
+    for name, reason in unknown.items():
+        typer.secho(f"no quality: {name}: {reason}", fg="yellow", err=True)
+    rows = sum(report["rows"] for report in reports)
+    typer.echo(f"{output}: {rows} pairs, the quality of {rows - len(unknown)} by {', '.join(experts)}")
+    raise typer.Exit(1 if unknown else 0)
+
+
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="What `export`, `index` or `degrade --pairs` wrote.")],

@@ -42,6 +42,10 @@ def restore(
         str | None, typer.Option(help="What is wrong, if you know: noise, blur, low_light ...")
     ] = None,
     upscale: Annotated[int | None, typer.Option(help="Enlarge by this factor.")] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(help="How good the result should be, 0 to 1; for restorers with a quality prior."),
+    ] = None,
     tile: Annotated[
         int | None, typer.Option(help="Side of the tiles in pixels; 0 works in one piece.")
     ] = None,
@@ -79,7 +83,9 @@ def restore(
 
     device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision, dtype)
-    arguments = call_arguments(pipe, {"task": task, "upscale": upscale, "tile": tile}, set or [])
+    arguments = call_arguments(
+        pipe, {"task": task, "upscale": upscale, "tile": tile, "quality": quality}, set or []
+    )
     _place(pipe, device, memory, arguments)
     options, further = further_options(max_pixels, page, salvage, strip)
     weights = {"model": fingerprint(Path(pipe.name_or_path))} | ({"dtype": dtype.value} if dtype else {})
@@ -145,13 +151,13 @@ def call_arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> 
         if not equals:
             raise RestorerError(f"--set {assignment}: write NAME=VALUE")
         arguments[name] = _value(name, value, kinds[name]) if name in kinds else value
-    if unknown := [name for name in arguments if name not in kinds]:
+    if unknown := [name for name in arguments if name not in kinds and name != "quality"]:
         known = [f"{name} ({options[name]})" if name in options else name for name in kinds]
         raise RestorerError(
             f"{type(pipe).__name__} has no argument {unknown[0]!r}: it has {', '.join(known)}"
         )
-    checked = {name: arguments.get(name) for name in ("task", "prompt", "upscale", "tile")}
-    further = {name: value for name, value in arguments.items() if name in options}
+    checked = {name: arguments.get(name) for name in ("task", "prompt", "upscale", "tile", "quality")}
+    further = {name: value for name, value in arguments.items() if name in options and name not in checked}
     pipe.check_inputs(output_type="np", **checked, **further)
     return arguments
 
@@ -163,11 +169,12 @@ def _kinds_of_call(pipe: Any) -> dict[str, frozenset[Any]]:
     named = [
         name
         for name, parameter in inspect.signature(call).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in _OURS
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in (*_OURS, "quality")
     ]
     kinds = {name: _kinds(hints.get(name, Any)) for name in named}
     for name, option in pipe.description.options.items():
-        kinds[name] = frozenset({type(option.default), *([NoneType] if option.optional else [])})
+        kind = float if option.default is None else type(option.default)
+        kinds[name] = frozenset({kind, *([NoneType] if option.optional else [])})
     return kinds
 
 

@@ -11,8 +11,10 @@
 | `lq_sha256`, `gt_sha256` | string or null | SHA-256 of the picture files, hexadecimal |
 | `meta` | string | anything else, as a JSON object |
 
-Further columns are carried along untouched. Rows that point into archives (`POINTER_FEATURES`) also say where
-each picture's bytes lie, so that they can be fetched without reading the archive's directory again.
+Further columns are carried along untouched. One of them is `quality` (float64 or null), how good the ground truth
+is, 0 to 1, which `ggt-hub data score-quality` writes, with what each expert said in `meta`. Rows that point into
+archives (`POINTER_FEATURES`) also say where each picture's bytes lie, so that they can be fetched without reading
+the archive's directory again.
 """
 
 import json

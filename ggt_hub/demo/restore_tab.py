@@ -102,9 +102,9 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
         """
         *values, progress = rest
         told = {
-            name: value
+            name: asked(offered[name], value)
             for name, value in zip(controls.options, values, strict=True)
-            if name in restorers[model].options or value != offered[name].default
+            if name in restorers[model].options or value != _start(offered[name])
         }
         picture, request = check_given(photo), Request(task, upscale, int(seed), told)
         restored = restorers[model].restore(picture, request, progress)
@@ -201,7 +201,17 @@ def _slider(name: str, option: Option, visible: bool) -> gr.Slider:
     """The slider of an option that has one."""
     lowest, highest, step = option.slider  # type: ignore[misc]
     label, info = name.replace("_", " ").capitalize(), option.help.capitalize()
-    return gr.Slider(lowest, highest, option.default, step=step, label=label, info=info, visible=visible)
+    return gr.Slider(lowest, highest, _start(option), step=step, label=label, info=info, visible=visible)
+
+
+def _start(option: Option) -> Any:
+    """Where the slider of an option begins: for None at its lowest place."""
+    return option.slider[0] if option.default is None else option.default  # type: ignore[index]
+
+
+def asked(option: Option, value: Any) -> Any:
+    """What a place of the slider means."""
+    return None if option.default is None and value == _start(option) else value
 
 
 def _adapted(restorer: Restorer, offered: dict[str, Option]) -> tuple[Any, ...]:

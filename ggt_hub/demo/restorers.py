@@ -37,7 +37,7 @@ class Request:
     task: str = AUTOMATIC
     upscale: int = 1
     seed: int = 0
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Restorer:
@@ -74,7 +74,7 @@ class Restorer:
 
     def steps(self, request: Request) -> int:
         """In how many steps it works; 0 if it does not."""
-        return int(request.options.get(STEPS, self.options[STEPS].default)) if STEPS in self.options else 0
+        return int(request.options.get(STEPS) or self.options[STEPS].default) if STEPS in self.options else 0
 
     def duration(self, picture: Picture, request: Request, progress: Progress | None = None) -> int:
         """Seconds of a GPU to ask ZeroGPU for: more for large pictures and many steps, the time limit at most.
@@ -112,7 +112,10 @@ class Restorer:
                 f"{self.settings.max_megapixels:g}: enlarge it less"
             )
         whole = {name for name, option in self.options.items() if option.whole}
-        options = {name: int(value) if name in whole else value for name, value in request.options.items()}
+        options = {
+            name: value if value is None or name not in whole else int(value)
+            for name, value in request.options.items()
+        }
         self.pipe.description.check_options(options, self.name)
         return {
             "task": None if request.task == AUTOMATIC else request.task,

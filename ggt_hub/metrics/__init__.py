@@ -3,6 +3,7 @@
 `METRICS` maps a name such as "ssim-y" to the function and its protocol; `compute` scores by several names.
 """
 
+from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
 from ggt_hub.metrics.dists import Dists, dists
 from ggt_hub.metrics.fs import fs, mean_fs, rs
@@ -12,7 +13,7 @@ from ggt_hub.metrics.niqe import niqe
 from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
-from ggt_hub.metrics.registry import METRICS, available, compute, get_metric
+from ggt_hub.metrics.registry import METRICS, as_loss, available, compute, get_metric
 from ggt_hub.metrics.ssim import ms_ssim, ssim
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "Metric",
     "Pictures",
     "Scores",
+    "as_loss",
     "available",
+    "brisque",
     "chromaticity_drift",
     "compute",
     "dists",

@@ -45,12 +45,13 @@ def pyiqa_metric(name: str) -> Metric:
         pyiqa=name,
         needs_reference=compares,
         protocol=f"pyiqa {pyiqa.__version__}, its own defaults",
+        mean=None if compares else lambda pictures: _mean(name, pictures),
     )
 
 
 @cache
-def load_pyiqa(name: str, device: str = "cpu") -> Any:
-    """The metric as pyiqa makes it, with its weights.
+def load_pyiqa(name: str, device: str = "cpu", as_loss: bool = False) -> Any:
+    """The metric as pyiqa makes it, with its weights; `as_loss` keeps gradients and gives means of batches.
 
     Raises:
         MetricUnavailableError: if pyiqa cannot load them.
@@ -58,7 +59,7 @@ def load_pyiqa(name: str, device: str = "cpu") -> Any:
     import pyiqa
 
     try:
-        return pyiqa.create_metric(name, device=device)
+        return pyiqa.create_metric(name, device=device, as_loss=as_loss)
     except (OSError, RuntimeError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
         raise MetricUnavailableError(f"pyiqa cannot load the weights of {name} ({reason})") from error
@@ -67,3 +68,7 @@ def load_pyiqa(name: str, device: str = "cpu") -> Any:
 def _score(name: str, *pictures: Any) -> torch.Tensor:
     tensors = [as_tensor(picture) / 255 for picture in pictures]
     return load_pyiqa(name, str(tensors[0].device))(*tensors)
+
+
+def _mean(name: str, pictures: torch.Tensor) -> torch.Tensor:
+    return load_pyiqa(name, str(pictures.device), as_loss=True)(pictures)

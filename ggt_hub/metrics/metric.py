@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from ggt_hub.metrics.pictures import Scores
 
 
@@ -22,6 +24,8 @@ class Metric:
         protocol: channels, range, window, border and rounding, in one line.
         weights: the files that its network needs.
         library: what must be installed besides, with the extra that brings it: "skimage: metrics".
+        mean: the mean score of pictures (N, 3, H, W), 0..1, with its gradient, of a metric without reference; None
+            where rounding or thresholds leave no gradient. See `as_loss`.
     """
 
     name: str
@@ -33,3 +37,4 @@ class Metric:
     protocol: str
     weights: tuple[str, ...] = ()
     library: str | None = None
+    mean: Callable[[Tensor], Tensor] | None = None

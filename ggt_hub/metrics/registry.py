@@ -1,13 +1,16 @@
 """The table of metrics: what each is called, computes and means."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from math import inf, sqrt
 from pathlib import Path
 
+from torch import Tensor
+
 from ggt_hub.errors import MetricError, MetricUnavailableError, did_you_mean
+from ggt_hub.metrics.brisque import brisque, mean_brisque
 from ggt_hub.metrics.checks import chromaticity_drift, registration_error, ssim_at_192
 from ggt_hub.metrics.dists import WEIGHTS as DISTS_WEIGHTS
 from ggt_hub.metrics.dists import dists
@@ -64,6 +67,11 @@ _ALL = [
     ),
     Metric("piqe", piqe, "lower", (0, 100), "piqe", False, "luma stretched to 255 and rounded; blocks of 16x16"),
     Metric(
+        "brisque", brisque, "lower", (-inf, inf), None, False,
+        "luma 0..1 (BT.709), not rounded; full and half size; model of the package brisque (pyiqa's has another)",
+        mean=mean_brisque,
+    ),
+    Metric(
         "lpips", lpips, "lower", (0, inf), "lpips", True,
         "RGB at full resolution; AlexNet, version 0.1", LPIPS_WEIGHTS["alex"],
     ),
@@ -106,6 +114,28 @@ def get_metric(name: str) -> Metric:
         hint = did_you_mean(name, METRICS)
         raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}, and pyiqa:NAME{hint}")
     return METRICS[name]
+
+
+def as_loss(name: str) -> Callable[[Tensor], Tensor]:
+    """A metric without reference as a loss: pictures (N, 3, H, W), 0..1, to a scalar that falls as they get better.
+
+    It is the mean score, negated where higher is better, in the metric's own units.
+
+    Args:
+        name: `brisque`, the one of ours that is differentiable (PIQE and NIQE round and count), or `pyiqa:NAME` of
+            a metric without reference; of networks such as `musiq` pyiqa gives the gradient.
+
+    Raises:
+        MetricError: if there is none of that name, or it has no gradient: it compares, rounds, or counts.
+        MetricUnavailableError: if it is pyiqa's, and pyiqa is not installed; when called, if weights cannot
+            be had.
+    """
+    metric = get_metric(name)
+    if (mean := metric.mean) is None:
+        there = ", ".join(own.name for own in METRICS.values() if own.mean)
+        raise MetricError(f"{name} is no loss without reference: take {there}, or pyiqa:NAME of a network")
+    sign = 1 if metric.direction == "lower" else -1
+    return lambda pictures: sign * mean(pictures)
 
 
 def available(names: Sequence[str], weights: str | Path | None = None) -> tuple[list[str], dict[str, str]]:
@@ -163,7 +193,7 @@ def compute(
     for name in names:
         metric = get_metric(name)
         if metric.needs_reference and gt is None:
-            raise MetricError(f"{name} compares with a reference: give one, or ask for niqe or piqe")
+            raise MetricError(f"{name} compares with a reference: give one, or ask for niqe, piqe or brisque")
         pictures = (restored, gt) if metric.needs_reference else (restored,)
         options = {"weights": weights} if metric.weights else {}
         scores[name] = metric.function(*pictures, **options)

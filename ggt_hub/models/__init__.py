@@ -8,11 +8,20 @@ from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.detector import Detector
 from ggt_hub.models.moire_refiner import MoireRefiner
+from ggt_hub.models.quality_prior import QualityPrior
 from ggt_hub.models.synnet import SynNet
 from ggt_hub.models.text_connector import TextConnector
 from ggt_hub.models.told_parts import ToldParts
 
-__all__ = ["CompactRestorer", "Detector", "MoireRefiner", "SynNet", "TextConnector", "ToldParts"]
+__all__ = [
+    "CompactRestorer",
+    "Detector",
+    "MoireRefiner",
+    "QualityPrior",
+    "SynNet",
+    "TextConnector",
+    "ToldParts",
+]
 
 for _name in __all__:
     globals()[_name].__module__ = __name__

@@ -16,12 +16,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ggt_hub.models.compact_restorer import CompactRestorer
+from ggt_hub.models.low_rank import LowRank, changed_weights, unet_convolutions
 from ggt_hub.tasks import TASKS, Task
 
 SMALL_SIDE = 96
 """Longer side, in pixels, of the copy that the veil looks at."""
-
-_NOT_ADAPTED = ("estimator", "exposure", "conditioner")
 
 
 class ToldParts(ModelMixin, ConfigMixin):
@@ -45,7 +44,7 @@ class ToldParts(ModelMixin, ConfigMixin):
         width: int = 12,
     ) -> None:
         super().__init__()
-        shapes = _convolutions(channels, blocks)
+        shapes = unet_convolutions(channels, blocks)
         self.parts = nn.ModuleDict({task: _Part(shapes, rank, width) for task, rank in ranks.items()})
 
     @property
@@ -59,11 +58,11 @@ class ToldParts(ModelMixin, ConfigMixin):
 
     def weights(self, task: str, restorer: CompactRestorer) -> dict[str, Tensor]:
         """The restorer's weights with the adapter's change, by name; empty for a veil alone."""
-        own = dict(restorer.named_parameters())
-        return {
-            name: own[name] + change.to(own[name].dtype)
-            for name, change in self._part(task).changes().items()
-        }
+        return changed_weights(restorer, self.changes(task))
+
+    def changes(self, task: str) -> dict[str, Tensor]:
+        """What the adapter adds to the restorer's weights, by name; nothing for a veil alone."""
+        return self._part(task).changes()
 
     def forward(self, lq: Tensor, task: str, restorer: CompactRestorer, c: Tensor) -> Tensor:
         """Restore whole pictures (B, 3, H, W), 0..1, sides multiples of 8; see `CompactRestorer.forward` for c."""
@@ -76,23 +75,10 @@ class ToldParts(ModelMixin, ConfigMixin):
         return part
 
 
-class _Part(nn.Module):
+class _Part(LowRank):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], rank: int, width: int) -> None:
-        super().__init__()
+        super().__init__(shapes, rank)
         self.veil = Veil(width)
-        self.shapes = dict(shapes) if rank else {}
-        self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
-        for name, (first, *rest) in self.shapes.items():
-            inside = int(torch.Size(rest).numel())
-            self.down[_key(name)] = nn.Parameter(torch.randn(rank, inside) / inside**0.5)
-            self.up[_key(name)] = nn.Parameter(torch.zeros(first, rank))
-
-    def changes(self) -> dict[str, Tensor]:
-        """What the adapter adds to each weight."""
-        return {
-            name: (self.up[_key(name)] @ self.down[_key(name)]).view(shape)
-            for name, shape in self.shapes.items()
-        }
 
 
 class Veil(nn.Module):
@@ -147,19 +133,3 @@ def _places(small: Tensor) -> Tensor:
 
 def _as_large_as(x: Tensor, other: Tensor) -> Tensor:
     return F.interpolate(x, other.shape[2:], mode="bilinear")
-
-
-def _convolutions(channels: Sequence[int], blocks: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights of the U-Net's convolutions, by name."""
-    with torch.device("meta"):
-        restorer = CompactRestorer(tuple(channels), tuple(blocks))
-    return {
-        f"{name}.weight": tuple(module.weight.shape)
-        for name, module in restorer.named_modules()
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.startswith(_NOT_ADAPTED)
-    }
-
-
-def _key(name: str) -> str:
-    """Names of parameters hold no dots."""
-    return name.removesuffix(".weight").replace(".", "-")

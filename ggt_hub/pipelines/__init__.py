@@ -5,8 +5,10 @@ from ggt_hub.pipelines.compact import CompactRestorerPipeline
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding, describe_findings
 from ggt_hub.pipelines.picture_by_picture import PictureByPicture
+from ggt_hub.pipelines.quality import AttachedPrior, attach_quality_prior
 
 __all__ = [
+    "AttachedPrior",
     "CompactRestorerPipeline",
     "Finding",
     "Option",
@@ -15,5 +17,6 @@ __all__ = [
     "RestorerPipeline",
     "RestorerPipelineOutput",
     "SizeRule",
+    "attach_quality_prior",
     "describe_findings",
 ]

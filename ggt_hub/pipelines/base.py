@@ -1,5 +1,7 @@
 """The contract of all restorers: `RestorerPipeline.from_pretrained(x)` and `pipe(image, ...)`."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,10 +17,20 @@ from ggt_hub.converters.checkpoint import Checkpoint, one_line
 from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 from ggt_hub.images import Picture, fill_hidden, is_panorama, read_image, unwrapped, wrapped
+from ggt_hub.models import QualityPrior
 from ggt_hub.pipelines.description import RestorerDescription
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.layouts import WHERE, find
 from ggt_hub.pipelines.placement import Plan
+from ggt_hub.pipelines.quality import (
+    COMPONENT,
+    check_fits,
+    check_quality,
+    one_each,
+    open_slot,
+    read_prior,
+    with_quality,
+)
 from ggt_hub.tasks import TASKS, check_task
 
 if TYPE_CHECKING:
@@ -53,7 +65,9 @@ class RestorerPipeline(DiffusionPipeline):
     works on one picture after another inherits that from `PictureByPicture`.
     """
 
-    description: ClassVar[RestorerDescription]
+    description: ClassVar[RestorerDescription] = RestorerDescription()
+    quality_prior: QualityPrior | None = None
+    _quality: Any = None
     offload: "Offload | None" = None
     """What brings networks to the device one at a time, where a memory plan was applied that does."""
 
@@ -83,7 +97,8 @@ class RestorerPipeline(DiffusionPipeline):
     @classmethod
     def describe(cls, place: Path) -> RestorerDescription:
         """The description of the restorer in a place of this class, told without its networks where it can be."""
-        return cls.description
+        has_prior = (place / COMPONENT / QualityPrior.config_name).is_file()
+        return with_quality(cls.description, has_prior and cls.description.prior_host is not None)
 
     @classmethod
     def from_folder(cls, folder: Path, **kwargs: Any) -> Self:
@@ -132,6 +147,98 @@ class RestorerPipeline(DiffusionPipeline):
         """
         return snapshot(pretrained_model_name, **{key: kwargs[key] for key in WHERE if key in kwargs})
 
+    def register_modules(self, **components: Any) -> None:
+        """As in diffusers; and the module that a quality prior adds to has a slot for it from now on.
+
+        Raises:
+            RestorerError: if a quality prior among the components belongs to another host.
+        """
+        super().register_modules(**components)
+        network, module = self._prior_host()
+        if module is not None:
+            open_slot(module)
+        if COMPONENT in components:
+            if self.quality_prior is not None and module is not None:
+                check_fits(self.quality_prior, network, module)
+            self.description = with_quality(self.description, self.quality_prior is not None)  # type: ignore[misc]
+
+    def _prior_host(self) -> tuple[Any, Any]:
+        """The network that a quality prior is for, and the module of it; None where there is none."""
+        if self.description.prior_host is None:
+            return None, None
+        name, _, inside = self.description.prior_host.partition(".")
+        network = getattr(self, name, None)
+        return network, None if network is None else network.get_submodule(inside)
+
+    def load_quality_prior(self, source: str | Path, **where: Any) -> None:
+        """Have a quality prior, which is a component from now on; nothing changes until a quality is set.
+
+        Args:
+            source: a folder, or an id on the Hub.
+            **where: for the Hub `revision`, `token`, `cache_dir`, `local_files_only`.
+
+        Raises:
+            HubError: if exactly this repository and revision cannot be had.
+            RestorerError: if it is no prior, it belongs to another host, or this restorer takes none.
+        """
+        network, module = self._prior_host()
+        if module is None:
+            raise RestorerError(f"{type(self).__name__} takes no quality prior")
+        prior = read_prior(source, network.dtype, **where)
+        check_fits(prior, network, module)
+        self.register_modules(quality_prior=prior.to(self._execution_device))
+
+    def unload_quality_prior(self) -> None:
+        """Be as if there had never been a quality prior."""
+        self._quality = None
+        self.register_modules(quality_prior=None)
+
+    def set_quality(self, quality: float | Sequence[float] | None) -> None:
+        """Ask for a quality in all calls that do not say another.
+
+        Args:
+            quality: 0..1; or a list, one for each picture of a call. None leaves the prior out.
+
+        Raises:
+            RestorerError: for anything else, or if there is no quality prior.
+        """
+        self._check_quality(quality)
+        self._quality = quality
+
+    def _check_quality(self, quality: Any) -> None:
+        if quality is not None and self.quality_prior is None:
+            raise RestorerError(
+                f"{type(self).__name__} has no quality prior, so it cannot be asked for a quality: "
+                + ("load one by load_quality_prior" if self.description.prior_host else "leave out quality")
+            )
+        check_quality(quality, type(self).__name__)
+
+    def qualities(self, quality: float | Sequence[float] | None, count: int) -> list[float | None]:
+        """The quality asked for of each of `count` pictures: by the call, or else by `set_quality`.
+
+        Raises:
+            RestorerError: if a list has not one for each.
+        """
+        return one_each(self._quality if quality is None else quality, count)
+
+    @contextmanager
+    def at_quality(self, qualities: Sequence[float | None], results: int = 1) -> Iterator[None]:
+        """Have the prior's vectors added meanwhile; where there is no quality, nothing.
+
+        Args:
+            qualities: of the pictures that run together, in their order.
+            results: for each picture, those of one following each other.
+        """
+        if None in qualities or self.quality_prior is None:
+            yield
+            return
+        _, module = self._prior_host()
+        prior = self.quality_prior
+        where = self._execution_device if prior.device.type == "meta" else prior.device
+        e = prior(torch.tensor(qualities, device=where))
+        with open_slot(module).filled(e.repeat_interleave(results, dim=0)):
+            yield
+
     def plan_memory(self, budget: int, **arguments: Any) -> Plan:
         """How to run a call with these arguments within `budget` bytes of device memory.
 
@@ -158,6 +265,7 @@ class RestorerPipeline(DiffusionPipeline):
         upscale: int | None,
         output_type: str,
         tile: int | None,
+        quality: float | Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         """Refuse what this restorer does not support; `options` are those that its description names.
@@ -182,6 +290,7 @@ class RestorerPipeline(DiffusionPipeline):
             raise RestorerError(f"{name} cannot work in tiles: leave out tile")
         if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
             raise RestorerError(f"tile is {tile!r}: give the side in pixels, or 0 for one piece")
+        self._check_quality(quality)
         description.check_options(options, name)
 
     def read_images(self, image: Any) -> list[Picture]:

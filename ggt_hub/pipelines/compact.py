@@ -16,9 +16,10 @@ from torch.func import functional_call
 
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture, fill_hidden, pad_to_multiple, read_image, run_tiled
-from ggt_hub.models import CompactRestorer, Detector, ToldParts
+from ggt_hub.models import CompactRestorer, Detector, QualityPrior, ToldParts
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve, told_condition
 from ggt_hub.models.detector import DETECTED, features
+from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
@@ -42,7 +43,7 @@ class CompactRestorerPipeline(PictureByPicture):
     where the restorer has them.
     """
 
-    _optional_components: ClassVar[list[str]] = ["parts", "detector"]
+    _optional_components: ClassVar[list[str]] = ["parts", "detector", "quality_prior"]
 
     description = RestorerDescription(
         tasks=TASKS,
@@ -60,23 +61,28 @@ class CompactRestorerPipeline(PictureByPicture):
         tiling="external",
         tile=1024,
         overlap=64,
+        prior_host="restorer.conditioner",
         phases={"judge": "restorer", "restore": "restorer"},
         memory="1.5 GB of memory with tiles of 1024 pixels, plus 25 bytes for each pixel of the picture",
     )
 
     def __init__(
-        self, restorer: CompactRestorer, parts: ToldParts | None = None, detector: Detector | None = None
+        self,
+        restorer: CompactRestorer,
+        parts: ToldParts | None = None,
+        detector: Detector | None = None,
+        quality_prior: QualityPrior | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(restorer=restorer, parts=parts, detector=detector)
-        self.description = _with_told(() if parts is None else parts.tasks)  # type: ignore[misc]
+        self.description = _with_told(self.description, () if parts is None else parts.tasks)  # type: ignore[misc]
+        self.register_modules(restorer=restorer, parts=parts, detector=detector, quality_prior=quality_prior)
 
     @classmethod
     def describe(cls, place: Path) -> RestorerDescription:
         """The description with the tasks of the told parts in a folder, by their configuration alone."""
         config = place / "parts" / ToldParts.config_name
         ranks = json.loads(config.read_text(encoding="utf-8"))["ranks"] if config.is_file() else {}
-        return _with_told([task for task in ALL_TASKS if task in ranks])
+        return _with_told(super().describe(place), [task for task in ALL_TASKS if task in ranks])
 
     def restore(self, picture: Picture, call: Call) -> tuple[NDArray[np.float32], list[Finding]]:
         """Restore one picture.
@@ -89,21 +95,25 @@ class CompactRestorerPipeline(PictureByPicture):
             call.options["strength"],
         )
         if self.parts is not None and task in self.parts.tasks:
-            restored = self._told(picture, task, call.options["strength"], call.tile)
+            restored = self._told(picture, task, call)
             return restored, self._damage_found(picture)
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
         if task == "general":
             strength *= _evidence(estimates)
-        c = network.condition(
-            estimates,
-            torch.tensor([TASKS.index(task)], device=self.device),
-            torch.tensor([strength], **options),
-        )
+        quality = call.options.get("quality")
+        with self.at_quality([quality]):
+            c = network.condition(
+                estimates,
+                torch.tensor([TASKS.index(task)], device=self.device),
+                torch.tensor([strength], **options),
+            )
+        changed = changed_weights(network, self._changes(quality))
 
         def restore_tile(pixels: Tensor) -> Tensor:
-            return network(pixels.to(**options), c, curve, strength).clamp(0, 1)
+            told = pixels.to(**options), c, curve, strength
+            return (functional_call(network, changed, told) if changed else network(*told)).clamp(0, 1)
 
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
@@ -184,24 +194,33 @@ class CompactRestorerPipeline(PictureByPicture):
         plans = [Plan.of(demand, "none", budget, only="cpu")]
         return fastest(plans, budget, type(self).__name__, "on a CPU; a smaller tile needs less")
 
-    def _told(self, picture: Picture, task: str, strength: float, tile: int | None) -> NDArray[np.float32]:
-        """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles."""
+    def _changes(self, quality: float | None) -> dict[str, Tensor]:
+        """What the quality prior changes in the restorer's weights while a quality is set."""
+        return {} if quality is None or self.quality_prior is None else self.quality_prior.changes()
+
+    def _told(self, picture: Picture, task: str, call: Call) -> NDArray[np.float32]:
+        """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles.
+
+        A quality makes no difference to a veil alone, which is all that some parts have.
+        """
         rgb = picture.rgb()
         options = {"device": self.device, "dtype": self.dtype}
         whole = _to_tensor(rgb).to(**options)
         lifted = unveiled(whole, self.parts.veil(task, small_copy(whole)))
-        changed = self.parts.weights(task, self.restorer)
+        quality, changes = call.options.get("quality"), self.parts.changes(task)
         restored = lifted[0].float().permute(1, 2, 0).cpu().numpy()
-        if changed:
-            c = told_condition(self.restorer, whole)
+        if changes:
+            changed = changed_weights(self.restorer, changes, self._changes(quality))
+            with self.at_quality([quality]):
+                c = told_condition(self.restorer, whole)
 
             def restore_tile(pixels: Tensor) -> Tensor:
                 return functional_call(self.restorer, changed, (pixels.to(**options), c)).clamp(0, 1)
 
-            side, overlap = self.tile_and_overlap(tile)
+            side, overlap = self.tile_and_overlap(call.tile)
             multiple = self.description.sizes.multiple
             restored = run_tiled(restore_tile, restored, tile=side, overlap=overlap, multiple=multiple)
-        return rgb + np.float32(strength) * (restored - rgb)
+        return rgb + np.float32(call.options["strength"]) * (restored - rgb)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)
@@ -230,8 +249,7 @@ class CompactRestorerPipeline(PictureByPicture):
         return torch.stack(verdicts)
 
 
-def _with_told(tasks: Iterable[Task]) -> RestorerDescription:
-    description = CompactRestorerPipeline.description
+def _with_told(description: RestorerDescription, tasks: Iterable[Task]) -> RestorerDescription:
     return replace(description, tasks=(*TASKS, *(task for task in tasks if task not in TASKS)))
 
 

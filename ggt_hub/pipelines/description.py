@@ -18,13 +18,15 @@ class Option:
     """An argument of a restorer's call that not all restorers have.
 
     Attributes:
-        default: what the call takes without it; its type is the option's: a whole number, a number, or text.
+        default: what the call takes without it; its type is the option's: a whole number, a number (also of None),
+            or text.
         help: what it does, in a line.
         minimum: the smallest number; None for any.
         maximum: the largest number; None for any.
         choices: the texts that there are, for text.
         optional: whether None is a value too.
-        slider: lowest and highest number that a page offers, and the step between; None: the page leaves it out.
+        slider: lowest and highest number that a page offers, and the step between; the lowest stands for None where
+            that is the default. None: the page leaves it out.
     """
 
     default: Any
@@ -105,6 +107,8 @@ class RestorerDescription:
         overlap: as `run_tiled` defines it; neighbouring tiles share twice as many pixels.
         takes_prompt: whether `prompt=` is supported.
         precisions: what its networks may compute in.
+        prior_host: the component, and the module of it whose output a quality prior adds to, such as
+            `restorer.conditioner`; None takes no prior.
         phases: the phases of a call, and the network that runs in each, for the planner of memory.
         memory: what it needs to run, in words with numbers.
     """
@@ -118,6 +122,7 @@ class RestorerDescription:
     overlap: int = 0
     takes_prompt: bool = False
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+    prior_host: str | None = None
     phases: Mapping[str, str] = field(default_factory=dict)
     memory: str = "not measured"
 

@@ -60,9 +60,9 @@ class SpandrelPipeline(PeerPipeline):
 
     def __init__(self, restorer: SpandrelNetwork, name: str = "") -> None:
         super().__init__()
+        self.description = _described(restorer.described)  # type: ignore[misc]
         self.register_modules(restorer=restorer)
         self.register_to_config(_name_or_path=name)
-        self.description = _described(restorer.described)  # type: ignore[misc]
 
     @classmethod
     def from_file(cls, file: Path, dtype: torch.dtype | None = None, **further: Any) -> Self:

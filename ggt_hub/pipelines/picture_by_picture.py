@@ -1,6 +1,6 @@
 """The base of restorers that work on one picture after another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ class Call:
         upscale: the factor by which the result is larger.
         tile: the side of tiles as it was asked for, see `RestorerPipeline.tile_and_overlap`.
         generator: of the picture's own random numbers, if one was given.
-        options: all that the description names, those that were not given by their defaults.
+        options: all that the description names, those that were not given by their defaults; `quality` is that of
+            the picture.
     """
 
     task: str | None
@@ -55,6 +56,7 @@ class PictureByPicture(RestorerPipeline):
         prompt: str | None = None,
         upscale: int | None = None,
         tile: int | None = None,
+        quality: float | Sequence[float] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -68,6 +70,8 @@ class PictureByPicture(RestorerPipeline):
             prompt: the same in words, where `description.takes_prompt`.
             upscale: one of `description.upscales`; None is the first of them.
             tile: side of the tiles in pixels; None means `description.tile`, 0 one piece.
+            quality: how good the result should be, 0..1, or one for each picture, where the restorer has a quality
+                prior; None is what `set_quality` said.
             generator: one, or one for each picture; makes a difference where the restorer draws random numbers.
             output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
             return_dict: False returns a tuple, as in diffusers.
@@ -78,15 +82,23 @@ class PictureByPicture(RestorerPipeline):
             ImageError: if a picture cannot be read.
         """
         self.check_inputs(
-            task=task, prompt=prompt, upscale=upscale, output_type=output_type, tile=tile, **options
+            task=task,
+            prompt=prompt,
+            upscale=upscale,
+            output_type=output_type,
+            tile=tile,
+            quality=quality,
+            **options,
         )
         pictures = self.read_images(image)
         generators = self.split_generators(generator, len(pictures))
+        qualities = self.qualities(quality, len(pictures))
         defaults = {name: option.default for name, option in self.description.options.items()}
         factor = self.description.upscales[0] if upscale is None else upscale
         images, findings = [], []
-        for picture, own in zip(self.progress_bar(pictures), generators, strict=True):
-            call = Call(task, prompt, factor, tile, own, defaults | options)
+        for picture, own, good in zip(self.progress_bar(pictures), generators, qualities, strict=True):
+            asked = {} if self.quality_prior is None else {"quality": good}
+            call = Call(task, prompt, factor, tile, own, defaults | options | asked)
             restored, found = self.restore(picture, call)
             images.append(self.postprocess(picture, restored, output_type))
             findings.append(found)

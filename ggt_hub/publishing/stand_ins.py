@@ -21,6 +21,7 @@ from ggt_hub.images.picture import Picture
 CompactRestorer = ModelMixin
 ToldParts = ModelMixin
 Detector = ModelMixin
+QualityPrior = ModelMixin
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ RESTORERS = {
             "restorer": ("network", "ggt_hub.models.compact_restorer", "CompactRestorer"),
             "parts": ("told_parts", "ggt_hub.models.told_parts", "ToldParts"),
             "detector": ("judge", "ggt_hub.models.detector", "Detector"),
+            "quality_prior": ("prior", "ggt_hub.models.quality_prior", "QualityPrior"),
         },
     )
 }

@@ -99,6 +99,7 @@ class _Run:
                 crop=stage.crop,
                 seed=recipe.seed,
                 cache_bytes=CACHE_BYTES // max(1, recipe.workers),
+                needs_quality=objective.needs_quality,
             )
             for stage in recipe.stages
         ]

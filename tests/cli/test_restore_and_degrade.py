@@ -25,7 +25,7 @@ from ggt_hub.images import read_image
 from ggt_hub.samples import load_samples
 from ggt_hub.tasks import TASKS
 from tests.photographs import photograph
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import tiny_pipeline, tiny_with_prior
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,23 @@ def test_options_reach_the_call(model: Path, photos: Path, tmp_path: Path) -> No
     assert np.array_equal(np.asarray(Image.open(tmp_path / "zero/a.png")), photograph(40))
 
 
+def test_a_quality_reaches_the_restorer_and_is_part_of_what_was_done(photos: Path, tmp_path: Path) -> None:
+    tiny_with_prior().save_pretrained(tmp_path / "model")
+
+    def status(*options: object) -> str:
+        call = ("restore", photos / "a.png", "-o", tmp_path / "out", "--model", tmp_path / "model", "--json")
+        (outcome,) = json.loads(ggt_hub(*call, *options).stdout)
+        return outcome["status"]
+
+    assert [status(), status("--quality", 0.9), status("--quality", 0.9)] == ["done", "done", "skipped"]
+    pipe = RestorerPipeline.from_pretrained(tmp_path / "model")
+    (expected,) = pipe(read_image(photos / "a.png"), quality=0.9, output_type="pil").images
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), np.asarray(expected))
+    for options in (("--quality", 90), ("--set", "quality=90")):
+        with pytest.raises(RestorerError, match=r"quality is 90.*not how much a JPEG"):
+            refused("restore", photos, "-o", tmp_path / "no", "--model", tmp_path / "model", *options)
+
+
 def test_a_bad_file_is_listed_and_the_exit_code_says_so(model: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:300])
     result = ggt_hub("restore", photos, "-o", tmp_path / "out", "--model", model, code=1)
@@ -134,6 +151,7 @@ def test_a_bad_file_is_listed_and_the_exit_code_says_so(model: Path, photos: Pat
         ),
         (["--set", "upscale=2.0"], RestorerError, "upscale takes a whole number"),
         (["--set", "tile=-1"], RestorerError, "tile is -1"),
+        (["--quality", "0.9"], RestorerError, "has no quality prior"),
         (["--set", "image=x"], RestorerError, "has no argument 'image'"),
         (["--device", "banana"], RestorerError, "--device banana cannot be used here"),
         (["--device", "meta"], RestorerError, "--device meta cannot be used here"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 from typer.testing import CliRunner
@@ -19,10 +20,11 @@ import ggt_hub.demo
 import spaces
 from ggt_hub.cli import app
 from ggt_hub.demo import Settings
-from ggt_hub.demo.restore_tab import _adapted, sliders
+from ggt_hub.demo.restore_tab import _adapted, asked, sliders
 from ggt_hub.demo.restorers import Request, Restorer, on_gpu, short_names
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture, read_image
+from ggt_hub.models import QualityPrior
 from tests.photographs import photograph
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
@@ -80,6 +82,23 @@ def test_the_page_has_the_sliders_of_all_models_and_shows_those_of_the_chosen_on
 
     assert shown(compact) == [("Strength", 1.0)]
     assert shown(realrestorer) == [("Num inference steps", 28)]
+
+
+def test_a_slider_of_quality_is_there_with_a_prior_and_off_at_its_lowest_place(picture: Picture) -> None:
+    compact = Restorer("compact", Settings())
+    plain = np.asarray(compact.restore(picture, Request()).picture)
+    prior = QualityPrior.of(compact.pipe.restorer)
+    torch.nn.init.normal_(prior.table.weight)
+    compact.pipe.register_modules(quality_prior=prior)
+    option = compact.sliders["quality"]
+    (quality,) = [one for one in _adapted(compact, sliders({"compact": compact})) if one.label == "Quality"]
+    assert (quality.minimum, quality.value, quality.maximum) == (0, 0, 1)
+
+    def restored(value: float) -> np.ndarray:
+        told = Request(options={"quality": asked(option, value)})
+        return np.asarray(compact.restore(picture, told).picture)
+
+    assert np.array_equal(restored(0), plain) and not np.array_equal(restored(0.9), plain)
 
 
 def test_steps_and_seed_reach_realrestorer(realrestorer: Restorer, picture: Picture) -> None:

@@ -1,12 +1,16 @@
 import json
+import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from ggt_hub.errors import MetricError, MetricUnavailableError
-from ggt_hub.metrics import METRICS, compute, get_metric
-from tests.metrics.golden import NUMBERS, pairs, pyiqa_score
+from ggt_hub.metrics import METRICS, as_loss, compute, get_metric
+from ggt_hub.metrics.from_pyiqa import load_pyiqa
+from tests.metrics.golden import NUMBERS, pairs, pyiqa_score, tensor
 
 PAIRS = pairs()
 GOLDEN = json.loads(NUMBERS.read_text())["scores"]
@@ -80,3 +84,33 @@ def test_unknown_names_and_missing_references_are_refused():
         get_metric("pnsr")
     with pytest.raises(MetricError, match="ssim compares with a reference"):
         compute(["niqe", "ssim"], PAIRS["noise 5"][0])
+
+
+def test_a_loss_is_the_mean_score_and_falls_as_pictures_get_better():
+    batch = torch.cat([tensor(PAIRS["noise 5"][0]), tensor(PAIRS["noise 60"][0])])
+    loss = as_loss("brisque")(batch)
+    np.testing.assert_allclose(loss, compute(["brisque"], batch)["brisque"].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["piqe", "niqe", "psnr"])
+def test_metrics_without_gradient_or_with_reference_are_no_losses(name):
+    with pytest.raises(MetricError, match=f"{name} is no loss without reference: take brisque"):
+        as_loss(name)
+
+
+def test_losses_of_pyiqa_are_negated_where_higher_is_better(monkeypatch):
+    made = []
+
+    def create_metric(name, device, as_loss):
+        made.append((name, device, as_loss))
+        return lambda pictures: pictures.mean()
+
+    configs = {"up": {"metric_mode": "NR"}, "down": {"metric_mode": "NR", "lower_better": True}}
+    stub = SimpleNamespace(create_metric=create_metric, __version__="0")
+    monkeypatch.setitem(sys.modules, "pyiqa", stub)
+    monkeypatch.setitem(sys.modules, "pyiqa.default_model_configs", SimpleNamespace(DEFAULT_CONFIGS=configs))
+    load_pyiqa.cache_clear()
+    pictures = torch.full((1, 3, 8, 8), 0.25, requires_grad=True)
+    assert (as_loss("pyiqa:up")(pictures).item(), as_loss("pyiqa:down")(pictures).item()) == (-0.25, 0.25)
+    assert made == [("up", "cpu", True), ("down", "cpu", True)]
+    load_pyiqa.cache_clear()

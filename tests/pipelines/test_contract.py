@@ -154,7 +154,8 @@ def test_options_out_of_range_are_refused_with_the_range(pipe: RestorerPipeline,
         for value in wrong:
             with pytest.raises(RestorerError) as caught:
                 restored(pipe, tiny, photograph(16), **{name: value})
-            assert str(caught.value) == f"{name} is {value!r}: {type(pipe).__name__} takes {option}"
+            said = f"{name} is {value!r}: {type(pipe).__name__} takes {option}"
+            assert str(caught.value).split("; ")[0] == said
 
 
 def test_the_description_fits_together_and_is_frozen(pipe: RestorerPipeline) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ggt_hub import RestorerPipeline
-from ggt_hub.models import CompactRestorer, ToldParts
+from ggt_hub.models import CompactRestorer, QualityPrior, ToldParts
 from ggt_hub.pipelines import CompactRestorerPipeline
 
 
@@ -31,6 +31,17 @@ def tiny_told(seed: int = 0) -> CompactRestorerPipeline:
             weight.add_(0.02 * torch.randn_like(weight))
     pipe = CompactRestorerPipeline(restorer, parts.eval())
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def tiny_with_prior(seed: int = 0) -> CompactRestorerPipeline:
+    """With a trained quality prior that also changes the convolutions, and a told part that does."""
+    pipe = tiny_told(seed)
+    prior = QualityPrior.of(pipe.restorer, rank=2)
+    with torch.no_grad():
+        for weight in prior.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    pipe.register_modules(quality_prior=prior.eval())
     return pipe
 
 
@@ -72,6 +83,7 @@ def _baseline(name: str) -> Tiny:
 TINY: dict[str, Tiny] = {
     "compact": Tiny(tiny_pipeline, entry=lambda pipe: pipe.restorer),
     "compact with told parts": Tiny(tiny_told, entry=lambda pipe: pipe.restorer),
+    "compact with a quality prior": Tiny(tiny_with_prior, entry=lambda pipe: pipe.restorer),
     "realrestorer": Tiny(
         tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
     ),

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import RestorerError
+from ggt_hub.models import QualityPrior
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.publishing.plan import pack, publish
 from ggt_hub.publishing.standalone import standalone
@@ -54,7 +55,13 @@ for name, call in json.loads((folder / "calls.json").read_text()).items():
 @pytest.fixture
 def published(api, tmp_path) -> str:
     write(tmp_path / "compact.md", card("model"))
-    entry = {"kind": "model", "folder": str(BUNDLED / "compact"), "card": "compact.md"}
+    pipe = RestorerPipeline.from_pretrained("compact")
+    prior = QualityPrior.of(pipe.restorer, rank=2)
+    for weight in prior.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    pipe.register_modules(quality_prior=prior)
+    pipe.save_pretrained(tmp_path / "with-prior")
+    entry = {"kind": "model", "folder": str(tmp_path / "with-prior"), "card": "compact.md"}
     ((parcel, _, proof),) = publish(pack(manifest(tmp_path, compact=entry)), api)
     assert proof.endswith("loaded as CompactRestorerPipeline")
     return parcel.listing.tag
@@ -86,6 +93,8 @@ def inputs(folder: Path) -> dict[str, dict]:
         "floats": {"file": "floats.npy"},
         "haze": {"file": "rgb.png", "task": "haze"},
         "rain": {"file": "rgba.png", "task": "rain", "tile": 136},
+        "good": {"file": "rgb.png", "quality": 0.9},
+        "good rain": {"file": "rgb.png", "task": "rain", "quality": 0.9},
     }
 
 
@@ -105,6 +114,8 @@ def test_stock_diffusers_gives_the_same_pixels_without_the_package(published, tm
         picture = np.load(file) if file.suffix == ".npy" else Image.open(file)
         expected = np.asarray(ours(picture, **call).images[0])
         assert np.array_equal(np.load(tmp_path / f"{name}.stock.npy"), expected), name
+        if call.pop("quality", None):
+            assert not np.array_equal(np.asarray(ours(picture, **call).images[0]), expected), name
     saved = Image.open(tmp_path / "rgb.stock.png")
     assert saved.size == (100, 132), "turned upright"
     assert dict(saved.getexif()) == {0x010F: "A camera"}

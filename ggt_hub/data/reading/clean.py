@@ -6,6 +6,8 @@ from typing import Protocol
 
 import datasets
 
+from ggt_hub.commit import file_sha256
+from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
 from ggt_hub.data.reading.iterate import row_files
 from ggt_hub.data.reading.loading import SOURCES, load_dataset
 from ggt_hub.data.reading.opening import find_pairs, open_splits, training_rows
@@ -104,6 +106,24 @@ def find_clean(source: str | Path) -> list[Clean]:
     if not files:
         raise DatasetError(f"no clean pictures in {name}: it holds no photographs")
     return [*files]
+
+
+def clean_rows(folder: Path) -> datasets.Dataset:
+    """The photographs of a folder as rows of the pair schema, whose `gt` they are.
+
+    Raises:
+        DatasetError: if there are none.
+    """
+    source, paths = folder.resolve().name, list_pictures(folder.resolve())
+    if not paths:
+        raise DatasetError(f"no pictures in {folder}: name a folder that holds some, or a data set")
+    names = [path.relative_to(folder.resolve()).as_posix() for path in paths]
+    rows = [
+        pair_row(name, None, {"bytes": None, "path": str(path)}, source=source)
+        | {"gt_sha256": file_sha256(path)}
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return datasets.Dataset.from_list(rows, features=PAIR_FEATURES)
 
 
 def _splits(name: str) -> dict[str, datasets.Dataset]:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import cv2
 import datasets
@@ -64,6 +64,8 @@ class Example:
         group: what it is counted by: the name of its damage, or of its data set.
         margin: pixels of `lq` that are to be cut away, of each dimension.
         rng: what is drawn further for this example comes from here.
+        source: the data set or folder that it comes from.
+        quality: how good the whole ground truth is, 0..1, as the column `quality` says; None where nobody does.
     """
 
     lq: Array
@@ -73,6 +75,19 @@ class Example:
     group: str
     margin: int
     rng: Generator
+    source: str = ""
+    quality: float | None = None
+
+    @property
+    def known_quality(self) -> float:
+        """The quality, for objectives that need it.
+
+        Raises:
+            DatasetError: if it is not known.
+        """
+        if self.quality is None:
+            raise _without_quality(self.source)
+        return self.quality
 
     def cut(self, side: int) -> tuple[Array, Array]:
         """Both pictures without the margin, at a place that is drawn: squares of `side` pixels of `lq`."""
@@ -82,17 +97,19 @@ class Example:
 
 
 class Found(NamedTuple):
-    """A pair, 8-bit RGB, and what is to be undone in it; without `lq` the picture is clean."""
+    """A pair, 8-bit RGB, what is to be undone in it, and how good `gt` is; without `lq` the picture is clean."""
 
     lq: Pixels | None
     gt: Pixels
     task: Task = "general"
+    quality: float | None = None
 
 
 class Source(Protocol):
-    """Pictures by number."""
+    """Pictures by number; `tells_quality` says whether it knows how good they are, of most at least."""
 
     name: str
+    tells_quality: bool
 
     def __len__(self) -> int: ...
 
@@ -111,6 +128,8 @@ class Source(Protocol):
 
 class _Photographs:
     """A folder of clean photographs, searched to the bottom."""
+
+    tells_quality = False
 
     def __init__(self, folder: Path) -> None:
         self.name, self.paths = str(folder), list_pictures(folder)
@@ -132,6 +151,7 @@ class _Rows:
 
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
         self.name, self.rows = name, rows
+        self.tells_quality = "quality" in rows.column_names
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -147,7 +167,8 @@ class _Rows:
                 "times a whole number"
             )
         task = row.row.get("task")
-        return Found(lq, gt, task if task in TASKS else "general")  # a data set may have words of its own
+        known: Task = task if task in TASKS else "general"  # a data set may have words of its own
+        return Found(lq, gt, known, _quality(row.row.get("quality")))
 
     def name_of(self, number: int) -> str:
         return f"row {number} of {self.name}"
@@ -186,6 +207,10 @@ class Mixture:
         crop: side of a crop, in pixels of `lq`.
         seed: decides every draw.
         cache_bytes: of decoded pictures that are kept; in each process, where several read.
+        needs_quality: leave pictures out of which it is not known how good they are.
+
+    Raises:
+        DatasetError: if it is needed, and a source does not tell it at all.
     """
 
     def __init__(
@@ -196,8 +221,13 @@ class Mixture:
         crop: int,
         seed: int,
         cache_bytes: int = CACHE_BYTES,
+        needs_quality: bool = False,
     ) -> None:
         self.sources, shares = zip(*sources, strict=True)
+        self.needs_quality = needs_quality
+        for source in self.sources:
+            if needs_quality and not source.tells_quality:
+                raise _without_quality(source.name)
         self.damage, self.crop, self.seed = dict(damage), crop, seed
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
         self.skipped: dict[str, str] = {}
@@ -217,20 +247,23 @@ class Mixture:
         source = self.sources[place]
         found = self._usable(place, int(rng.integers(len(source))))
         if found.lq is None:
-            return self._damaged(found.gt, kind, source, rng)
+            return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng)
-        return Example(lq, gt, found.task, None, source.name, 0, rng)
+        return Example(lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality)
 
-    def _damaged(self, photograph: Pixels, kind: int | None, source: Source, rng: Generator) -> Example:
+    def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
         if kind is None:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
-        clean = _crop(photograph, self.crop + MARGIN, rng)
+        clean = _crop(found.gt, self.crop + MARGIN, rng)
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
-        return Example(sample.lq, sample.gt, preset.task, severities(steps), name, MARGIN, rng)
+        damage = severities(steps)
+        return Example(
+            sample.lq, sample.gt, preset.task, damage, name, MARGIN, rng, source.name, found.quality
+        )
 
     def _usable(self, place: int, number: int) -> Found:
         """The picture of that number, or the next one that can be used; those that cannot are told once."""
@@ -242,9 +275,12 @@ class Mixture:
             try:
                 found = self._load(place, candidate)
                 smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
-                if smallest >= self.crop:
+                if smallest < self.crop:
+                    reason = f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
+                elif self.needs_quality and found.quality is None:
+                    reason = f"{name}: its quality is not known"
+                else:
                     return found
-                reason = f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
             except (DatasetError, ImageError) as error:
                 reason = str(error)
             self.skipped[name] = reason
@@ -300,6 +336,18 @@ def _square(top: int, left: int, side: int) -> tuple[slice, slice]:
 def _turned(patch: Array, turns: int, mirrored: bool) -> Array:
     patch = np.rot90(patch, turns)
     return np.ascontiguousarray(patch[:, ::-1] if mirrored else patch)
+
+
+def _without_quality(source: str) -> DatasetError:
+    return DatasetError(
+        f"{source} does not say how good its pictures are (column `quality`): train on the copy that "
+        f"`ggt-hub data score-quality {source} --output DIR` writes"
+    )
+
+
+def _quality(told: Any) -> float | None:
+    """A data set of others may have a column of that name that holds words, or another scale."""
+    return float(told) if isinstance(told, (int, float)) and 0 <= told <= 1 else None
 
 
 def _size(pixels: Pixels) -> str:

@@ -65,6 +65,7 @@ def write_card(
         about=_ABOUT_MADE if how else _ABOUT_INDEX if is_index else _ABOUT_PAIRS,
         how=how or (_HOW_INDEX if is_index else _HOW_PAIRS),
         sheet=sheet,
+        has_quality="quality" in pq.read_schema(first).names and (folder / "quality.json").is_file(),
         has_tasks="tasks" in pq.read_schema(first).names,
         tasks=_tasks(path for splits in configs.values() for paths in splits.values() for path in paths),
         limits=_LIMITS_MADE if how else _LIMITS,

@@ -129,7 +129,7 @@ def write_tables(
 
 def export_part(part: Part, split: str, path: Path) -> dict[str, Any]:
     """Write one part of a split to a Parquet file."""
-    features = _features(next(part.tables()).schema)
+    features = features_of(next(part.tables()).schema)
     return {"split": split, "rows": write_rows(path, map(check_row, rows_of(part)), features)}
 
 
@@ -152,7 +152,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], features: Features = 
     return count
 
 
-def _features(schema: pa.Schema) -> Features:
+def features_of(schema: pa.Schema) -> Features:
     """The pair schema and whatever further columns there are, without those that point into archives."""
     there = Features.from_arrow_schema(schema)
     further = {name: feature for name, feature in there.items() if name not in POINTER_FEATURES}

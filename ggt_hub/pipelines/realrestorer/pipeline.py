@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 
 from ggt_hub.converters.realrestorer_file import load_single_file
-from ggt_hub.models import TextConnector
+from ggt_hub.models import QualityPrior, TextConnector
 from ggt_hub.pipelines.base import RestorerPipelineOutput
 from ggt_hub.pipelines.description import RestorerDescription, SizeRule
 from ggt_hub.pipelines.layouts import WHERE, locate
@@ -40,6 +40,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         vae: FLUX.1's autoencoder.
         scheduler: flow matching with a shift that grows with the number of tokens.
         text_encoder: Qwen2.5-VL without its language head; not needed with `prompt_embeds`.
+        quality_prior: how good the result should be, for the transformer; see `load_quality_prior`.
         processor: its tokenizer, chat template and image processor; not needed either then.
         reference_axis: first position axis of the reference tokens. The configuration of the published weights
             says "v1.0", which is 0; the authors' own loader forgets that and runs with 1. Which of them the
@@ -52,11 +53,12 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         sizes=SizeRule(native=NATIVE, multiple=MULTIPLE, aspect=prompts.STEEPEST),
         tiling="internal",
         takes_prompt=True,
+        prior_host="transformer.time_text_embed",
         phases=PHASES,
         memory="bfloat16 at 1024x1024: 51 GB, 31 GB one network at a time, 13 GB streamed; see plan_memory",
     )
     model_cpu_offload_seq = "text_encoder->connector->transformer->vae"
-    _optional_components = ["text_encoder", "processor"]  # noqa: RUF012 (names and types are diffusers')
+    _optional_components = ["text_encoder", "processor", "quality_prior"]  # noqa: RUF012 (names and types are diffusers')
     _callback_tensor_inputs = [  # noqa: RUF012
         "latents",
         "prompt_embeds",
@@ -74,6 +76,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         scheduler: FlowMatchEulerDiscreteScheduler,
         text_encoder: Qwen2_5_VLModel | None = None,
         processor: Qwen2_5_VLProcessor | None = None,
+        quality_prior: QualityPrior | None = None,
         reference_axis: int = 0,
     ) -> None:
         super().__init__()
@@ -84,6 +87,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
             scheduler=scheduler,
             text_encoder=text_encoder,
             processor=processor,
+            quality_prior=quality_prior,
         )
         self.register_to_config(reference_axis=reference_axis)
         loading.check_fit(self.components)
@@ -253,6 +257,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
         model_guidance: float = 3.5,
         timesteps_truncate: float = 0.93,
         process_norm_power: float = 0.4,
+        quality: float | Sequence[float] | None = None,
         posterior: Posterior = "sample",
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -295,6 +300,8 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
             timesteps_truncate: while the time (1 to 0) is above this, large differences between the prompt's and
                 the negative prompt's velocity are damped ...
             process_norm_power: ... by their length to this power.
+            quality: how good the result should be, 0..1, or one for each picture, where there is a quality prior;
+                None is what `set_quality` said. Prompt and negative prompt are told the same.
             posterior: whether the encoded picture is a `sample` of its posterior, as the authors have it, or
                 its `mode`.
             num_images_per_prompt: results for each picture; those of one picture follow each other.
@@ -336,6 +343,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
             model_guidance=model_guidance,
             timesteps_truncate=timesteps_truncate,
             process_norm_power=process_norm_power,
+            quality=quality,
             posterior=posterior,
             num_images_per_prompt=num_images_per_prompt,
         )
@@ -349,6 +357,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
 
         pictures = self.read_images(image)
         count, results = len(pictures), num_images_per_prompt
+        qualities = self.qualities(quality, count)
         texts = inputs.instructions(count, task, prompt, language)
         negatives = inputs.one_each("negative_prompt", negative_prompt, "", count)
         given = [inputs.given_embeds("prompt_embeds", prompt_embeds, prompt_embeds_mask, count)]
@@ -385,7 +394,8 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
                 self.set_schedule(steps, tiles.tokens, sigmas)
                 together = [working[i] for i in members], [draws[i] for i in members]
                 told = inputs.rows_of(embeds, members)
-                with tiled_autoencoder(self.vae, tiles):
+                good = self.at_quality([qualities[i] for i in members], results)
+                with good, tiled_autoencoder(self.vae, tiles):
                     restored = self.restore_latents(*together, told, tiles, guidance, on_step)
                     if done < steps * (begun + 1):  # interrupted: these are noise still
                         break

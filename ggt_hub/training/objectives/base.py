@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from diffusers import ModelMixin
 from safetensors import SafetensorError
@@ -34,11 +34,13 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         network: what is trained, averaged and exported.
+        needs_quality: whether examples must tell how good their ground truth is (`Example.known_quality`).
         prepare: makes of an example what `forward` reads; holds no network, for it runs in other processes.
     """
 
     network: ModelMixin
     prepare: Prepare
+    needs_quality: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
