@@ -8,6 +8,7 @@ from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how
 from ggt_hub.models.code_former import CodeFormer
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.detector import Detector
+from ggt_hub.models.face_detector import FaceDetector
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.patch_discriminator import PatchDiscriminator
 from ggt_hub.models.synnet import SynNet
@@ -19,6 +20,7 @@ __all__ = [
     "CodeFormer",
     "CompactRestorer",
     "Detector",
+    "FaceDetector",
     "MoireRefiner",
     "PatchDiscriminator",
     "SynNet",

@@ -101,7 +101,7 @@ class RestorerPipeline(DiffusionPipeline):
             raise RestorerError(f"the restorer in {folder} cannot be loaded: {one_line(error)}") from error
         for name, component in pipe.components.items():
             if isinstance(component, ModelMixin) and name not in kwargs:
-                _check_complete(component, folder / name, kwargs.get("variant"))
+                check_complete(component, folder / name, kwargs.get("variant"))
         return pipe
 
     @classmethod
@@ -261,8 +261,12 @@ class RestorerPipeline(DiffusionPipeline):
         return picture.with_rgb(restored).to_pil()
 
 
-def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
-    """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
+def check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
+    """Refuse a network some of whose tensors were not in its files: diffusers would leave them random.
+
+    Raises:
+        RestorerError: naming the first that is missing.
+    """
     if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
         return
     if missing := sorted(set(network.state_dict()) - set(Checkpoint(folder, variant).shapes)):
