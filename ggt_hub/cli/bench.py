@@ -19,7 +19,7 @@ _JUDGE = "Judge"
 @bench.command()
 @takes_told
 def run(
-    suite: Annotated[str, typer.Argument(help="compact-val, foundir, ggt-test, realir-bench, or a folder.")],
+    suite: Annotated[str, typer.Argument(help="compact-val, ggt-test, lfw-test ..., or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, scores and report.")],
     told: "Told",
     model: Annotated[

@@ -86,7 +86,7 @@ class IQPIRPipeline(PictureByPicture):
         sizes=SizeRule(native=512, multiple=32, minimum=512),
         tiling="internal",
         phases={"find": "detector", "restore": "network"},
-        memory="0.4 GB for the networks and 1.9 GB for four faces at once, plus what the compact restorer needs",
+        memory="0.4 GB for the networks, 0.6 GB for each of up to four faces, and what the compact one needs",
     )
 
     def __init__(self, network: CodeFormer, detector: FaceDetector | None = None) -> None:

@@ -146,11 +146,11 @@ def test_a_step_of_both_turns_is_that_of_the_reference() -> None:
 
     critic.zero_grad()
     real, fake = critic(x), critic(found.image.detach())
-    assert float(real.mean()) == pytest.approx(told["out_d_real"], rel=1e-4)
-    assert float(fake.mean()) == pytest.approx(told["out_d_fake"], rel=1e-4)
+    assert real.mean().item() == pytest.approx(told["out_d_real"], rel=1e-4)
+    assert fake.mean().item() == pytest.approx(told["out_d_fake"], rel=1e-4)
     on_real, on_fake = F.relu(1 - real).mean(), F.relu(1 + fake).mean()
-    assert float(on_real) == pytest.approx(told["l_d_real"], rel=1e-4)
-    assert float(on_fake) == pytest.approx(told["l_d_fake"], rel=1e-4)
+    assert on_real.item() == pytest.approx(told["l_d_real"], rel=1e-4)
+    assert on_fake.item() == pytest.approx(told["l_d_fake"], rel=1e-4)
     (on_real + on_fake).backward()
     norms_of(critic, losses["grad_norms_d"])
 
