@@ -10,7 +10,7 @@ import pytest
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import read_image
 from ggt_hub.models import FaceDetector
-from ggt_hub.models.face_detector import Face, _distinct
+from ggt_hub.models.face_detector import Face
 from ggt_hub.pipelines.faces import YuNet, find_faces, load_detector, shipped_detector
 from ggt_hub.pipelines.faces.finding import SHIPPED
 from tests.pipelines.faces.scenes import BOX, POINTS, cut, group, portrait, small, turned, without_faces
@@ -92,13 +92,6 @@ def test_grey_and_sixteen_bits_are_looked_at_as_well(detector: FaceDetector) -> 
     grey = cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY)
     is_one_face(grey, POINTS, 108, detector)
     is_one_face(portrait().astype(np.uint16) * 257, POINTS, 108, detector)
-
-
-def test_overlapping_boxes_are_one_face() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [2, 2, 6, 6]], float)
-    scores = np.array([0.8, 0.9, 0.7, 0.6])
-    assert _distinct(boxes, scores, 0.7).tolist() == [1, 2, 3]  # 9 / 11 of the first two is shared
-    assert _distinct(boxes, scores, 0.7, nested=True).tolist() == [1, 2]
 
 
 def test_the_detector_that_ships_comes_with_its_licence() -> None:
