@@ -53,7 +53,7 @@ def autoencoder(**settings: Any) -> VQAutoencoder:
 
 
 def code_former(**settings: Any) -> CodeFormer:
-    return filled(CodeFormer(**AUTOENCODER, **TRANSFORMER, **settings)).eval()
+    return filled(CodeFormer(**AUTOENCODER, **TRANSFORMER, **({"hq_codes": 24} | settings))).eval()
 
 
 def filled(network: Network) -> Network:

@@ -66,8 +66,8 @@ def _refiner_settings(shapes: Shapes) -> dict[str, Any]:
     return {"width": shapes["input_proj.proj.0.weight"][0], "heads": heads}
 
 
-def _half_settings(shapes: Shapes) -> dict[str, Any]:
-    """Of an encoder; the generator is its mirror image."""
+def _autoencoder_settings(shapes: Shapes) -> dict[str, Any]:
+    """From the encoder, whose mirror image the generator is, and the books."""
     blocks: defaultdict[int, set[str]] = defaultdict(set)
     for name in shapes:
         if name.startswith("encoder.blocks."):
@@ -90,28 +90,23 @@ def _half_settings(shapes: Shapes) -> dict[str, Any]:
         "blocks": len(residual[0]),
         "attention_levels": tuple(sorted(attention)),
         "codes": shapes["quantize.embedding.weight"][0],
+        "hq_codes": shapes.get("quantize_aesthetic.embedding.weight", (None,))[0],
         "code_width": shapes["quantize.embedding.weight"][1],
     }
 
 
 def _code_former_settings(shapes: Shapes) -> dict[str, Any]:
     tokens, width = shapes["position_emb"]
-    half, latent = _half_settings(shapes), math.isqrt(tokens)
-    native = latent << (len(half["multipliers"]) - 1)
+    whole, latent = _autoencoder_settings(shapes), math.isqrt(tokens)
+    native = latent << (len(whole["multipliers"]) - 1)
     sides = {int(name.split(".")[1]) for name in shapes if name.startswith("fuse_convs_dict.")}
-    return half | {
-        "two_books": "quantize_aesthetic.embedding.weight" in shapes,
+    return whole | {
         "bins": shapes.get("score_embed.weight", (None,))[0],
         "latent": latent,
         "width": width,
         "layers": len({name.split(".")[1] for name in shapes if name.startswith("ft_layers.")}),
         "fusion_levels": tuple((native // side).bit_length() - 1 for side in sorted(sides)),
     }
-
-
-def _autoencoder_settings(shapes: Shapes) -> dict[str, Any]:
-    hq_codes = shapes.get("quantize_aesthetic.embedding.weight", (None,))[0]
-    return _half_settings(shapes) | {"hq_codes": hq_codes}
 
 
 def _discriminator_settings(shapes: Shapes) -> dict[str, Any]:

@@ -55,8 +55,8 @@ class CodeFormer(ModelMixin, ConfigMixin):
         blocks: see there.
         attention_levels: see there.
         code_width: see there.
-        codes: K, the entries of a book.
-        two_books: whether there is a second book, for good pictures, of as many entries.
+        codes: K, the entries of the common book.
+        hq_codes: entries of the book for good pictures, of which the first K are predicted; None for one book.
         hq_weight: alpha, by which its entries are added, unless a call says otherwise.
         bins: steps of quality, each of width 1 / bins; None for a network that is told none.
         latent: side of the feature map of the pictures it was trained on.
@@ -75,7 +75,7 @@ class CodeFormer(ModelMixin, ConfigMixin):
         attention_levels: Sequence[int] = (5,),
         code_width: int = 256,
         codes: int = 1024,
-        two_books: bool = True,
+        hq_codes: int | None = 1024,
         hq_weight: float = 0.8,
         bins: int | None = 10,
         latent: int = 16,
@@ -88,14 +88,18 @@ class CodeFormer(ModelMixin, ConfigMixin):
         self.encoder = Encoder(channels, multipliers, blocks, attention_levels, code_width)
         self.generator = Generator(channels, multipliers, blocks, attention_levels, code_width)
         self.quantize = Codebook(codes, code_width)
-        if two_books:
-            self.quantize_aesthetic = Codebook(codes, code_width)
+        if hq_codes is not None:
+            if hq_codes < codes:
+                raise RestorerError(
+                    f"{hq_codes} codes for good pictures: give at least the {codes} of the other book"
+                )
+            self.quantize_aesthetic = Codebook(hq_codes, code_width)
         if bins is not None:
             self.score_embed = nn.Embedding(bins, code_width * latent * latent)
         self.position_emb = nn.Parameter(torch.zeros(latent * latent, width))
         self.feat_emb = nn.Linear(code_width, width)
         self.ft_layers = nn.ModuleList([TransformerLayer(width, heads) for _ in range(layers)])
-        head = nn.Linear(width, 2 * codes if two_books else codes, bias=False)
+        head = nn.Linear(width, codes if hq_codes is None else 2 * codes, bias=False)
         self.idx_pred_layer = nn.Sequential(nn.LayerNorm(width), head)
         self.fuse_convs_dict = nn.ModuleDict(
             {str(self.native >> level): FusionBlock(channels * multipliers[level]) for level in fusion_levels}
@@ -146,7 +150,7 @@ class CodeFormer(ModelMixin, ConfigMixin):
         for layer in self.ft_layers:
             tokens = layer(tokens, position)
         logits = self.idx_pred_layer(tokens)
-        return Prediction(logits.unflatten(2, (-1, 2)) if self.config.two_books else logits, z, taps)
+        return Prediction(logits if self.config.hq_codes is None else logits.unflatten(2, (-1, 2)), z, taps)
 
     def decode(
         self,
@@ -188,7 +192,7 @@ class CodeFormer(ModelMixin, ConfigMixin):
             (B, C, rows, columns).
         """
         grid = tuple(size or (self.config.latent, self.config.latent))
-        if not self.config.two_books:
+        if self.config.hq_codes is None:
             return self.quantize.entries(codes.unflatten(1, grid))
         alpha = self.config.hq_weight if hq_weight is None else hq_weight
         common, hq = (codes[..., place].unflatten(1, grid) for place in (COMMON, HQ))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ggt_hub.converters.checkpoint import one_line, read_json
+from ggt_hub.converters.checkpoint import AGAIN, one_line, read_json
 from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import CodeFormer, FaceDetector
@@ -117,7 +117,12 @@ class IQPIRPipeline(PictureByPicture):
     def describe(cls, place: Path) -> RestorerDescription:
         """The description with what the network in a folder knows, by its configuration alone."""
         config = read_json(place / "network/config.json") or read_json(place / "config.json")
-        return _description(config) if config else cls.description
+        try:
+            return _description(config)
+        except (KeyError, TypeError) as error:
+            raise RestorerError(
+                f"{place} does not say what its network is ({one_line(error)}): {AGAIN}"
+            ) from error
 
     def use_detector(self, source: str | Path) -> None:
         """Find faces by another detector from now on.
@@ -178,7 +183,7 @@ def _description(config: Mapping[str, Any]) -> RestorerDescription:
     """What a network of this configuration can be asked for."""
     known = {
         "quality": config["bins"] is not None,
-        "hq_weight": config["two_books"],
+        "hq_weight": config["hq_codes"] is not None,
         "fidelity": config["fusion_levels"],
     }
     options = {name: option for name, option in _OPTIONS.items() if known.get(name, True)}

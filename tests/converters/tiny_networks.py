@@ -12,6 +12,7 @@ CODE_FORMER = {
     "attention_levels": (1, 2),
     "code_width": 4,
     "codes": 6,
+    "hq_codes": 9,
     "latent": 4,
     "width": 16,
     "layers": 2,
@@ -28,7 +29,7 @@ TINY = {
         "state_dict",
     ),
     "iqpir": (CodeFormer, {**CODE_FORMER, "bins": 12}, "module.", "params_ema"),
-    "codeformer": (CodeFormer, {**CODE_FORMER, "two_books": False, "bins": None}, "", "params"),
+    "codeformer": (CodeFormer, {**CODE_FORMER, "hq_codes": None, "bins": None}, "", "params"),
 }
 
 

@@ -17,8 +17,8 @@ from tests.golden_iqpir import code_former, document, filled, place, tensors
 FAIR = 3e-5
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "cf_base": {"two_books": False, "bins": None},
-    "cf_score_add": {"two_books": False},
+    "cf_base": {"hq_codes": None, "bins": None},
+    "cf_score_add": {"hq_codes": None},
     "cf_dual_none": {"bins": None},
     "cf_dual_add": {},
 }
@@ -160,10 +160,10 @@ def test_a_step_is_that_of_the_reference(case: str) -> None:
 
 def test_names_and_shapes_at_full_size_are_the_published_ones() -> None:
     published = document("full_size/state_dict_shapes.json")
-    variants = {94_112_707: (False, None), 94_768_067: (False, 10), 95_554_499: (True, 10)}
-    for parameters, (two_books, bins) in variants.items():
+    variants = {94_112_707: (None, None), 94_768_067: (None, 10), 95_554_499: (1024, 10)}
+    for parameters, (hq_codes, bins) in variants.items():
         with torch.device("meta"):
-            network = CodeFormer(two_books=two_books, bins=bins)
+            network = CodeFormer(hq_codes=hq_codes, bins=bins)
         assert sum(parameter.numel() for parameter in network.parameters()) == parameters
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
         assert shapes in list(published.values())
@@ -184,3 +184,10 @@ def test_the_full_size_gives_the_reference_s_picture() -> None:
     for name, w, adain in (("w0_adain", 0.0, True), ("w1_plain", 1.0, False)):
         image = network(x, 0.9, fidelity=w, adain=adain)
         assert difference(image[..., ::8, ::8], golden[f"out_{name}_stride8"]) < 5e-4
+
+
+def test_a_book_that_is_too_small_for_the_head_is_refused() -> None:
+    with pytest.raises(
+        RestorerError, match="20 codes for good pictures: give at least the 24 of the other book"
+    ):
+        code_former(hq_codes=20)

@@ -27,6 +27,7 @@ SIZES: dict[str, Any] = {
     "attention_levels": (2,),
     "code_width": 4,
     "codes": 8,
+    "hq_codes": 8,
     "latent": 64,  # faces of 256 pixels
     "width": 16,
     "heads": 2,
@@ -166,7 +167,7 @@ def test_an_aligned_face_is_what_the_network_makes_of_the_whole_picture(same: IQ
 
 
 def test_without_a_table_of_qualities_it_is_codeformer() -> None:
-    pipe = tiny_iqpir(two_books=False, bins=None)
+    pipe = tiny_iqpir(hq_codes=None, bins=None)
     assert set(pipe.description.options) == {"fidelity", "faces", "background"}
     assert pipe.description.options["fidelity"].default == 0.5
     with pytest.raises(RestorerError, match="has no option 'quality': it has fidelity"):

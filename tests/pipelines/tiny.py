@@ -52,6 +52,7 @@ def tiny_iqpir(**settings: Any) -> IQPIRPipeline:
         "fusion_levels": (1,),
         "code_width": 4,
         "codes": 8,
+        "hq_codes": 8,
         "latent": 8,
         "width": 16,
         "heads": 2,
@@ -98,7 +99,7 @@ TINY: dict[str, Tiny] = {
     "iqpir": Tiny(tiny_iqpir, {"background": "none"}),
     "iqpir, aligned faces": Tiny(tiny_iqpir, {"faces": "aligned"}, lambda pipe: pipe.network),
     "codeformer, aligned faces": Tiny(
-        lambda: tiny_iqpir(two_books=False, bins=None), {"faces": "aligned"}, lambda pipe: pipe.network
+        lambda: tiny_iqpir(hq_codes=None, bins=None), {"faces": "aligned"}, lambda pipe: pipe.network
     ),
     "spandrel, twice as large": Tiny(
         lambda: tiny_peer("Compact", "SRVGG", "SRVGGNetCompact", num_feat=8, num_conv=1, upscale=2),
