@@ -11,6 +11,7 @@ OURS: dict[tuple[str, str], str] = {
     ("dataset", f"{NAMESPACE}/ggt-100k"): "v0.1.0",
     ("model", f"{NAMESPACE}/compact"): "v0.1.0",
     ("model", f"{NAMESPACE}/realrestorer"): "v0.1.0",
+    ("model", f"{NAMESPACE}/iqpir"): "v0.1.0",
     ("space", f"{NAMESPACE}/psnr_ssim"): "v0.1.0",
     ("space", f"{NAMESPACE}/lpips_dists"): "v0.1.0",
     ("space", f"{NAMESPACE}/niqe"): "v0.1.0",

@@ -19,7 +19,7 @@ bench = typer.Typer(help="Run a restorer over a benchmark, and compare runs.", n
 @takes_told
 @takes_judge
 def run(
-    suite: Annotated[str, typer.Argument(help="compact-val, foundir, ggt-test, realir-bench, or a folder.")],
+    suite: Annotated[str, typer.Argument(help="compact-val, ggt-test, lfw-test ..., or a folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, scores and report.")],
     told: "Told",
     judge: "Judge | None",

@@ -16,6 +16,8 @@ class System(StrEnum):
     realrestorer = "realrestorer"
     synnet = "synnet"
     unidemoire = "unidemoire"
+    iqpir = "iqpir"
+    codeformer = "codeformer"
 
 
 def convert(
@@ -32,6 +34,12 @@ def convert(
         str | None, typer.Option(help="Branch, tag or commit on the Hub; RealRestorer only.")
     ] = None,
     dtype: DtypeOption = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(
+            help="Attention heads, which no file tells: 8 as published; IQPIR and CodeFormer only.", min=1
+        ),
+    ] = None,
 ) -> None:
     """Write published weights in the layout that stock diffusers parts load.
 
@@ -41,6 +49,8 @@ def convert(
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RestorerError(f"{target} is not an empty folder: choose another, or empty it")
+    if heads and system not in (System.iqpir, System.codeformer):
+        raise RestorerError(f"the heads of {system.value} follow from its weights: leave out --heads")
     if system is System.realrestorer:
         _convert_realrestorer(source, target, load_options(revision, dtype))
         typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")
@@ -51,11 +61,10 @@ def convert(
 
     from ggt_hub.converters.networks import NETWORKS, convert_network
 
-    convert_network(system.value, Path(source), target)
+    kind = convert_network(system.value, Path(source), target, {"heads": heads} if heads else None)
     network = NETWORKS[system.value]
-    typer.echo(
-        f"{system.value} from {source} is in {target}: {network.kind.__name__}.from_pretrained loads it"
-    )
+    loader = "RestorerPipeline" if kind.__name__ == "CodeFormer" else kind.__name__
+    typer.echo(f"{system.value} from {source} is in {target}: {loader}.from_pretrained loads it")
     typer.echo(f"origin: {network.origin}")
     typer.echo(f"licence: {network.licence}")
 

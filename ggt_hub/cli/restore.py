@@ -44,7 +44,15 @@ def restore(
     upscale: Annotated[int | None, typer.Option(help="Enlarge by this factor.")] = None,
     quality: Annotated[
         float | None,
-        typer.Option(help="How good the result should be, 0 to 1; for restorers with a quality prior."),
+        typer.Option(
+            help="How good the result should be, 0 to 1; for restorers that are told or have a prior."
+        ),
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="What restores a photograph around its faces: compact or none.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Another face detector: an ONNX file of YuNet, or an id on the Hub.")
     ] = None,
     tile: Annotated[
         int | None, typer.Option(help="Side of the tiles in pixels; 0 works in one piece.")
@@ -83,13 +91,15 @@ def restore(
 
     device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision, dtype)
-    arguments = call_arguments(
-        pipe, {"task": task, "upscale": upscale, "tile": tile, "quality": quality}, set or []
-    )
+    named = {"task": task, "upscale": upscale, "quality": quality, "background": background, "tile": tile}
+    arguments = call_arguments(pipe, named, set or [])
+    if detector is not None:
+        _use_detector(pipe, detector)
     _place(pipe, device, memory, arguments)
     options, further = further_options(max_pixels, page, salvage, strip)
     weights = {"model": fingerprint(Path(pipe.name_or_path))} | ({"dtype": dtype.value} if dtype else {})
     settings = {**weights, "seed": seed, **arguments, **further}
+    settings |= {"detector": detector} if detector else {}
 
     scale = arguments.get("upscale") or pipe.description.upscales[0]
 
@@ -102,6 +112,12 @@ def restore(
 
     batch = Batch(output, lambda job: settings, overwrite=overwrite, scale=scale, **options)
     run_batch(inputs, work, batch, json)
+
+
+def _use_detector(pipe: Any, detector: str) -> None:
+    if not hasattr(pipe, "use_detector"):
+        raise RestorerError(f"{type(pipe).__name__} looks for no faces: leave out --detector")
+    pipe.use_detector(detector)
 
 
 def _place(pipe: Any, device: str, memory: str | None, arguments: dict[str, Any]) -> None:

@@ -51,7 +51,10 @@ class Destination:
 
     def take(self, tensor: Tensor) -> Tensor:
         """The part of `tensor` that belongs here, as a tensor of its own."""
-        rows = torch.cat([tensor.tensor_split(self.cut)[part] for part in self.keep])
+        if self.cut == 1:
+            rows = tensor.clone()
+        else:
+            rows = torch.cat([tensor.tensor_split(self.cut)[part] for part in self.keep])
         return rows.flatten(1) if self.linear else rows
 
 

@@ -4,8 +4,10 @@ Their authors publish pickles. A pickle can run code when it is read; here it is
 once, and what is written is safetensors.
 """
 
+import math
 import pickle
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,14 @@ from torch import Tensor
 from ggt_hub.commit import committed_folder, file_sha256
 from ggt_hub.converters.checkpoint import AGAIN, Destination, Shapes, one_line, plan
 from ggt_hub.errors import RestorerError
-from ggt_hub.models import MoireRefiner, SynNet
+from ggt_hub.models import CodeFormer, MoireRefiner, PatchDiscriminator, SynNet, VQAutoencoder
+
+Settings = Callable[[Shapes], dict[str, Any]]
+"""What a class is built with, from the published shapes; a KeyError if they are another's."""
+
+_COUNTS = ("num_batches_tracked",)
+_NESTED = ("params_ema", "params", "state_dict")
+"""Where a training run's checkpoint has its weights; of averaged and plain ones the averaged are taken."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +36,23 @@ class PublishedNetwork:
     """What there is to know of a network before its file is opened.
 
     Attributes:
-        kind: our class; its modules have the published names.
-        settings: what `kind` is built with, from the published shapes; a KeyError if they are another's.
-        prefixes: what may stand in front of the names.
-        apart: beginnings of names that belong to other parts of the authors' program, and are not needed.
+        kinds: our classes, whose modules have the published names, each with its settings; the first that a file's
+            shapes do for is taken.
         title: what it is, in one line.
         origin: whose it is.
         licence: what is known of its terms.
+        prefixes: what may stand in front of the names.
+        apart: beginnings of names that belong to other parts of the authors' program, and are not needed.
+        header: lines of the card's header that state the licence.
     """
 
-    kind: type[ModelMixin]
-    settings: Callable[[Shapes], dict[str, Any]]
-    prefixes: tuple[str, ...]
-    apart: tuple[str, ...]
+    kinds: Mapping[type[ModelMixin], Settings]
     title: str
     origin: str
     licence: str
+    prefixes: tuple[str, ...] = ("module.",)
+    apart: tuple[str, ...] = ()
+    header: str = "license: unknown"
 
 
 def _synnet_settings(shapes: Shapes) -> dict[str, Any]:
@@ -56,12 +66,66 @@ def _refiner_settings(shapes: Shapes) -> dict[str, Any]:
     return {"width": shapes["input_proj.proj.0.weight"][0], "heads": heads}
 
 
+def _autoencoder_settings(shapes: Shapes) -> dict[str, Any]:
+    """From the encoder, whose mirror image the generator is, and the books."""
+    blocks: defaultdict[int, set[str]] = defaultdict(set)
+    for name in shapes:
+        if name.startswith("encoder.blocks."):
+            _, _, number, part, *_ = name.split(".")
+            blocks[int(number)].add(part)
+    residual: list[list[int]] = [[]]  # blocks of each level
+    attention = set()
+    for block in sorted(blocks)[1:-5]:  # without the first convolution, and the part in the middle
+        if "conv1" in blocks[block]:
+            residual[-1].append(block)
+        elif "q" in blocks[block]:
+            attention.add(len(residual) - 1)
+        else:
+            residual.append([])
+    channels = shapes["encoder.blocks.0.weight"][0]
+    widths = [shapes[f"encoder.blocks.{level[0]}.conv1.weight"][0] for level in residual]
+    return {
+        "channels": channels,
+        "multipliers": tuple(width // channels for width in widths),
+        "blocks": len(residual[0]),
+        "attention_levels": tuple(sorted(attention)),
+        "codes": shapes["quantize.embedding.weight"][0],
+        "hq_codes": shapes.get("quantize_aesthetic.embedding.weight", (None,))[0],
+        "code_width": shapes["quantize.embedding.weight"][1],
+    }
+
+
+def _code_former_settings(shapes: Shapes) -> dict[str, Any]:
+    tokens, width = shapes["position_emb"]
+    whole, latent = _autoencoder_settings(shapes), math.isqrt(tokens)
+    native = latent << (len(whole["multipliers"]) - 1)
+    sides = {int(name.split(".")[1]) for name in shapes if name.startswith("fuse_convs_dict.")}
+    return whole | {
+        "bins": shapes.get("score_embed.weight", (None,))[0],
+        "latent": latent,
+        "width": width,
+        "layers": len({name.split(".")[1] for name in shapes if name.startswith("ft_layers.")}),
+        "fusion_levels": tuple((native // side).bit_length() - 1 for side in sorted(sides)),
+    }
+
+
+def _discriminator_settings(shapes: Shapes) -> dict[str, Any]:
+    convolutions = [name for name in shapes if len(shapes[name]) == 4]
+    return {"channels": shapes["main.0.weight"][0], "layers": len(convolutions) - 2}
+
+
+_FACES: dict[type[ModelMixin], Settings] = {
+    CodeFormer: _code_former_settings,
+    VQAutoencoder: _autoencoder_settings,
+    PatchDiscriminator: _discriminator_settings,
+}
+_S_LAB = "S-Lab License 1.0, for non-commercial purposes only; it covers these weights in their converted form, too"
+_S_LAB_HEADER = "license: other\nlicense_name: s-lab-license-1.0"
+
 NETWORKS: dict[str, PublishedNetwork] = {
     "synnet": PublishedNetwork(
-        kind=SynNet,
-        settings=_synnet_settings,
+        kinds={SynNet: _synnet_settings},
         prefixes=("module.", "netG."),
-        apart=(),
         title="SynNet: blends a reflection into a picture",
         origin=(
             "Qiang Wen et al., Single Image Reflection Removal Beyond Linearity, CVPR 2019; "
@@ -70,8 +134,7 @@ NETWORKS: dict[str, PublishedNetwork] = {
         licence="the authors' code is under the MIT licence; for the weights themselves no licence is stated",
     ),
     "unidemoire": PublishedNetwork(
-        kind=MoireRefiner,
-        settings=_refiner_settings,
+        kinds={MoireRefiner: _refiner_settings},
         prefixes=("module.", "refine_net."),
         apart=("init_blend.",),
         title="UniDemoire's refinement of a blended moire",
@@ -81,50 +144,93 @@ NETWORKS: dict[str, PublishedNetwork] = {
         ),
         licence="no licence is stated, neither for the authors' code nor for the weights",
     ),
+    "iqpir": PublishedNetwork(
+        kinds=_FACES,
+        title="IQPIR: faces, as good as they are asked to be",
+        origin=(
+            "Fengyang Xiao, Peng Hu et al., Beyond Ground-Truth: Leveraging Image Quality Priors for Real-World "
+            "Image Restoration, CVPR 2026, arXiv 2603.29773; https://github.com/fengyang1399-pixel/IQPIR"
+        ),
+        licence=_S_LAB,
+        header=_S_LAB_HEADER,
+    ),
+    "codeformer": PublishedNetwork(
+        kinds=_FACES,
+        title="CodeFormer: faces from a book of codes",
+        origin=(
+            "Shangchen Zhou et al., Towards Robust Blind Face Restoration with Codebook Lookup Transformer, "
+            "NeurIPS 2022, arXiv 2206.11253; https://github.com/sczhou/CodeFormer"
+        ),
+        licence=_S_LAB,
+        header=_S_LAB_HEADER,
+    ),
 }
 """Networks by the name that `ggt-hub convert` knows them by."""
 
 
-def convert_network(name: str, source: Path, target: Path) -> None:
+def convert_network(
+    name: str, source: Path, target: Path, told: Mapping[str, Any] | None = None
+) -> type[ModelMixin]:
     """Write a published network as `config.json` and safetensors, with a card that states origin and licence.
 
     Args:
         name: one of `NETWORKS`.
         source: the published file: a pickle (.pth, .ckpt), or safetensors of the same names.
         target: a folder that is written whole or not at all.
+        told: settings of the class that shapes do not tell, where they are not its defaults.
+
+    Returns:
+        The class that loads it.
 
     Raises:
         RestorerError: if the file cannot be read, holds anything besides tensors, or is not exactly this network.
         WriteError: if `target` cannot be written.
     """
     published = NETWORKS[name]
-    network = _filled(published, source)
+    network = _filled(published, source, dict(told or {}))
     with committed_folder(target) as unfinished:
         network.save_pretrained(unfinished)
-        (unfinished / "README.md").write_text(_card(published, source), encoding="utf-8")
+        card = _card(published, type(network).__name__, source)
+        (unfinished / "README.md").write_text(card, encoding="utf-8")
+    return type(network)
 
 
-def _filled(published: PublishedNetwork, source: Path) -> ModelMixin:
+def _filled(published: PublishedNetwork, source: Path, told: dict[str, Any]) -> ModelMixin:
     tensors = _bare(published, source, _read(source))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    kind = published.kind.__name__
+    kind, settings = _recognised(published, source, shapes)
+    settings, who = settings | told, kind.__name__
     try:
-        settings = published.settings(shapes)
-    except (KeyError, IndexError) as error:
-        raise RestorerError(f"{source} is not a {kind} ({one_line(error)}): {AGAIN}") from error
-    with torch.device("meta"):
-        expected = {kind: published.kind(**settings)}
-    try:
-        plan(shapes, {name: (Destination(kind, name),) for name in expected[kind].state_dict()}, expected)
+        with torch.device("meta"):
+            expected = {who: kind(**settings)}
+        plan(shapes, {name: (Destination(who, name),) for name in expected[who].state_dict()}, expected)
     except RestorerError as error:
-        raise RestorerError(f"{source} is not a whole {kind}: {error}") from error
-    network = published.kind(**settings)
+        raise RestorerError(f"{source} is not a whole {who}: {error}") from error
+    except Exception as error:  # sizes that belong to no network break its classes in every way
+        raise RestorerError(f"{source} is not a {who} ({one_line(error)}): {AGAIN}") from error
+    network = kind(**settings)
     for name, made in network.state_dict().items():
-        known = not made.is_floating_point()  # a table that follows from the sizes
-        if known != (not tensors[name].is_floating_point()) or (known and not made.equal(tensors[name])):
-            raise RestorerError(f"{source}: {name} is not what a {kind} has there: {AGAIN}")
+        known = (
+            not made.is_floating_point()
+        )  # a table that follows from the sizes, or a count of training steps
+        ours = tensors[name].is_floating_point() == made.is_floating_point()
+        if not ours or (known and name.rpartition(".")[2] not in _COUNTS and not made.equal(tensors[name])):
+            raise RestorerError(f"{source}: {name} is not what a {who} has there: {AGAIN}")
     network.load_state_dict(tensors)
     return network
+
+
+def _recognised(
+    published: PublishedNetwork, source: Path, shapes: Shapes
+) -> tuple[type[ModelMixin], dict[str, Any]]:
+    """The class that a file's shapes do for, and what it is built with."""
+    reasons = []
+    for kind, settings in published.kinds.items():
+        try:
+            return kind, settings(shapes)
+        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+            reasons.append(f"{source} is not a {kind.__name__} ({one_line(error)}): {AGAIN}")
+    raise RestorerError(reasons[0])
 
 
 def _read(source: Path) -> Any:
@@ -148,7 +254,9 @@ def _read(source: Path) -> Any:
 
 def _bare(published: PublishedNetwork, source: Path, content: Any) -> dict[str, Tensor]:
     """The tensors by the names that the network itself has for them."""
-    stored = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _NESTED if key in content), content)
+    stored = content if isinstance(content, Mapping) else None
     if not isinstance(stored, Mapping) or not stored:
         raise RestorerError(f"{source} holds no weights by name: {AGAIN}")
     tensors: dict[str, Tensor] = {}
@@ -169,7 +277,7 @@ def _holds_numbers(tensor: Any) -> bool:
     """Whether it is a tensor whose numbers are all in the file, so that a small file describes no large network."""
     return (
         isinstance(tensor, Tensor)
-        and tensor.ndim > 0
+        and (tensor.ndim > 0 or tensor.dtype == torch.int64)  # a count
         and tensor.layout == torch.strided
         and tensor.device.type == "cpu"
         and tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.int64)
@@ -177,11 +285,10 @@ def _holds_numbers(tensor: Any) -> bool:
     )
 
 
-def _card(published: PublishedNetwork, source: Path) -> str:
-    kind = published.kind.__name__
+def _card(published: PublishedNetwork, kind: str, source: Path) -> str:
     return f"""---
 library_name: diffusers
-license: unknown
+{published.header}
 ---
 
 # {published.title}

@@ -97,8 +97,9 @@ class RestorerPipeline(DiffusionPipeline):
     @classmethod
     def describe(cls, place: Path) -> RestorerDescription:
         """The description of the restorer in a place of this class, told without its networks where it can be."""
-        has_prior = (place / COMPONENT / QualityPrior.config_name).is_file()
-        return with_quality(cls.description, has_prior and cls.description.prior_host is not None)
+        if cls.description.prior_host is None:
+            return cls.description
+        return with_quality(cls.description, (place / COMPONENT / QualityPrior.config_name).is_file())
 
     @classmethod
     def from_folder(cls, folder: Path, **kwargs: Any) -> Self:
@@ -116,7 +117,7 @@ class RestorerPipeline(DiffusionPipeline):
             raise RestorerError(f"the restorer in {folder} cannot be loaded: {one_line(error)}") from error
         for name, component in pipe.components.items():
             if isinstance(component, ModelMixin) and name not in kwargs:
-                _check_complete(component, folder / name, kwargs.get("variant"))
+                check_complete(component, folder / name, kwargs.get("variant"))
         return pipe
 
     @classmethod
@@ -197,16 +198,17 @@ class RestorerPipeline(DiffusionPipeline):
         """Ask for a quality in all calls that do not say another.
 
         Args:
-            quality: 0..1; or a list, one for each picture of a call. None leaves the prior out.
+            quality: 0..1; or a list, one for each picture of a call. None leaves the prior out, or is the default
+                of a restorer that is always told.
 
         Raises:
-            RestorerError: for anything else, or if there is no quality prior.
+            RestorerError: for anything else, or if the restorer is told no quality and has no prior for it.
         """
         self._check_quality(quality)
         self._quality = quality
 
     def _check_quality(self, quality: Any) -> None:
-        if quality is not None and self.quality_prior is None:
+        if quality is not None and "quality" not in self.description.options:
             raise RestorerError(
                 f"{type(self).__name__} has no quality prior, so it cannot be asked for a quality: "
                 + ("load one by load_quality_prior" if self.description.prior_host else "leave out quality")
@@ -370,8 +372,12 @@ class RestorerPipeline(DiffusionPipeline):
         return picture.with_rgb(restored).to_pil()
 
 
-def _check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
-    """Refuse a network some of whose tensors were not in its files: diffusers would leave them random."""
+def check_complete(network: ModelMixin, folder: Path, variant: str | None) -> None:
+    """Refuse a network some of whose tensors were not in its files: diffusers would leave them random.
+
+    Raises:
+        RestorerError: naming the first that is missing.
+    """
     if getattr(network, "hf_quantizer", None) is not None:  # stores other names than it runs with
         return
     if missing := sorted(set(network.state_dict()) - set(Checkpoint(folder, variant).shapes)):

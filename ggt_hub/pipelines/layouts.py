@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import metadata_load
 
+from ggt_hub.converters.checkpoint import read_json
 from ggt_hub.converters.realrestorer_names import is_published
 from ggt_hub.errors import RestorerError
 from ggt_hub.hub import snapshot
@@ -24,6 +25,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 PIPELINES: dict[str, str] = {
     "CompactRestorerPipeline": "ggt_hub.pipelines.compact",
+    "IQPIRPipeline": "ggt_hub.pipelines.iqpir",
     "RealRestorerPipeline": "ggt_hub.pipelines.realrestorer",
 }
 """Class named in a repository's `model_index.json` -> the module that holds it."""
@@ -157,6 +159,13 @@ def load_pipeline_class(name: str) -> type["RestorerPipeline"]:
     return getattr(import_module(PIPELINES[name]), name)
 
 
+def _is_face_network(place: Path) -> bool:
+    """Whether a folder holds a CodeFormer alone, as `ggt-hub convert iqpir` writes it."""
+    return (place / "config.json").is_file() and read_json(place / "config.json").get(
+        "_class_name"
+    ) == "CodeFormer"
+
+
 def _peer(name: str) -> Callable[[Path], type["RestorerPipeline"]]:
     return lambda place: getattr(import_module("ggt_hub.pipelines.peers"), name)
 
@@ -184,6 +193,12 @@ LAYOUTS: list[Layout] = [
         f"a folder that save_pretrained wrote ({_INDEX})",
         lambda place: (place / _INDEX).is_file(),
         pipeline_class,
+    ),
+    Layout(
+        "a network of faces that ggt-hub convert wrote (config.json)",
+        _is_face_network,
+        lambda place: load_pipeline_class("IQPIRPipeline"),
+        "from_network",
     ),
 ]
 """The forms in which restorers come, looked at in this order; one that is put in front is asked first."""

@@ -70,8 +70,8 @@ class PictureByPicture(RestorerPipeline):
             prompt: the same in words, where `description.takes_prompt`.
             upscale: one of `description.upscales`; None is the first of them.
             tile: side of the tiles in pixels; None means `description.tile`, 0 one piece.
-            quality: how good the result should be, 0..1, or one for each picture, where the restorer has a quality
-                prior; None is what `set_quality` said.
+            quality: how good the result should be, 0..1, or one for each picture, where the restorer is told it or
+                has a quality prior; None is what `set_quality` said.
             generator: one, or one for each picture; makes a difference where the restorer draws random numbers.
             output_type: `pil`, `np` or `pt`, see `RestorerPipelineOutput`.
             return_dict: False returns a tuple, as in diffusers.
@@ -97,7 +97,7 @@ class PictureByPicture(RestorerPipeline):
         factor = self.description.upscales[0] if upscale is None else upscale
         images, findings = [], []
         for picture, own, good in zip(self.progress_bar(pictures), generators, qualities, strict=True):
-            asked = {} if self.quality_prior is None else {"quality": good}
+            asked = {} if good is None else {"quality": good}
             call = Call(task, prompt, factor, tile, own, defaults | options | asked)
             restored, found = self.restore(picture, call)
             images.append(self.postprocess(picture, restored, output_type))

@@ -16,7 +16,8 @@ from ggt_hub.cli.convert import System
 from ggt_hub.commit import file_sha256
 from ggt_hub.converters.networks import NETWORKS
 from ggt_hub.errors import RestorerError
-from ggt_hub.models import MoireRefiner, SynNet
+from ggt_hub.models import CodeFormer, MoireRefiner, PatchDiscriminator, SynNet, VQAutoencoder
+from tests import golden_iqpir
 from tests.converters.tiny_networks import TINY, published, tiny_weights
 from tests.golden import difference, place, tensors
 
@@ -77,6 +78,66 @@ def test_golden_weights_give_golden_values_after_conversion(tmp_path: Path) -> N
     assert difference(gain, moire["refine.network_with_reference"]) < 1e-5
 
 
+@torch.no_grad()
+def test_golden_iqpir_gives_golden_pictures_after_conversion(tmp_path: Path) -> None:
+    """All of its configuration follows from the shapes, but for the heads."""
+    golden, given = golden_iqpir.tensors("cf_dual_add"), golden_iqpir.code_former()
+    save_file(given.state_dict(), tmp_path / "published.safetensors")
+    result = convert("iqpir", tmp_path / "published.safetensors", tmp_path / "own", "--heads", 4)
+    assert "RestorerPipeline.from_pretrained loads it" in result.output
+    assert "non-commercial" in result.output
+    network = CodeFormer.from_pretrained(tmp_path / "own")
+    wanted = {key: value for key, value in given.config.items() if not key.startswith("_")}
+    found = {key: network.config[key] for key in wanted}
+    assert {key: set(value) if isinstance(value, list) else value for key, value in found.items()} == {
+        key: set(value) if isinstance(value, tuple) else value for key, value in wanted.items()
+    }
+    image = network(golden["x"], golden["scores"], fidelity=0.5)
+    assert difference(image, golden["out_w0.5_adain"]) < 3e-5  # see the tests of the network
+
+
+def test_the_averaged_weights_are_taken(tmp_path: Path) -> None:
+    weights = tiny_weights("iqpir")
+    plain = {key: value + 1 for key, value in weights.items()}
+    torch.save({"params": plain, "params_ema": weights}, tmp_path / "published.pth")
+    assert convert("iqpir", tmp_path / "published.pth", tmp_path / "own").exit_code == 0
+    loaded = CodeFormer.from_pretrained(tmp_path / "own").state_dict()
+    assert all(loaded[key].equal(value) for key, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        VQAutoencoder(32, (1, 2), 2, (1,), 4, 6, hq_codes=5),
+        VQAutoencoder(32, (1, 1), 1, (), 4, 6, hq_codes=None),
+        PatchDiscriminator(8, 2),
+    ],
+    ids=["two books", "one book", "discriminator"],
+)
+def test_the_first_stage_converts_as_well(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save({"params": network.state_dict()}, tmp_path / "published.pth")
+    result = convert("iqpir", tmp_path / "published.pth", tmp_path / "own")
+    assert f"{type(network).__name__}.from_pretrained loads it" in result.output
+    loaded = type(network).from_pretrained(tmp_path / "own").state_dict()
+    assert all(loaded[key].equal(value) for key, value in network.state_dict().items())
+
+
+def test_variants_that_are_not_built_are_refused_by_name(tmp_path: Path) -> None:
+    """Tables of several experts, and modulation by quality."""
+    for extra in ("score_embed.0.weight", "ft_layers.0.adaLN_modulation.1.weight"):
+        weights = tiny_weights("iqpir") | {extra: torch.zeros(2, 64)}
+        torch.save(weights, tmp_path / "published.pth")
+        assert f"unknown: {extra}" in refused("iqpir", tmp_path / "published.pth", tmp_path / "own")
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:
+    torch.save(tiny_weights("iqpir"), tmp_path / "published.pth")
+    result = convert("iqpir", tmp_path / "published.pth", tmp_path / "own", "--heads", 5)
+    assert isinstance(result.exception, RestorerError) and "is not a CodeFormer" in str(result.exception)
+    result = convert("synnet", tmp_path / "published.pth", tmp_path / "own", "--heads", 5)
+    assert "leave out --heads" in str(result.exception)
+
+
 def drop_last(weights: dict[str, Tensor]) -> None:
     del weights[next(name for name in reversed(weights) if name.endswith(".bias"))]
 
@@ -125,7 +186,7 @@ def test_another_networks_file_is_refused(name: str, tmp_path: Path) -> None:
     other = next(known for known in NETWORKS if known != name)
     torch.save(published(other, tiny_weights(other)), tmp_path / "published.pth")
     message = refused(name, tmp_path / "published.pth", tmp_path / "own")
-    assert f"is not a {NETWORKS[name].kind.__name__}" in message
+    assert f"is not a {TINY[name][0].__name__}" in message
 
 
 @each

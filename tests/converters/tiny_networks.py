@@ -3,13 +3,33 @@
 import torch
 from torch import Tensor
 
-from ggt_hub.models import MoireRefiner, SynNet
+from ggt_hub.models import CodeFormer, MoireRefiner, SynNet
 
-# The class and settings of a small one, what its authors' programs put in front of names, and whether the weights
-# lie in the `state_dict` of a larger checkpoint.
+CODE_FORMER = {
+    "channels": 32,
+    "multipliers": (1, 2, 4),
+    "blocks": 1,
+    "attention_levels": (1, 2),
+    "code_width": 4,
+    "codes": 6,
+    "hq_codes": 9,
+    "latent": 4,
+    "width": 16,
+    "layers": 2,
+    "fusion_levels": (2, 0),
+}
+# The class and settings of a small one, what its authors' programs put in front of names, and where in a larger
+# checkpoint the weights lie.
 TINY = {
-    "synnet": (SynNet, {"width": 2, "blocks": 9}, "module.netG.", False),
-    "unidemoire": (MoireRefiner, {"width": 4, "heads": (1, 2, 4, 4, 8, 8, 4, 2, 1)}, "refine_net.", True),
+    "synnet": (SynNet, {"width": 2, "blocks": 9}, "module.netG.", None),
+    "unidemoire": (
+        MoireRefiner,
+        {"width": 4, "heads": (1, 2, 4, 4, 8, 8, 4, 2, 1)},
+        "refine_net.",
+        "state_dict",
+    ),
+    "iqpir": (CodeFormer, {**CODE_FORMER, "bins": 12}, "module.", "params_ema"),
+    "codeformer": (CodeFormer, {**CODE_FORMER, "hq_codes": None, "bins": None}, "", "params"),
 }
 
 
@@ -22,6 +42,6 @@ def tiny_weights(name: str) -> dict[str, Tensor]:
 
 def published(name: str, weights: dict[str, Tensor]) -> dict:
     """What the authors' file holds: names with prefixes, perhaps within a checkpoint of a training run."""
-    _, _, prefix, nested = TINY[name]
+    _, _, prefix, within = TINY[name]
     stored = {prefix + key: value for key, value in weights.items()}
-    return {"epoch": 7, "state_dict": stored} if nested else stored
+    return {"epoch": 7, within: stored} if within else stored

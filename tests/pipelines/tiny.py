@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ggt_hub import RestorerPipeline
-from ggt_hub.models import CompactRestorer, QualityPrior, ToldParts
+from ggt_hub.models import CodeFormer, CompactRestorer, QualityPrior, ToldParts
 from ggt_hub.pipelines import CompactRestorerPipeline
+from ggt_hub.pipelines.iqpir import IQPIRPipeline
 
 
 def tiny_pipeline(seed: int = 0) -> CompactRestorerPipeline:
@@ -51,6 +52,26 @@ def tiny_realrestorer() -> RestorerPipeline:
     return tiny_pipeline()
 
 
+def tiny_iqpir(**settings: Any) -> IQPIRPipeline:
+    """With a network for faces of 32 pixels."""
+    torch.manual_seed(0)
+    small = {
+        "channels": 32,
+        "multipliers": (1, 1, 1),
+        "blocks": 1,
+        "attention_levels": (2,),
+        "fusion_levels": (1,),
+        "code_width": 4,
+        "codes": 8,
+        "hq_codes": 8,
+        "latent": 8,
+        "width": 16,
+        "heads": 2,
+        "layers": 1,
+    }
+    return IQPIRPipeline(CodeFormer(**(small | settings)).eval())
+
+
 def tiny_peer(architecture: str, module: str, class_name: str, **settings: Any) -> RestorerPipeline:
     spandrel = pytest.importorskip("spandrel")
     from ggt_hub.pipelines.peers import SpandrelNetwork, SpandrelPipeline
@@ -86,6 +107,11 @@ TINY: dict[str, Tiny] = {
     "compact with a quality prior": Tiny(tiny_with_prior, entry=lambda pipe: pipe.restorer),
     "realrestorer": Tiny(
         tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
+    ),
+    "iqpir": Tiny(tiny_iqpir, {"background": "none"}),
+    "iqpir, aligned faces": Tiny(tiny_iqpir, {"faces": "aligned"}, lambda pipe: pipe.network),
+    "codeformer, aligned faces": Tiny(
+        lambda: tiny_iqpir(hq_codes=None, bins=None), {"faces": "aligned"}, lambda pipe: pipe.network
     ),
     "spandrel, twice as large": Tiny(
         lambda: tiny_peer("Compact", "SRVGG", "SRVGGNetCompact", num_feat=8, num_conv=1, upscale=2),
