@@ -8,7 +8,11 @@ import typer
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or the name of a recipe in the package: compact, told.")
+        str,
+        typer.Argument(
+            help="A YAML file, or the name of a recipe in the package: compact, told, iqpir-codebooks, "
+            "iqpir-codes, iqpir-quality, iqpir-general."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
     data: Annotated[
@@ -19,8 +23,25 @@ def train(
             "pairs. Several are drawn from by their shares (1 where none is given).",
         ),
     ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="A variant of the recipe, such as paper or released; its first if not given."
+        ),
+    ] = None,
     init_from: Annotated[
-        Path | None, typer.Option(help="A safetensors file whose weights to start from.")
+        Path | None,
+        typer.Option(help="A safetensors file, or the `model/` of another run, whose weights to start from."),
+    ] = None,
+    codebooks: Annotated[
+        Path | None,
+        typer.Option(help="The `model/` of the first stage, for what predicts its codes."),
+    ] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(
+            metavar="lpips|none|FOLDER", help="The perceptual loss; a folder holds LPIPS's weights."
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop after this time, resumed runs included.")
@@ -35,7 +56,9 @@ def train(
     from ggt_hub.training import load_recipe
     from ggt_hub.training import train as run
 
-    loaded = load_recipe(recipe)
+    told = {"codebooks": codebooks, "perceptual": perceptual}
+    loaded = load_recipe(recipe, variant)
+    loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
     if data:
         loaded = loaded.with_data(dict(map(_source_and_share, data)))
     weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)

@@ -45,7 +45,7 @@ def lpips(
         MetricError: if pictures and references do not match or are too small.
         MetricUnavailableError: if the weights cannot be had.
     """
-    network = _network(net, Path(weights) if weights else None)
+    network = load_lpips(net, Path(weights) if weights else None)
     return score_pairs(restored, gt, lambda x, y: network.to(as_tensor(x).device)(as_tensor(x), as_tensor(y)))
 
 
@@ -119,5 +119,10 @@ def _distance(a: Layer, b: Layer, head: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def _network(net: Net, folder: Path | None) -> Lpips:
+def load_lpips(net: Net, folder: Path | None) -> Lpips:
+    """The network with its published weights, from a folder or, where none is given, downloaded.
+
+    Raises:
+        MetricUnavailableError: if they cannot be had.
+    """
     return Lpips(net).load_published(*(load_weights(name, folder) for name in WEIGHTS[net]))

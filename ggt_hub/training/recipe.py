@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Lt, MultipleOf
 
 from ggt_hub.data.reading.mixture import Damage
 from ggt_hub.degradations.presets import load_preset, parse_preset
-from ggt_hub.errors import TrainingError
+from ggt_hub.errors import TrainingError, did_you_mean
 from ggt_hub.settings import checked, read_yaml
 
 _FOLDER = Path(__file__).parent / "recipes"
@@ -26,9 +26,12 @@ class Stage:
         groups: what clean photographs meet, by name.
         crop: side of a training picture, in pixels; a multiple of 8.
         batch: pictures per step and process.
-        steps: optimiser steps; the learning rate falls to zero along a cosine until then, or until `--max-minutes`
+        steps: optimiser steps; the learning rate falls along a cosine until then, or until `--max-minutes`
             where that comes first.
         learning_rate, warmup_steps: as usual.
+        last_learning_rate: what the cosine ends at in place of zero.
+        aligned: the pictures are aligned, as faces are: they are mirrored alone, not turned or shrunk, and damaged
+            without a margin around a crop.
     """
 
     data: dict[str, Share]
@@ -38,6 +41,8 @@ class Stage:
     steps: Annotated[int, Ge(1)] = 100_000
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     warmup_steps: Annotated[int, Ge(0)] = 300
+    last_learning_rate: Annotated[float, Ge(0)] = 0.0
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Recipe:
         objective: what is trained, one of `objectives.OBJECTIVES`.
         settings: of the objective.
         ema_decay: of the average of the weights.
+        weight_decay: of AdamW; with 0 it is Adam.
+        largest_gradient: norm to which larger gradients of a learner are shortened; null for none.
         seed: decides every draw; example i is the same whatever the number of workers.
         workers: processes that prepare examples, per training process.
         save_minutes: time between checkpoints.
@@ -61,6 +68,8 @@ class Recipe:
     objective: str = "compact"
     settings: dict[str, Any] = field(default_factory=dict)
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9995
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    largest_gradient: Annotated[float, Gt(0)] | None = 1.0
     seed: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
     save_minutes: Annotated[float, Ge(0)] = 5.0
@@ -69,15 +78,24 @@ class Recipe:
         """The same on other pictures, in all stages."""
         return replace(self, stages=tuple(replace(stage, data=data) for stage in self.stages))
 
+    def with_settings(self, settings: dict[str, Any]) -> Self:
+        """The same with these settings of the objective in place of its own."""
+        return replace(self, settings=self.settings | settings)
+
 
 _OF_STAGES = tuple(Stage.__dataclass_fields__)
 
 
-def load_recipe(path_or_name: str | Path) -> Recipe:
+def load_recipe(path_or_name: str | Path, variant: str | None = None) -> Recipe:
     """Read a recipe from a YAML file, or one that ships with the package by its name (`compact`).
 
+    Args:
+        path_or_name: see above.
+        variant: one of the file's `variants`, whose fields stand over those of the rest; the first if not given.
+
     Raises:
-        TrainingError: if there is no such file, or a field of it is unknown, missing, or of another type or range.
+        TrainingError: if there is no such file or variant, or a field of it is unknown, missing, or of another type
+            or range.
     """
     path = Path(path_or_name)
     if not path.exists() and path.suffix == "":
@@ -85,7 +103,7 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
         raise TrainingError(f"no recipe at {path_or_name}: give a YAML file, or one of {shipped}")
-    content = _in_words_of_today(read_yaml(path, TrainingError))
+    content = _in_words_of_today(_chosen(path, read_yaml(path, TrainingError), variant))
     for_all = {name: content.pop(name) for name in _OF_STAGES if name in content}
     stages = content.pop("stages", None)
     if stages is not None and not (isinstance(stages, list) and stages):
@@ -97,6 +115,30 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
     places = [f"{path}, stage {number}" for number, _ in enumerate(stages or (), 1)] or [str(path)]
     built = [_stage(place, for_all, stage) for place, stage in zip(places, stages or [{}], strict=True)]
     return Recipe(stages=tuple(built), **arguments)
+
+
+def _chosen(path: Path, content: dict[str, Any], variant: str | None) -> dict[str, Any]:
+    """What the file says, in the variant."""
+    variants = content.pop("variants", {})
+    if not isinstance(variants, dict) or not all(isinstance(own, dict) for own in variants.values()):
+        raise TrainingError(f"{path}: variants must name fields for each variant, not {variants!r}")
+    name = next(iter(variants), None) if variant is None else variant
+    if name is None:
+        return content
+    if name not in variants:
+        there = f"there are {', '.join(variants)}" if variants else "it has none"
+        raise TrainingError(f"{path} has no variant {name!r}: {there}{did_you_mean(name, variants)}")
+    return _laid_over(content, variants[name])
+
+
+def _laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both, field by field where both hold fields; what is said by `over` counts."""
+    both = {
+        name: _laid_over(under[name], value)
+        for name, value in over.items()
+        if isinstance(value, dict) and isinstance(under.get(name), dict)
+    }
+    return under | over | both
 
 
 def _in_words_of_today(content: dict[str, Any]) -> dict[str, Any]:

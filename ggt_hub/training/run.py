@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 
 import cv2
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ggt_hub.commit import committed_folder
 from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source
 from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
-from ggt_hub.training.objectives import Objective, load_objective
+from ggt_hub.training.objectives import Loss, Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
 
@@ -40,8 +40,9 @@ def train(
     Args:
         recipe: from `load_recipe`.
         output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`.
-        init_from: a safetensors file whose weights to start from, when there is no checkpoint yet.
-        max_minutes: stop after this time in all; the learning rate reaches zero then.
+        init_from: a safetensors file, or the folder `model/` of another run, whose weights to start from, when
+            there is no checkpoint yet.
+        max_minutes: stop after this time in all; the learning rate reaches its last value then.
         cpu: do not use an accelerator.
 
     Returns:
@@ -52,9 +53,14 @@ def train(
         DatasetError: if a source holds nothing to train on.
     """
     check_output(output)
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no")
+    kind = load_objective(recipe.objective)
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
+        kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
+    )
     set_seed(recipe.seed, device_specific=True)
-    objective = load_objective(recipe.objective).build(recipe.model, recipe.settings)
+    objective = kind.build(recipe.model, recipe.settings)
     if init_from is not None:
         objective.start_from(init_from)
     run = _Run(accelerator, recipe, objective, output, max_minutes)
@@ -86,10 +92,17 @@ class _Run:
         self.accelerator, self.recipe, self.objective, self.output = accelerator, recipe, objective, output
         self.limit = (max_minutes or math.inf) * 60
         self.trained = [weight for weight in objective.network.parameters() if weight.requires_grad]
+        self.learners = objective.learners()
         self.ema = EMAModel(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
-        optimiser = torch.optim.AdamW(self.trained, betas=(0.9, 0.99))
+        optimisers = [
+            torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+            for weights in self.learners.values()
+        ]
         objective = objective.to(memory_format=torch.channels_last)
-        self.module, self.optimiser = accelerator.prepare(objective, optimiser)
+        if len(optimisers) > 1:  # in the turn of one, the others' weights have no gradient
+            accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.module, *prepared = accelerator.prepare(objective, *optimisers)
+        self.optimisers = dict(zip(self.learners, prepared, strict=True))
         self.ema.to(accelerator.device)
         sources = {name: open_source(name) for stage in recipe.stages for name in stage.data}
         self.mixtures = [
@@ -100,11 +113,12 @@ class _Run:
                 seed=recipe.seed,
                 cache_bytes=CACHE_BYTES // max(1, recipe.workers),
                 needs_quality=objective.needs_quality,
+                aligned=stage.aligned,
             )
             for stage in recipe.stages
         ]
         self.step, self.seconds, self.must_save = 0, 0.0, False
-        self.gains = _Gains([], accelerator.device)
+        self.gains, self.terms = _Gains([], accelerator.device), _Terms()
 
     def resume(self) -> None:
         """Go on from the newest state; from the beginning only where there has never been one."""
@@ -128,32 +142,43 @@ class _Run:
                 self._agree_on_time()
                 bar.update()
                 if self.step % 100 == 0:
-                    bar.set_postfix_str(self.gains.summary())
+                    bar.set_postfix_str(self._summary())
                 if self.must_save:
                     self.save()
                 if self.seconds > self.limit:
                     return
 
     def _begin(self, number: int, is_new: bool) -> None:
-        self.gains = _Gains(self.mixtures[number].groups, self.accelerator.device)
+        self.gains, self.terms = _Gains(self.mixtures[number].groups, self.accelerator.device), _Terms()
         if is_new:
-            self.optimiser.state.clear()
+            for optimiser in self.optimisers.values():
+                optimiser.state.clear()
 
     def _update(self, batch: _Batch, stage: Stage, step: int) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(stage, step)
-        loss = self.module(batch)
-        self.accelerator.backward(loss.value)
-        self.accelerator.clip_grad_norm_(self.trained, 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for learner, told in self.objective.turns(self.step).items():
+            self._move(learner, self.module(batch, **told), self._learning_rate(stage, step), batch["group"])
         self.ema.step(self.trained)
-        self.gains.add(batch["group"], loss.gain.detach())
+
+    def _move(self, learner: str, loss: Loss, learning_rate: float, groups: Tensor) -> None:
+        """One turn: the learner's weights follow their gradient; what others got of it is forgotten."""
+        optimiser = self.optimisers[learner]
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.accelerator.backward(loss.value)
+        if self.recipe.largest_gradient is not None:
+            self.accelerator.clip_grad_norm_(self.learners[learner], self.recipe.largest_gradient)
+        optimiser.step()
+        self.objective.zero_grad()
+        self.terms.add(loss.terms)
+        if loss.gain is not None:
+            self.gains.add(groups, loss.gain.detach())
 
     def _learning_rate(self, stage: Stage, step: int) -> float:
-        progress = max(step / stage.steps, self.seconds / self.limit)
+        """Along half a cosine, from the stage's rate to its last one."""
+        progress = min(max(step / stage.steps, self.seconds / self.limit), 1.0)
         warm = min(1.0, (step + 1) / stage.warmup_steps) if stage.warmup_steps else 1.0
-        return stage.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        left = 0.5 * (1 + math.cos(math.pi * progress))
+        return warm * (left * stage.learning_rate + (1 - left) * stage.last_learning_rate)
 
     def _batches(self, number: int, end: int) -> Iterator[_Batch]:
         """The batches that are left of a stage, on the device."""
@@ -193,9 +218,12 @@ class _Run:
         if self.accelerator.is_main_process:
             self._export()
             with (self.output / "progress.txt").open("a") as progress:
-                progress.write(f"{self.step} {self.seconds:.0f}s {self.gains.summary()}\n")
+                progress.write(f"{self.step} {self.seconds:.0f}s {self._summary()}\n")
         self.accelerator.wait_for_everyone()
         self.saved, self.must_save = time.monotonic(), False
+
+    def _summary(self) -> str:
+        return f"{self.gains.summary()} {self.terms.summary()}".strip()
 
     def _export(self) -> None:
         """Write the average of the weights as users load it."""
@@ -245,3 +273,23 @@ class _Gains:
         """In words, in dB; groups of which nothing was seen are left out."""
         seen = zip(self.names, self.value.tolist(), self.weight.tolist(), strict=True)
         return " ".join(f"{name} {value:+.2f}" for name, value, weight in seen if weight)
+
+
+class _Terms:
+    """What losses consist of: moving averages over about a hundred steps, kept on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.weights: dict[str, float] = {}
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Note those of one turn."""
+        for name, value in terms.items():
+            self.sums[name] = 0.99 * self.sums.get(name, 0.0) + value.detach()
+            self.weights[name] = 0.99 * self.weights.get(name, 0.0) + 1
+
+    def summary(self) -> str:
+        """In words."""
+        return " ".join(
+            f"{name} {float(total) / self.weights[name]:.4g}" for name, total in self.sums.items()
+        )

@@ -78,7 +78,10 @@ SLIPS = {
         "batch: .*greater than or equal to 1, not 0",
     ),
     "half a step": (GOOD.replace("steps: 12", "steps: 1.5"), "steps: .*integer.*not 1.5"),
-    "an unknown field": (GOOD + "learning_rat: 1.0\n", "there is no field 'learning_rat', only batch"),
+    "an unknown field": (
+        GOOD + "learning_rat: 1.0\n",
+        "there is no field 'learning_rat', only aligned, batch",
+    ),
     "no pictures": (GOOD.replace("images: nowhere\n", ""), "the field 'data' is missing"),
 }
 

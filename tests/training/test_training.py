@@ -162,7 +162,7 @@ def test_a_run_of_two_stages_stopped_in_the_second_continues_exactly(
     update, prepared = module._Run._update, module._Prepared.__init__
 
     def watched(run: module._Run, batch: dict, stage: Stage, step: int) -> None:
-        shapes.append((tuple(batch["lq"].shape), step, len(run.optimiser.state)))
+        shapes.append((tuple(batch["lq"].shape), step, len(run.optimisers["network"].state)))
         update(run, batch, stage, step)
 
     monkeypatch.setattr(module._Run, "_update", watched)
@@ -217,6 +217,9 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine(recipe: Recipe, tmp
     rates = [run._learning_rate(stage, step) for step in range(9)]
     cosine = [0.5 * (1 + np.cos(np.pi * step / 8)) for step in range(9)]
     np.testing.assert_allclose(rates, [0.5 * cosine[0], *cosine[1:]], atol=1e-12)
+    ending = replace(stage, last_learning_rate=0.4)
+    wanted = [0.5 * (0.6 * cosine[0] + 0.4), *(0.6 * part + 0.4 for part in cosine[1:])]
+    np.testing.assert_allclose([run._learning_rate(ending, step) for step in range(9)], wanted, atol=1e-12)
     run.seconds, run.limit = 30.0, 40.0
     assert run._learning_rate(stage, 2) == pytest.approx(0.5 * (1 + np.cos(np.pi * 0.75)))
     assert run._learning_rate(replace(stage, warmup_steps=0), 0) == pytest.approx(

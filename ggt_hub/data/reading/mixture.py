@@ -208,6 +208,8 @@ class Mixture:
         seed: decides every draw.
         cache_bytes: of decoded pictures that are kept; in each process, where several read.
         needs_quality: leave pictures out of which it is not known how good they are.
+        aligned: mirror crops, but do not turn or shrink them, and damage them without a margin: pictures of the
+            size of a crop are then used whole.
 
     Raises:
         DatasetError: if it is needed, and a source does not tell it at all.
@@ -222,6 +224,7 @@ class Mixture:
         seed: int,
         cache_bytes: int = CACHE_BYTES,
         needs_quality: bool = False,
+        aligned: bool = False,
     ) -> None:
         self.sources, shares = zip(*sources, strict=True)
         self.needs_quality = needs_quality
@@ -229,6 +232,7 @@ class Mixture:
             if needs_quality and not source.tells_quality:
                 raise _without_quality(source.name)
         self.damage, self.crop, self.seed = dict(damage), crop, seed
+        self.aligned, self.margin = aligned, 0 if aligned else MARGIN
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
         self.skipped: dict[str, str] = {}
         self._source_chances = _chances(shares)
@@ -248,7 +252,7 @@ class Mixture:
         found = self._usable(place, int(rng.integers(len(source))))
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
-        lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng)
+        lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
         return Example(lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality)
 
     def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
@@ -256,13 +260,13 @@ class Mixture:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
-        clean = _crop(found.gt, self.crop + MARGIN, rng)
+        clean = _crop(found.gt, self.crop + self.margin, rng, self.aligned)
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
         damage = severities(steps)
         return Example(
-            sample.lq, sample.gt, preset.task, damage, name, MARGIN, rng, source.name, found.quality
+            sample.lq, sample.gt, preset.task, damage, name, self.margin, rng, source.name, found.quality
         )
 
     def _usable(self, place: int, number: int) -> Found:
@@ -307,23 +311,23 @@ def _chances(shares: Iterable[float]) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def _crop(photograph: Pixels, side: int, rng: Generator) -> Array:
+def _crop(photograph: Pixels, side: int, rng: Generator, aligned: bool) -> Array:
     """A square of float pixels, turned and mirrored; a third of them from a smaller copy of the photograph."""
-    scale = rng.uniform(0.55, 1.0) if rng.random() < 0.33 else 1.0
+    scale = rng.uniform(0.55, 1.0) if not aligned and rng.random() < 0.33 else 1.0
     scale = max(scale, side / min(photograph.shape[:2]))
     wide = min(int(np.ceil(side / scale)), *photograph.shape[:2])
     top, left = (int(rng.integers(extent - wide + 1)) for extent in photograph.shape[:2])
     patch = photograph[_square(top, left, wide)].astype(np.float32) / np.float32(255)
     if wide != side:
         patch = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
-    return _turned(patch, int(rng.integers(4)), rng.random() < 0.5)
+    return _turned(patch, 0 if aligned else int(rng.integers(4)), rng.random() < 0.5)
 
 
-def _crop_pair(lq: Pixels, gt: Pixels, side: int, rng: Generator) -> tuple[Array, Array]:
+def _crop_pair(lq: Pixels, gt: Pixels, side: int, rng: Generator, aligned: bool) -> tuple[Array, Array]:
     """The same square of both, turned and mirrored alike; never resized, which would change the damage."""
     scale = len(gt) // len(lq)
     top, left = (int(rng.integers(extent - side + 1)) for extent in lq.shape[:2])
-    turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
+    turns, mirrored = 0 if aligned else int(rng.integers(4)), rng.random() < 0.5
     squares = lq[_square(top, left, side)], gt[_square(top * scale, left * scale, side * scale)]
     turned = [_turned(square.astype(np.float32) / np.float32(255), turns, mirrored) for square in squares]
     return turned[0], turned[1]

@@ -8,6 +8,8 @@ from ggt_hub.training.objectives.base import Loss, Objective
 __all__ = ["OBJECTIVES", "Loss", "Objective", "load_objective"]
 
 OBJECTIVES: dict[str, str] = {
+    "codebooks": "ggt_hub.training.objectives.codebooks:CodebooksObjective",
+    "codes": "ggt_hub.training.objectives.codes:CodesObjective",
     "compact": "ggt_hub.training.objectives.compact:CompactObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }

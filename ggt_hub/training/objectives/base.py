@@ -1,11 +1,13 @@
 """The contract of objectives: all that training knows of a restorer."""
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from diffusers import ModelMixin
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,29 +19,41 @@ Prepare = Callable[[Example, int], dict[str, Tensor]]
 """An example and the side of a crop -> what a batch holds of it."""
 
 
+Turns = Mapping[str, Mapping[str, Any]]
+"""Who moves in a step, in order, each with what `forward` is told besides the batch."""
+
+
 class Loss(NamedTuple):
     """What one batch gives.
 
     Attributes:
         value: scalar, what is minimised.
-        gain: (B,), how much better each picture is than it came, in dB; for people, without gradient.
+        gain: (B,), how much better each picture is than it came, in dB, or another measure in dB where nothing
+            comes damaged; for people, without gradient. None in turns that make no picture.
+        terms: scalars that tell how it comes about, by name; for people.
     """
 
     value: Tensor
-    gain: Tensor
+    gain: Tensor | None
+    terms: Mapping[str, Tensor] = {}
 
 
 class Objective(nn.Module, ABC):
     """A network with its loss; as one module, so that gradients are shared between processes.
 
+    Most have one turn, in which `network` learns. One that plays a game names its `learners`, each with an
+    optimiser of its own, and says whose `turns` a step has.
+
     Attributes:
         network: what is trained, averaged and exported.
+        in_bfloat16: whether it may be computed in bfloat16 where the hardware does that faster.
         needs_quality: whether examples must tell how good their ground truth is (`Example.known_quality`).
         prepare: makes of an example what `forward` reads; holds no network, for it runs in other processes.
     """
 
     network: ModelMixin
     prepare: Prepare
+    in_bfloat16: ClassVar[bool] = True
     needs_quality: ClassVar[bool] = False
 
     @classmethod
@@ -55,12 +69,23 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch of what `prepare` makes, stacked."""
 
+    def learners(self) -> dict[str, list[nn.Parameter]]:
+        """What each optimiser moves, by name; by default all of `network` that is not frozen."""
+        return {"network": [weight for weight in self.network.parameters() if weight.requires_grad]}
+
+    def turns(self, _step: int) -> Turns:
+        """Who of the learners moves in a step of the run, counted from 0; by default the network alone."""
+        return {"network": {}}
+
     def start_from(self, weights: Path) -> None:
-        """Take over the network's weights from a safetensors file.
+        """Take over the network's weights from a safetensors file, or from a folder that a run has exported.
 
         Raises:
             TrainingError: if it cannot be read, or does not fit.
         """
+        if weights.is_dir():
+            check_kind(weights, type(self.network).__name__)
+            weights = weights / SAFETENSORS_WEIGHTS_NAME
         try:
             tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
             self.network.load_state_dict(self.select(tensors))
@@ -78,3 +103,17 @@ class Objective(nn.Module, ABC):
     def export(self, folder: Path) -> None:
         """Write what users load."""
         self.network.save_pretrained(folder)
+
+
+def check_kind(folder: Path, kind: str) -> None:
+    """Refuse the folder of another network than `kind`, the name of a class.
+
+    Raises:
+        TrainingError: saying which one lies there.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrainingError(f"cannot start from {folder}: there is no network with a config.json") from error
+    if found != kind:
+        raise TrainingError(f"cannot start from {folder}: it holds a {found}, and here belongs a {kind}")

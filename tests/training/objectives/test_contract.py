@@ -1,24 +1,24 @@
 """What holds for every objective."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from ggt_hub.data.reading.mixture import Mixture, open_source
 from ggt_hub.errors import TrainingError
-from ggt_hub.training import Recipe, train
+from ggt_hub.models import Detector
+from ggt_hub.training import Recipe, run, train
 from ggt_hub.training.objectives import Objective, load_objective
 from tests.photographs import photograph
-from tests.training.objectives.tiny import every_objective, tiny_recipe
+from tests.training.objectives.tiny import every_objective, scored, tiny_recipe
 
 
 @pytest.fixture(params=every_objective())
 def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Recipe:
-    (tmp_path / "clean").mkdir()
-    Image.fromarray(photograph(96)).save(tmp_path / "clean/a.png")
+    scored(tmp_path / "clean", photograph(96))
     return tiny_recipe(request.param, tmp_path / "clean", tmp_path)
 
 
@@ -30,7 +30,7 @@ def built(recipe: Recipe) -> Objective:
 def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
     stage = recipe.stages[0]
     sources = [(open_source(name), share) for name, share in stage.data.items()]
-    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed)
+    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, needs_quality=True)
     items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
@@ -57,8 +57,47 @@ def test_what_is_exported_loads_and_is_the_network(recipe: Recipe, tmp_path: Pat
     other = load_objective(recipe.objective).build(recipe.model, recipe.settings)
     other.start_from(tmp_path / "model/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(state[name], tensor) for name, tensor in other.network.state_dict().items())
+    other.network.load_state_dict({name: 0 * tensor for name, tensor in state.items()})
+    other.start_from(tmp_path / "model")
+    assert all(torch.equal(state[name], tensor) for name, tensor in other.network.state_dict().items())
     with pytest.raises(TrainingError, match="cannot start from"):
         other.start_from(tmp_path / "missing.safetensors")
+    with pytest.raises(
+        TrainingError, match=f"it holds a Detector, and here belongs a {type(other.network).__name__}"
+    ):
+        Detector(width=8).save_pretrained(tmp_path / "another")
+        other.start_from(tmp_path / "another")
+
+
+def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
+    """And all of them have one in the end, with an optimiser for what is theirs."""
+    objective, learners = built(recipe), built(recipe).learners()
+    assert objective.turns(10**6).keys() == learners.keys()
+    held = batch(recipe, objective, range(2))
+    for learner, told in objective.turns(10**6).items():
+        objective.zero_grad()
+        objective(held, **told).value.backward()
+        felt = {name for name, weight in objective.named_parameters() if weight.grad is not None}
+        own = {id(weight) for weight in objective.learners()[learner]}
+        assert felt and felt <= {name for name, weight in objective.named_parameters() if id(weight) in own}
+
+
+def test_a_stopped_run_continues_exactly(recipe: Recipe, tmp_path: Path, monkeypatch: Any) -> None:
+    whole = load_file(train(recipe, tmp_path / "whole", cpu=True) / "diffusion_pytorch_model.safetensors")
+    update = run._Run._update
+
+    def stopping(this: run._Run, *arguments: Any) -> None:
+        if this.step == 2:
+            this.save()
+            raise KeyboardInterrupt
+        update(this, *arguments)
+
+    monkeypatch.setattr(run._Run, "_update", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "parts", cpu=True)
+    monkeypatch.setattr(run._Run, "_update", update)
+    parts = load_file(train(recipe, tmp_path / "parts", cpu=True) / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
 
 
 def test_a_run_changes_the_weights_and_writes_them(recipe: Recipe, tmp_path: Path) -> None:
@@ -77,5 +116,5 @@ def test_fields_that_do_not_fit_are_refused(recipe: Recipe, field: str) -> None:
 
 
 def test_an_unknown_objective_is_named() -> None:
-    with pytest.raises(TrainingError, match=r"no objective 'compat': there are compact.*did you mean"):
+    with pytest.raises(TrainingError, match=r"no objective 'compat': there are codebooks.*did you mean"):
         load_objective("compat")

@@ -1,10 +1,16 @@
 """A small one of each objective: contract tests try them all, so that a new one is tested by being listed."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import torch
+from datasets import Features, Value
+from PIL import Image
 
-from ggt_hub.models import CompactRestorer
+from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
+from ggt_hub.data.work.export import write_rows
+from ggt_hub.models import CompactRestorer, VQAutoencoder
 from ggt_hub.training import Recipe, load_recipe
 from ggt_hub.training.objectives import OBJECTIVES
 
@@ -33,15 +39,60 @@ groups:
   rain: {share: 1, task: rain, steps: [{family: rain}]}
 """
 
-RECIPES: dict[str, str] = {"compact": _COMPACT, "told": _TOLD}
+_CODEBOOKS = """\
+objective: codebooks
+settings: {perceptual: none, game_from: 1, critic: {channels: 4, layers: 1}}
+model: {channels: 32, multipliers: [1, 1], blocks: 1, attention_levels: [], code_width: 4, codes: 8, hq_codes: 8}
+crop: 16
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  clean: {share: 1, task: general, steps: []}
+"""
+
+_CODES = """\
+objective: codes
+settings: {codebooks: CODEBOOKS, quality_weight: 0.1}
+model: {bins: 10, latent: 8, width: 8, heads: 2, layers: 1, fusion_levels: [1]}
+crop: 16
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  faces: {share: 1, preset: iqpir}
+"""
+
+RECIPES: dict[str, str] = {"compact": _COMPACT, "told": _TOLD, "codebooks": _CODEBOOKS, "codes": _CODES}
 
 
 def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
     """The recipe of an objective, on the pictures in `data`; its file, and what it needs, go into `folder`."""
     tiny_restorer().save_pretrained(folder / "restorer")
+    tiny_autoencoder().save_pretrained(folder / "codebooks")
+    text = RECIPES[name].replace("RESTORER", str(folder / "restorer"))
     path = folder / f"{name}.yaml"
-    path.write_text(f"data: {{{data}: 1}}\n{RECIPES[name].replace('RESTORER', str(folder / 'restorer'))}")
+    path.write_text(f"data: {{{data}: 1}}\n{text.replace('CODEBOOKS', str(folder / 'codebooks'))}")
     return load_recipe(path)
+
+
+def scored(folder: Path, pixels: np.ndarray) -> None:
+    """A clean picture as `data score-quality` writes it, with how good it is."""
+    folder.mkdir()
+    Image.fromarray(pixels).save(png := io.BytesIO(), "PNG")
+    row = pair_row("a", None, {"bytes": png.getvalue(), "path": "a.png"}, source="x", quality=0.75)
+    write_rows(folder / "train.parquet", [row], Features({**PAIR_FEATURES, "quality": Value("float64")}))
+
+
+def tiny_autoencoder() -> VQAutoencoder:
+    torch.manual_seed(1)
+    shape = {"multipliers": (1, 1), "blocks": 1, "attention_levels": (), "code_width": 4}
+    network = VQAutoencoder(channels=32, codes=8, hq_codes=8, **shape)
+    for book in (network.quantize, network.quantize_aesthetic):  # as wide apart as features are
+        torch.nn.init.normal_(book.embedding.weight)
+    return network
 
 
 def tiny_restorer() -> CompactRestorer:
