@@ -95,6 +95,22 @@ def test_pairs_of_two_sizes_are_cut_at_the_same_place(tmp_path: Path) -> None:
     assert example.task == "haze"
 
 
+def test_aligned_pictures_of_the_crop_s_size_are_used_whole_and_mirrored_alone(tmp_path: Path) -> None:
+    for side in ("clean", "pairs/gt", "pairs/lq"):
+        (tmp_path / side).mkdir(parents=True)
+    whole = photograph(48)
+    for name in ("clean/a.png", "pairs/gt/a.png"):
+        Image.fromarray(whole).save(tmp_path / name)
+    Image.fromarray(255 - whole).save(tmp_path / "pairs/lq/a.png")
+    for source in ("clean", "pairs"):
+        drawn = mixed((tmp_path / source, 1), crop=48, aligned=True)
+        cut = [drawn[number].cut(48) for number in range(12)]
+        seen = {np.rint(gt * 255).astype(np.uint8).tobytes() for _, gt in cut}
+        assert seen == {whole.tobytes(), whole[:, ::-1].tobytes()}
+    for lq, gt in cut:  # the last ones, of pairs
+        np.testing.assert_allclose(lq, 1 - gt, atol=1e-6)
+
+
 def test_a_row_without_lq_is_damaged_like_a_photograph(tmp_path: Path) -> None:
     rows = [pair_row("a", None, png(photograph(96)), source="x")]
     Dataset.from_list(rows, features=PAIR_FEATURES).to_parquet(tmp_path / "train.parquet")

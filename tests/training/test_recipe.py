@@ -119,6 +119,30 @@ def test_what_stands_outside_of_stages_counts_for_all(tmp_path: Path) -> None:
     assert first.groups["noise"].preset.steps == second.groups["noise"].preset.steps
 
 
+def test_a_variant_stands_over_the_rest_field_by_field(tmp_path: Path) -> None:
+    variants = "variants:\n  plain: {}\n  small: {crop: 16, model: {condition_width: 4}}\n"
+    (tmp_path / "r.yaml").write_text(GOOD + variants)
+    plain, small = (load_recipe(tmp_path / "r.yaml", name) for name in ("plain", "small"))
+    assert plain == load_recipe(tmp_path / "r.yaml")  # the first
+    assert (plain.model["condition_width"], plain.stages[0].crop) == (8, 32)
+    assert small.model == plain.model | {"condition_width": 4}
+    assert (small.stages[0].crop, small.stages[0].steps) == (16, 12)
+    with pytest.raises(GGTHubError, match=r"no variant 'smal': there are plain, small .did you mean 'small'"):
+        load_recipe(tmp_path / "r.yaml", "smal")
+    with pytest.raises(GGTHubError, match="no variant 'paper': it has none"):
+        load_recipe("compact", "paper")
+    (tmp_path / "r.yaml").write_text(GOOD + "variants: {plain: 3}\n")
+    with pytest.raises(GGTHubError, match="variants must name fields for each variant, not"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_settings_of_a_call_stand_over_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD + "settings: {hint: 0.5}\n")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    assert recipe.with_settings({"hint": 0.1}).settings == {"hint": 0.1}
+    assert recipe.with_settings({}) == recipe
+
+
 def test_hint_of_0_1_is_a_setting_of_the_objective(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(GOOD + "hint: 0.5\n")
     assert load_recipe(tmp_path / "r.yaml").settings == {"hint": 0.5}

@@ -235,6 +235,14 @@ def test_gains_are_means_of_what_each_group_gave() -> None:
     assert gains.weight.tolist() == pytest.approx([0.999 * 2 + 1, 1.0, 0.0])
 
 
+def test_terms_are_means_of_the_steps_that_had_them() -> None:
+    terms = module._Terms()
+    terms.add({"pixels": torch.tensor(2.0)})
+    terms.add({"pixels": torch.tensor(4.0), "game": torch.tensor(-1.0)})
+    wanted = (0.99 * 2 + 4) / 1.99
+    assert terms.summary() == f"pixels {wanted:.4g} game -1"
+
+
 def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(
     recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -116,6 +116,18 @@ class CodesObjective(Objective):
             raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         return cls(network, autoencoder, scorer(told.experts), told)
 
+    def start_from(self, weights: Path) -> None:
+        """As in the contract; what was trained for other codebooks does not fit."""
+        own = [book.embedding.weight.clone() for book in books(self.network)]
+        super().start_from(weights)
+        if not all(
+            torch.equal(book.embedding.weight, its)
+            for book, its in zip(books(self.network), own, strict=True)
+        ):
+            raise TrainingError(
+                f"cannot start from {weights}: it was trained for other --codebooks than those given"
+            )
+
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `prepare`; the gain is how far features are above their error."""
         quality = None if self.network.config.bins is None else batch["quality"]

@@ -108,6 +108,11 @@ def test_networks_of_another_stage_are_refused(tmp_path: Path) -> None:
     trained = CodesObjective.build(TINY, {"codebooks": str(tmp_path / "codebooks")})
     with pytest.raises(TrainingError, match="it holds a VQAutoencoder, and here belongs a CodeFormer"):
         trained.start_from(tmp_path / "codebooks")
+    torch.nn.init.zeros_(trained.network.quantize.embedding.weight)
+    trained.export(tmp_path / "other")
+    fresh = CodesObjective.build(TINY, {"codebooks": str(tmp_path / "codebooks")})
+    with pytest.raises(TrainingError, match="other: it was trained for other --codebooks"):
+        fresh.start_from(tmp_path / "other")
     with pytest.raises(TrainingError, match="cannot start from"):
         trained.start_from(tmp_path / "codebooks/diffusion_pytorch_model.safetensors")
 
