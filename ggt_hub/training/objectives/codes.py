@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 import torch
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ggt_hub.data.reading.mixture import Example
@@ -47,6 +47,8 @@ class Settings:
             `hinge` max(0, 1 - q), as the released code.
         experts: what q is the mean of: metrics with a gradient (`as_loss`), each with the scores that count as 0
             and as 1.
+        zero_table: whether the table of qualities begins at zero, so that one never seen changes nothing. As
+            published it begins at unit noise.
     """
 
     codebooks: Path | None = None
@@ -54,6 +56,7 @@ class Settings:
     code_weight: Annotated[float, Ge(0)] = 0.5
     quality_weight: Annotated[float, Ge(0)] = 0.0
     quality_form: Literal["negative", "hinge"] = "negative"
+    zero_table: bool = False
     experts: dict[str, tuple[float, float]] = field(default_factory=lambda: {"brisque": (50.21, -4.93)})
 
 
@@ -114,6 +117,8 @@ class CodesObjective(Objective):
             take_over(network, autoencoder)
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
+        if told.zero_table and network.config.bins is not None:
+            nn.init.zeros_(network.score_embed.weight)
         return cls(network, autoencoder, scorer(told.experts), told)
 
     def start_from(self, weights: Path) -> None:

@@ -117,6 +117,13 @@ def test_networks_of_another_stage_are_refused(tmp_path: Path) -> None:
         trained.start_from(tmp_path / "codebooks/diffusion_pytorch_model.safetensors")
 
 
+def test_the_table_of_qualities_may_begin_at_zero(tmp_path: Path) -> None:
+    tiny_autoencoder().save_pretrained(tmp_path)
+    for zero in (False, True):
+        trained = CodesObjective.build(TINY, {"codebooks": str(tmp_path), "zero_table": zero})
+        assert bool((trained.network.score_embed.weight == 0).all()) == zero
+
+
 def test_one_book_and_no_quality_is_codeformer(tmp_path: Path) -> None:
     """As the released file has it: told no quality, it does not see it."""
     torch.manual_seed(0)
