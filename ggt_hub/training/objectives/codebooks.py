@@ -78,7 +78,7 @@ class CodebooksObjective(Objective):
         super().__init__()
         self.network, self.critic, self.told, self.prepare = network, critic, told, prepare
         self._perceptual = perceptual  # of a network that learns nothing: no part of this module
-        self._made: Tensor | None = None
+        self._made = torch.empty(0)  # what the critic is to judge
 
     @classmethod
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
@@ -107,7 +107,7 @@ class CodebooksObjective(Objective):
         """
         self.critic.requires_grad_(judges)
         gt = batch["gt"]
-        if judges and self._made is not None:
+        if judges:
             real, fake = self.verdicts(gt, self._made)
             return Loss(real + fake, None, {"real": real, "fake": fake})
         found = self.network(gt, batch["quality"])
