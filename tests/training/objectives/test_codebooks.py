@@ -85,6 +85,7 @@ def test_the_game_weighs_what_makes_its_gradient_that_of_the_reconstruction() ->
     assert float(norms[0]) == pytest.approx(float(norms[1]), rel=1e-3)
 
 
+@torch.no_grad()
 def test_the_gain_is_the_psnr_of_the_reconstruction() -> None:
     trained, given = objective(), tensors("vqgan_dual")
     gain = trained({"gt": given["x"], "quality": given["scores"]}).gain

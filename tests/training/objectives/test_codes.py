@@ -84,6 +84,7 @@ def test_the_paper_s_quality_loss_is_the_negative_score() -> None:
     assert losses[0] == pytest.approx(losses[1] - 0.1, abs=1e-6) and losses[0] < 0
 
 
+@torch.no_grad()
 def test_a_score_is_0_and_1_at_the_given_ends_and_falls_with_a_metric_whose_lower_is_better() -> None:
     picture = torch.from_numpy(photograph(64)).permute(2, 0, 1)[None] / 255
     own = float(brisque([photograph(64)])[0])

@@ -45,7 +45,7 @@ settings: {perceptual: none, game_from: 1, critic: {channels: 4, layers: 1}}
 model: {channels: 32, multipliers: [1, 1], blocks: 1, attention_levels: [], code_width: 4, codes: 8, hq_codes: 8}
 crop: 16
 batch: 2
-steps: 3
+steps: 4
 warmup_steps: 0
 ema_decay: 0.5
 groups:
