@@ -30,6 +30,7 @@ _OF_AUTOENCODER = (
     "attention_levels",
     "code_width",
     "codes",
+    "hq_codes",
     "hq_weight",
 )
 
@@ -105,18 +106,13 @@ class CodesObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From arguments of `CodeFormer` besides those of its autoencoder, which are the codebooks'."""
         told = Settings(**checked(Settings, settings, "settings of the codes objective", TrainingError))
-        if told.codebooks is None:
-            raise TrainingError(
-                "codes are learned for the codebooks of a first stage: name its folder `model/` with --codebooks"
-            )
-        check_kind(told.codebooks, VQAutoencoder.__name__)
+        autoencoder = first_stage(told.codebooks)
+        shape = {name: autoencoder.config[name] for name in _OF_AUTOENCODER}
         try:
-            autoencoder = VQAutoencoder.from_pretrained(told.codebooks).float()
-            shape = {name: autoencoder.config[name] for name in _OF_AUTOENCODER}
-            network = CodeFormer(**shape, two_books=autoencoder.config.hq_codes is not None, **model)
-            take_over(network, autoencoder)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
+            network = CodeFormer(**shape, **model)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
+        network.load_state_dict(autoencoder.state_dict(), strict=False)  # all that it has, the network has
         if told.zero_table and network.config.bins is not None:
             nn.init.zeros_(network.score_embed.weight)
         return cls(network, autoencoder, scorer(told.experts), told)
@@ -150,12 +146,12 @@ class CodesObjective(Objective):
         """The right codes of pictures (B, 3, H, W): (B, tokens), or (B, tokens, 2) with two books."""
         z = self.teacher(gt)
         found = [book(z).codes.flatten(1) for book in books(self.network)]
-        return torch.stack(found, dim=-1) if self.network.config.two_books else found[0]
+        return found[0] if len(found) == 1 else torch.stack(found, dim=-1)
 
     def terms(self, found: Prediction, codes: Tensor) -> Terms:
         """The parts of the loss, where `codes` are right."""
         feature = self.told.feature_weight * F.mse_loss(found.feature, self._features(found, codes))
-        if self.network.config.two_books:
+        if codes.ndim == 3:
             common, hq = (_wrong(found.logits[..., book], codes[..., book]) for book in (COMMON, HQ))
         else:
             common, hq = _wrong(found.logits, codes), feature.new_zeros(())
@@ -175,19 +171,30 @@ class CodesObjective(Objective):
         return weight * (F.relu(1 - score) if self.told.quality_form == "hinge" else -score)
 
 
-def books(network: CodeFormer) -> list[Any]:
-    """The books in the order of the head: that for good pictures first, where there is one."""
-    return [network.quantize_aesthetic, network.quantize] if network.config.two_books else [network.quantize]
-
-
-def take_over(network: CodeFormer, autoencoder: VQAutoencoder) -> None:
-    """Give the network the weights of an autoencoder.
+def first_stage(folder: Path | None) -> VQAutoencoder:
+    """The autoencoder in a folder.
 
     Raises:
-        RuntimeError: if one does not fit, such as a book for good pictures of another length.
+        TrainingError: if none is given, there is another network, or codes cannot be predicted for its books.
     """
-    for name, part in autoencoder.named_children():
-        getattr(network, name).load_state_dict(part.state_dict())
+    if folder is None:
+        raise TrainingError(
+            "codes are learned for the codebooks of a first stage: name its folder `model/` with --codebooks"
+        )
+    check_kind(folder, VQAutoencoder.__name__)
+    try:
+        autoencoder = VQAutoencoder.from_pretrained(folder).float()
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"the codebooks in {folder} cannot be loaded: {error}") from error
+    if autoencoder.config.hq_codes not in (None, autoencoder.config.codes):
+        raise TrainingError(f"the two books in {folder} differ in length: codes are predicted for both alike")
+    return autoencoder
+
+
+def books(network: CodeFormer) -> list[Any]:
+    """The books in the order of the head: that for good pictures first, where there is one."""
+    one = network.config.hq_codes is None
+    return [network.quantize] if one else [network.quantize_aesthetic, network.quantize]
 
 
 def scorer(experts: Mapping[str, tuple[float, float]]) -> Score:

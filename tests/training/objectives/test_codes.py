@@ -105,6 +105,12 @@ def test_networks_of_another_stage_are_refused(tmp_path: Path) -> None:
     CodeFormer(**code_former().config).save_pretrained(tmp_path / "codes")
     with pytest.raises(TrainingError, match="codes: it holds a CodeFormer, and here belongs a VQAutoencoder"):
         CodesObjective.build(TINY, {"codebooks": str(tmp_path / "codes")})
+    (tmp_path / "codes/config.json").write_text('{"_class_name": "VQAutoencoder", "channels": 1}')
+    with pytest.raises(TrainingError, match=r"the codebooks in .*codes cannot be loaded"):
+        CodesObjective.build(TINY, {"codebooks": str(tmp_path / "codes")})
+    with pytest.raises(TrainingError, match=r"two books in .*longer differ in length"):
+        autoencoder(hq_codes=25).save_pretrained(tmp_path / "longer")
+        CodesObjective.build(TINY, {"codebooks": str(tmp_path / "longer")})
     tiny_autoencoder().save_pretrained(tmp_path / "codebooks")
     trained = CodesObjective.build(TINY, {"codebooks": str(tmp_path / "codebooks")})
     with pytest.raises(TrainingError, match="it holds a VQAutoencoder, and here belongs a CodeFormer"):
@@ -167,8 +173,8 @@ def test_networks_of_the_recipes_have_the_published_size(
     first, second = load_recipe("iqpir-codebooks", "paper"), load_recipe("iqpir-codes", variant)
     with torch.device("meta"):
         books = VQAutoencoder(**first.model)
-        shared = {name: books.config[name] for name in first.model if not name.startswith("hq_")}
-        network = CodeFormer(**shared, two_books=True, **second.model)
+        shared = {name: books.config[name] for name in first.model if name != "hq_threshold"}
+        network = CodeFormer(**shared, **second.model)
     assert sum(weight.numel() for weight in books.parameters()) == 64_002_243
     assert sum(weight.numel() for weight in network.parameters()) == parameters
     assert network.config.bins == bins
