@@ -45,7 +45,8 @@ def test_the_loss_is_of_the_batch_alone_and_its_gradient_reaches_the_network(rec
     gradients = [weight.grad for weight in objective.network.parameters() if weight.grad is not None]
     assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
     assert torch.equal(objective(held).value, loss.value)
-    assert torch.equal(objective(batch(recipe, objective, range(2))).gain, loss.gain[:2])
+    alone = objective(batch(recipe, objective, range(2))).gain
+    assert torch.allclose(alone, loss.gain[:2], atol=1e-4)  # float32: other batches are summed up in other orders
 
 
 def test_what_is_exported_loads_and_is_the_network(recipe: Recipe, tmp_path: Path) -> None:

@@ -39,6 +39,19 @@ groups:
   rain: {share: 1, task: rain, steps: [{family: rain}]}
 """
 
+_DIAL = """\
+objective: dial
+settings: {restorer: RESTORER}
+model: {rank: 2}
+crop: 32
+batch: 2
+steps: 3
+warmup_steps: 2
+ema_decay: 0.5
+groups:
+  noise: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
+"""
+
 _CODEBOOKS = """\
 objective: codebooks
 settings: {perceptual: none, game_from: 1, critic: {channels: 4, layers: 1}}
@@ -65,7 +78,13 @@ groups:
   faces: {share: 1, preset: iqpir}
 """
 
-RECIPES: dict[str, str] = {"compact": _COMPACT, "told": _TOLD, "codebooks": _CODEBOOKS, "codes": _CODES}
+RECIPES: dict[str, str] = {
+    "compact": _COMPACT,
+    "told": _TOLD,
+    "dial": _DIAL,
+    "codebooks": _CODEBOOKS,
+    "codes": _CODES,
+}
 
 
 def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
