@@ -18,6 +18,7 @@ from skimage.measure import blur_effect
 from tqdm import tqdm
 
 from ggt_hub import RestorerPipeline, metrics
+from ggt_hub.errors import MetricError
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
@@ -67,11 +68,18 @@ def results(pipe: RestorerPipeline, lq: Pixels) -> dict[str, Pixels]:
 
 def scored(x: Pixels, gt: Pixels | None) -> dict[str, float]:
     found = {} if gt is None else {"PSNR": float(metrics.psnr([x], [gt])[0])}
-    return found | {name: metric(x) for name, metric in METRICS.items()}
+    return found | {name: score_of(metric, x) for name, metric in METRICS.items()}
+
+
+def score_of(metric: Callable[[Pixels], float], x: Pixels) -> float:
+    try:
+        return metric(x)
+    except MetricError:  # too small a picture for NIQE
+        return float("nan")
 
 
 def means(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Name -> metric -> mean; scores that do not exist (no texture) are left out."""
+    """Name -> metric -> mean; scores that do not exist (no texture, too small) are left out."""
     return {
         name: {metric: float(np.nanmean([row[name][metric] for row in rows])) for metric in rows[0][name]}
         for name in rows[0]

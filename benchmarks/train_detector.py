@@ -1,94 +1,204 @@
-"""Train the detector: features of damaged crops are made once and kept, then the classifier is fitted to them.
+"""Train the detector: its eye first, on small photographs, then all of it, on samples that are made once and kept.
 
     python -m benchmarks.train_detector --restorer runs/wide/restorer --data ../shared/images/clean/train \
-        --data ../shared/images/clean/free --output runs/detector --samples 8000
+        --data ../shared/images/clean/free --output runs/detector --samples 12000 --glances 100000
 
-Each sample is a crop damaged by one family alone, the severity drawn from 0.25 to 1, or (one in four) left as it
-is. Called again with more samples it goes on from what is there.
+A sample is a crop damaged by one family alone, the severity drawn from 0.25 to 1, or left as it is; kept of it are
+its features and its small copy. A glance is the same of a copy of the photograph that is shrunk first: it is made
+thirty times as fast, and shows what the eye is to learn. Called again with more samples or glances it goes on from
+what is there.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ggt_hub.data.reading.mixture import Damage, Example, Mixture, open_source
 from ggt_hub.degradations import load_preset
 from ggt_hub.degradations.presets import parse_preset
+from ggt_hub.files import list_pictures
+from ggt_hub.images.shown import shown_rgb
 from ggt_hub.models import CompactRestorer, Detector
 from ggt_hub.models.detector import DETECTED, features
+from ggt_hub.models.told_parts import small_copy
 
 CROP, CHUNK = 304, 200
+SHRUNK, GLANCE = 260, 144
+"""Longer side of shrunk photographs, and side of their crops."""
+SHARES = {"nothing": 3.0, "flare": 1.5, "reflection": 1.5, "haze": 1.2, "rain": 1.2}
+BATCH = 64
 
 
-def mixture(sources: list[str]) -> Mixture:
-    nothing = Damage(3.0, parse_preset("nothing", {"task": "general", "steps": []}))
-    damage = {task: Damage(1.0, load_preset(task), (0.25, 1.0)) for task in DETECTED}
-    return Mixture([(open_source(s), 1.0) for s in sources], {"nothing": nothing} | damage, crop=CROP, seed=0)
+def mixture(sources: list[str], crop: int, seed: int) -> Mixture:
+    presets = {task: load_preset(task) for task in DETECTED}
+    presets = {"nothing": parse_preset("nothing", {"task": "general", "steps": []})} | presets
+    damage = {name: Damage(SHARES.get(name, 0.8), preset, (0.25, 1.0)) for name, preset in presets.items()}
+    return Mixture([(open_source(s), 1.0) for s in sources], damage, crop=crop, seed=seed)
 
 
-def sample(example: Example, restorer: CompactRestorer) -> tuple[np.ndarray, int, float]:
-    lq, _ = example.cut(CROP)
-    pixels = torch.from_numpy(np.ascontiguousarray((np.rint(lq * 255) / 255).transpose(2, 0, 1), np.float32))[
-        None
-    ]
+def answer(example: Example) -> tuple[int, float]:
+    """Its class, 0 for nothing, and how strong the damage is."""
     label = 0 if example.group == "nothing" else 1 + DETECTED.index(example.task)
-    return (
-        features(restorer, pixels)[0].numpy(),
-        label,
-        min(1.0, max(example.severities.values(), default=0.0)),
-    )
+    return label, min(1.0, max((example.severities or {}).values(), default=0.0))
+
+
+def tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(
+        np.ascontiguousarray((np.rint(pixels * 255) / 255).transpose(2, 0, 1), np.float32)
+    )[None]
 
 
 def make(sources: list[str], restorer: CompactRestorer, folder: Path, count: int) -> None:
     """Chunks of samples as files; those that are there stay."""
-    examples = mixture(sources)
+    examples = mixture(sources, CROP, seed=0)
     for number in tqdm(range(-(-count // CHUNK)), desc="samples", unit="chunk"):
         path = folder / f"{number:04d}.npz"
         if path.exists():
             continue
-        made = [sample(examples[number * CHUNK + k], restorer) for k in range(CHUNK)]
-        x, label, severity = (np.stack(column) for column in zip(*made, strict=True))
-        np.savez(path.with_suffix(".part.npz"), x=x, label=label, severity=severity)
+        made = []
+        for example in (examples[number * CHUNK + k] for k in range(CHUNK)):
+            pixels = tensor(example.cut(CROP)[0])
+            small = (small_copy(pixels)[0] * 255).round().byte().numpy()
+            made.append((features(restorer, pixels)[0].numpy(), small, *answer(example)))
+        x, small, label, severity = (np.stack(column) for column in zip(*made, strict=True))
+        np.savez(path.with_suffix(".part.npz"), x=x, small=small, label=label, severity=severity)
         path.with_suffix(".part.npz").rename(path)
 
 
-def fit(folder: Path, channels: list[int], epochs: int = 60) -> Detector:
+def shrink(sources: list[str], folder: Path) -> None:
+    """Copies of all photographs, as PNG."""
+    folder.mkdir(exist_ok=True)
+    for number, path in enumerate(path for source in sources for path in list_pictures(Path(source))):
+        copy = folder / f"{number:05d}.png"
+        if not copy.exists():
+            pixels = shown_rgb(path)
+            height, width = pixels.shape[:2]
+            scale = max(SHRUNK / max(height, width), (GLANCE + 20) / min(height, width))
+            size = round(width * scale), round(height * scale)
+            cv2.imwrite(str(copy), cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+
+
+class Glances(Dataset[tuple[Tensor, int, float]]):
+    def __init__(self, folder: Path, start: int, count: int) -> None:
+        self.folder, self.start, self.count = folder, start, count
+        self.examples: Mixture | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, float]:
+        cv2.setNumThreads(1)
+        self.examples = self.examples or mixture([str(self.folder)], GLANCE, seed=1)
+        example = self.examples[self.start + index]
+        return small_copy(tensor(example.cut(GLANCE)[0]))[0], *answer(example)
+
+
+class Glancer(nn.Module):
+    """The eye with a verdict of its own, which is thrown away."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.eye, self.verdict = detector.eye, nn.Linear(detector.eye.size, 1 + 2 * len(DETECTED))
+
+    def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:
+        logits, severities = self.verdict(self.eye(small)).split([1 + len(DETECTED), len(DETECTED)], dim=1)
+        return logits, severities.sigmoid()
+
+
+def loss_of(found: tuple[Tensor, Tensor], label: Tensor, severity: Tensor) -> Tensor:
+    logits, severities = found
+    told = severities.gather(1, (label - 1).clamp(min=0)[:, None])[:, 0]
+    return (
+        F.cross_entropy(logits, label, label_smoothing=0.05)
+        + ((told - severity).square() * (label > 0)).mean()
+    )
+
+
+def train_eye(glancer: Glancer, folder: Path, state: Path, count: int) -> None:
+    """Go on until it has seen so many glances; the state is saved every few minutes."""
+    optimiser = torch.optim.AdamW(glancer.parameters(), 2e-3, weight_decay=0.01)
+    seen = 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        glancer.load_state_dict(saved["glancer"])
+        optimiser.load_state_dict(saved["optimiser"])
+        seen = saved["seen"]
+    batches = DataLoader(Glances(folder, seen, max(0, count - seen)), BATCH, num_workers=1, prefetch_factor=4)
+    right = 0.0
+    bar = tqdm(batches, desc="glances", unit="batch")
+    for number, (small, label, severity) in enumerate(bar):
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * max(0.02, 1 - seen / count)
+        found = glancer(small)
+        loss = loss_of(found, label, severity.float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen += len(small)
+        right = 0.99 * right + 0.01 * float((found[0].argmax(1) == label).float().mean())
+        bar.set_postfix(right=f"{right:.3f}", loss=f"{loss.item():.3f}")
+        if number % 100 == 99 or seen >= count:
+            saved = {"glancer": glancer.state_dict(), "optimiser": optimiser.state_dict(), "seen": seen}
+            torch.save(saved, state.with_suffix(".part"))
+            state.with_suffix(".part").rename(state)
+
+
+def augmented(small: Tensor) -> Tensor:
+    """Mirrored, and cut to another shape, by chance."""
+    if torch.rand(()) < 0.5:
+        small = small.flip(3)
+    height, width = (
+        (int(torch.randint(64, 97, ())), 96) if torch.rand(()) < 0.5 else (96, int(torch.randint(64, 97, ())))
+    )
+    top, left = int(torch.randint(0, 97 - height, ())), int(torch.randint(0, 97 - width, ()))
+    return small[:, :, top : top + height, left : left + width].float() / 255
+
+
+def batches_of(mine: Tensor) -> Iterator[Tensor]:
+    yield from mine[torch.randperm(len(mine))].split(BATCH)
+
+
+def fit(detector: Detector, folder: Path, epochs: int) -> None:
     files = [np.load(path) for path in sorted(folder.glob("[0-9]*.npz")) if ".part" not in path.name]
-    x, label, severity = (
-        torch.from_numpy(np.concatenate([f[key] for f in files])) for key in ("x", "label", "severity")
+    x, small, label, severity = (
+        torch.from_numpy(np.concatenate([f[key] for f in files]))
+        for key in ("x", "small", "label", "severity")
     )
     x, severity = x.float(), severity.float()
     held_out = torch.arange(len(x)) % 8 == 0
-    torch.manual_seed(0)
-    detector = Detector(channels=channels)
-    detector.mean.copy_(x[~held_out].mean(0))
-    detector.deviation.copy_(x[~held_out].std(0) + 1e-3)
-    optimiser = torch.optim.AdamW(detector.parameters(), 1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     mine = torch.nonzero(~held_out)[:, 0]
-    for _ in range(epochs):
+    detector.mean.copy_(x[mine].mean(0))
+    detector.deviation.copy_(x[mine].std(0) + 1e-3)
+    groups = [
+        {"params": detector.verdict.parameters(), "lr": 1e-3},
+        {"params": detector.eye.parameters(), "lr": 2e-4},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    for _ in tqdm(range(epochs), desc="epochs"):
         detector.train()
-        for some in mine[torch.randperm(len(mine))].split(64):
-            logits, said = detector(x[some] + 0.05 * detector.deviation * torch.randn_like(x[some]))
-            there = label[some] > 0
-            told = said.gather(1, (label[some] - 1).clamp(min=0)[:, None])[:, 0]
-            loss = F.cross_entropy(logits, label[some], label_smoothing=0.05)
-            loss = loss + ((told - severity[some]).square() * there).mean()
+        for some in batches_of(mine):
+            known = x[some] + 0.05 * detector.deviation * torch.randn_like(x[some])
+            loss = loss_of(detector(known, augmented(small[some])), label[some], severity[some])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         schedule.step()
     detector.eval()
     with torch.no_grad():
-        found = detector(x[held_out])[0].argmax(1)
+        rest = torch.nonzero(held_out)[:, 0].split(BATCH)
+        found = torch.cat([detector(x[some], small[some].float() / 255)[0].argmax(1) for some in rest])
     for place, name in enumerate(("nothing", *DETECTED)):
         of_it = label[held_out] == place
         print(f"{name:<12} {(found[of_it] == place).float().mean():.3f} of {int(of_it.sum())} held out")
-    return detector
 
 
 def main() -> None:
@@ -98,13 +208,21 @@ def main() -> None:
     parser.add_argument("--restorer", type=Path, required=True)
     parser.add_argument("--data", action="append", required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=8000)
+    parser.add_argument("--samples", type=int, default=12000)
+    parser.add_argument("--glances", type=int, default=100_000)
+    parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     restorer = CompactRestorer.from_pretrained(arguments.restorer).float().eval()
-    folder = arguments.output / "samples"
-    folder.mkdir(parents=True, exist_ok=True)
-    make(arguments.data, restorer, folder, arguments.samples)
-    fit(folder, list(restorer.config["channels"])).save_pretrained(arguments.output / "model")
+    samples, shrunk = arguments.output / "samples", arguments.output / "shrunk"
+    samples.mkdir(parents=True, exist_ok=True)
+    make(arguments.data, restorer, samples, arguments.samples)
+    torch.manual_seed(0)
+    detector = Detector(channels=list(restorer.config["channels"]))
+    if arguments.glances:
+        shrink(arguments.data, shrunk)
+        train_eye(Glancer(detector), shrunk, arguments.output / "eye.pt", arguments.glances)
+    fit(detector, samples, arguments.epochs)
+    detector.save_pretrained(arguments.output / "model")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The detector: which of the nine kinds of damage a picture shows, if any, and how strong it is.
 
-It sees no pixels: it judges what the compact restorer makes of a few patches (whose layers know noise, blocks and
-blur), their spectrum, where gratings stand out, and the distribution of light in the whole picture.
+It judges what the compact restorer makes of a few patches (whose layers know noise, blocks and blur), their
+spectrum, where gratings stand out, the distribution of light in the whole picture, and what an eye of its own sees
+in a small copy of it (a glow, a second picture, haze).
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,12 @@ _RINGS = 24
 
 
 class Detector(ModelMixin, ConfigMixin):
-    """A small classifier of `features`.
+    """A small classifier of `features` and of a small copy.
 
     Args:
         channels: those of the restorer whose layers it judges.
         width: of its hidden layer.
+        eye_width: channels of the coarsest layers of its eye.
         caution: added to the logit of nothing: with more there are fewer alarms, and less is found.
     """
 
@@ -39,28 +41,64 @@ class Detector(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, channels: Sequence[int] = (48, 96, 192), width: int = 160, caution: float = 0.0
+        self,
+        channels: Sequence[int] = (48, 96, 192),
+        width: int = 96,
+        eye_width: int = 48,
+        caution: float = 0.0,
     ) -> None:
         super().__init__()
         size = feature_size(channels)
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
+        self.eye = Eye(eye_width)
         self.verdict = nn.Sequential(
-            nn.Linear(size, width), nn.GELU(), nn.Dropout(0.2), nn.Linear(width, 2 * len(DETECTED) + 1)
+            nn.Linear(size + self.eye.size, width),
+            nn.GELU(),
+            nn.Dropout(0.2),
+            nn.Linear(width, 2 * len(DETECTED) + 1),
         )
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge pictures by their features (B, D).
+    def forward(self, features: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge pictures by their features (B, D) and small copies (B, 3, h, w), 0..1, see `small_copy`.
 
         Returns:
             Logits (B, 10) of nothing and of each of `DETECTED`, and severities (B, 9), 0 to about 1, of each in
             case it is there.
         """
         known = ((features - self.mean.float()) / self.deviation.float()).clamp(-5, 5)
-        found = self.verdict(known.to(self.mean.dtype)).float()
+        seen = self.eye(small.to(self.mean.dtype))
+        found = self.verdict(torch.cat([known.to(self.mean.dtype), seen], dim=1)).float()
         logits, severities = found.split([len(DETECTED) + 1, len(DETECTED)], dim=1)
         nothing, rest = logits.split([1, len(DETECTED)], dim=1)
         return torch.cat([nothing + self.config.caution, rest], dim=1), severities.sigmoid()
+
+
+class Eye(nn.Module):
+    """Looks at a small copy of the whole picture.
+
+    Attributes:
+        size: of what it gives.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.size = 2 * width
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width // 3, 3, padding=1, stride=2),
+            nn.GELU(),
+            nn.Conv2d(width // 3, 2 * width // 3, 3, padding=1, stride=2),
+            nn.GELU(),
+            nn.Conv2d(2 * width // 3, width, 3, padding=1, stride=2),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+        )
+
+    def forward(self, small: Tensor) -> Tensor:
+        """Map (B, 3, h, w), 0..1, to the mean and the largest of each channel: (B, `size`)."""
+        seen = self.layers(2 * small - 1)
+        return torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], dim=1)
 
 
 @torch.no_grad()

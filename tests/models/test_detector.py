@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from ggt_hub.models import CompactRestorer, Detector
-from ggt_hub.models.detector import DETECTED, _of_light, _of_spectrum, feature_size, features, patches_of
+from ggt_hub.models.detector import (
+    DETECTED,
+    Eye,
+    _of_light,
+    _of_spectrum,
+    feature_size,
+    features,
+    patches_of,
+)
 from tests.training.objectives.tiny import tiny_restorer
 
 CHANNELS = (8, 8, 8)
@@ -77,22 +85,41 @@ def test_light_is_told_by_quantiles_and_rows() -> None:
 def test_a_verdict_is_on_features_in_units_of_their_deviation() -> None:
     torch.manual_seed(0)
     detector = Detector(CHANNELS, width=8).eval()
-    x = torch.randn(3, feature_size(CHANNELS))
-    logits, severities = detector(x)
+    x, small = torch.randn(3, feature_size(CHANNELS)), torch.rand(3, 3, 64, 96)
+    logits, severities = detector(x, small)
     assert (logits.shape, severities.shape) == ((3, 10), (3, 9))
     assert severities.min() > 0 and severities.max() < 1
     other = Detector(CHANNELS, width=8).eval()
     other.load_state_dict(detector.state_dict())
     other.mean.fill_(2.0)
     other.deviation.fill_(3.0)
-    torch.testing.assert_close(other(3 * x + 2)[0], logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(detector(9 * x.sign())[0], detector(5 * x.sign())[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(other(3 * x + 2, small)[0], logits, atol=1e-5, rtol=1e-5)
+    clamped = detector(9 * x.sign(), small)[0], detector(5 * x.sign(), small)[0]
+    torch.testing.assert_close(*clamped, atol=1e-4, rtol=1e-4)
+
+
+def test_the_eye_sees_pictures_of_any_size_by_the_mean_and_the_largest_of_what_is_found() -> None:
+    torch.manual_seed(0)
+    eye = Eye(6).eval()
+    small = torch.rand(2, 3, 48, 32)
+    found = eye.layers(2 * small - 1)
+    assert torch.equal(eye(small), torch.cat([found.mean((2, 3)), found.amax((2, 3))], dim=1))
+    assert eye(small).shape == (2, eye.size) == (2, 12)
+    assert eye(torch.rand(1, 3, 1, 96)).shape == (1, 12)
+
+
+def test_a_verdict_listens_to_the_eye() -> None:
+    torch.manual_seed(0)
+    detector = Detector(CHANNELS, width=8).eval()
+    x = torch.zeros(2, feature_size(CHANNELS))
+    dark, light = detector(x, torch.stack([torch.zeros(3, 32, 32), torch.ones(3, 32, 32)]))[0]
+    assert float((dark - light).abs().max()) > 1e-3
 
 
 def test_caution_is_added_to_nothing() -> None:
     torch.manual_seed(0)
     plain, careful = Detector(CHANNELS, width=8).eval(), Detector(CHANNELS, width=8, caution=0.5).eval()
     careful.load_state_dict(plain.state_dict())
-    x = torch.randn(2, feature_size(CHANNELS))
-    difference = careful(x)[0] - plain(x)[0]
+    x, small = torch.randn(2, feature_size(CHANNELS)), torch.rand(2, 3, 64, 96)
+    difference = careful(x, small)[0] - plain(x, small)[0]
     torch.testing.assert_close(difference, torch.tensor([0.5] + [0.0] * 9).expand(2, 10))

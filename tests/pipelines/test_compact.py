@@ -404,7 +404,7 @@ def test_the_detector_says_what_it_finds_and_how_much() -> None:
         logits, severities = torch.zeros(1, 10), torch.zeros(1, 9)
         if said != "nothing":
             logits[0, 1 + DETECTED.index(said)], severities[0, DETECTED.index(said)] = 3.0, severity
-        detector.forward = lambda found, verdict=(logits, severities): verdict
+        detector.forward = lambda found, small, verdict=(logits, severities): verdict
         assert pipe.detect(photograph(64)) == (None if said == "nothing" else said)
         findings = pipe(photograph(64)).findings[0]
         told = pipe(photograph(64), task="haze").findings

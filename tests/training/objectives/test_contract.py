@@ -46,7 +46,9 @@ def test_the_loss_is_of_the_batch_alone_and_its_gradient_reaches_the_network(rec
     assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
     assert torch.equal(objective(held).value, loss.value)
     alone = objective(batch(recipe, objective, range(2))).gain
-    assert torch.allclose(alone, loss.gain[:2], atol=1e-4)  # float32: other batches are summed up in other orders
+    assert torch.allclose(
+        alone, loss.gain[:2], atol=1e-4
+    )  # float32: other batches are summed up in other orders
 
 
 def test_what_is_exported_loads_and_is_the_network(recipe: Recipe, tmp_path: Path) -> None:
