@@ -21,7 +21,10 @@ from ggt_hub import RestorerPipeline, metrics
 from ggt_hub.errors import MetricError
 from ggt_hub.evaluation.fixed_damage import damage
 from ggt_hub.files import list_pictures
+from ggt_hub.images import write_image
 from ggt_hub.images.shown import shown_rgb
+from ggt_hub.reports import contact_sheet
+from ggt_hub.samples import load_samples
 
 Pixels = np.ndarray  # height x width x 3, uint8
 RESULTS = Path(__file__).parent / "results" / "quality_dial.json"
@@ -115,6 +118,17 @@ def shown(table: dict[str, dict[str, float]]) -> str:
     )
 
 
+def sheet(pipe: RestorerPipeline, path: Path) -> None:
+    """Three photographs of the package, in the public domain: as they came, without the dial, and at four steps."""
+    samples = [sample for sample in load_samples() if sample.name in ("astronaut", "chelsea", "coffee")]
+    qualities = (None, 0.05, 0.35, 0.65, 0.95)
+    pictures, captions = [], []
+    for sample in samples:
+        pictures += [sample.image, *(pipe(sample.image, quality=quality).images[0] for quality in qualities)]
+        captions += [f"{sample.title}, before", "off", *(f"quality {quality}" for quality in qualities[1:])]
+    write_image(contact_sheet(pictures, captions, columns=6, cell=300), path, quality=90)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,12 +138,15 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--prior", type=Path, help="another quality prior")
     parser.add_argument("--every", type=int, default=5, help="each fifth picture, or the like")
+    parser.add_argument("--sheet", type=Path, help="also write this contact sheet")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     pipe = RestorerPipeline.from_pretrained(arguments.model)
     pipe.set_progress_bar_config(disable=True)
     if arguments.prior:
         pipe.load_quality_prior(arguments.prior)
+    if arguments.sheet:
+        sheet(pipe, arguments.sheet)
     paths = list_pictures(arguments.images)[:: arguments.every]
     found = {"pictures": len(paths), "damaged": measure_damaged(pipe, paths)}
     print(shown(found["damaged"]), flush=True)
