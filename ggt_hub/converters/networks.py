@@ -7,6 +7,7 @@ once, and what is written is safetensors.
 import math
 import pickle
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -240,7 +241,9 @@ def _read(source: Path) -> Any:
     try:
         if source.suffix == ".safetensors":
             return load_file(source)
-        return torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of torch's doubts about a pickle the user learns by what follows
+            warnings.simplefilter("ignore")
+            return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # files of strangers break loaders in every way
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise RestorerError(

@@ -1,7 +1,9 @@
 """Published networks of one file each: what is converted loads, and what is not exactly that is refused whole."""
 
+import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +231,10 @@ def test_what_is_no_file_of_weights_is_refused(name: str, tmp_path: Path) -> Non
     assert "holds no plain numbers" in refused(name, file, tmp_path / "own")
     file.write_text("<html>404</html>")
     assert "is damaged, cut off or no weights (no pickle of tensors)" in refused(name, file, tmp_path / "own")
+    file.write_bytes(pickle.dumps({"params": print}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the message is all that is said
+        assert "(no pickle of tensors)" in refused(name, file, tmp_path / "own")
 
 
 def test_the_first_blend_of_unidemoires_checkpoint_is_passed_over(tmp_path: Path) -> None:
