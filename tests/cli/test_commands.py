@@ -56,7 +56,9 @@ def test_info_says_what_a_restorer_can_do() -> None:
     assert facts["upscale"] == "1, 2, 3, 4"
     assert facts["sizes"] == "any, worked on in multiples of 8, from 8 up"
     assert facts["options"] == {
-        "strength": "a number in 0..1; 1.0 if not given; 0 leaves the picture as it is, 1 restores it fully"
+        "strength": "a number in 0..1; 1.0 if not given; 0 leaves the picture as it is, 1 restores it fully",
+        "quality": "a number in 0..1, or None; None if not given; how good the result should be, as the prior was "
+        "trained; None leaves the prior out",
     }
     words = CliRunner().invoke(app, ["info", "identity"]).stdout
     assert "found as: a baseline (identity, gain, opencv:nlm)" in words

@@ -37,7 +37,7 @@ def test_the_four_endpoints_are_named_and_described(url: str) -> None:
     endpoints = httpx.get(f"{url}gradio_api/info").json()["named_endpoints"]
     assert set(endpoints) == {"/restore", "/degrade", "/compare", "/pair"}
     assert [p["parameter_name"] for p in endpoints["/restore"]["parameters"]] == [
-        "photo", "task", "model", "upscale", "seed", "strength",
+        "photo", "task", "model", "upscale", "seed", "strength", "quality",
     ]  # fmt: skip
     assert "Restore a photograph" in endpoints["/restore"]["description"]
     assert all(endpoint["description"] for endpoint in endpoints.values())

@@ -73,6 +73,7 @@ def test_the_page_has_the_sliders_of_all_models_and_shows_those_of_the_chosen_on
     offered = sliders({"compact": compact, "RealRestorer": realrestorer})
     assert {name: option.slider for name, option in offered.items()} == {
         "strength": (0, 1, 0.05),
+        "quality": (0, 1, 0.05),
         "num_inference_steps": (4, 50, 1),
     }
 
@@ -80,7 +81,7 @@ def test_the_page_has_the_sliders_of_all_models_and_shows_those_of_the_chosen_on
         controls = _adapted(model, offered)[-len(offered) :]
         return [(one.label, one.value) for one in controls if one.visible]
 
-    assert shown(compact) == [("Strength", 1.0)]
+    assert shown(compact) == [("Strength", 1.0), ("Quality", 0)]
     assert shown(realrestorer) == [("Num inference steps", 28)]
 
 

@@ -170,7 +170,9 @@ def test_without_a_table_of_qualities_it_is_codeformer() -> None:
     pipe = tiny_iqpir(hq_codes=None, bins=None)
     assert set(pipe.description.options) == {"fidelity", "faces", "background"}
     assert pipe.description.options["fidelity"].default == 0.5
-    with pytest.raises(RestorerError, match="has no option 'quality': it has fidelity"):
+    with pytest.raises(
+        RestorerError, match="has no quality prior, so it cannot be asked for a quality: leave out"
+    ):
         pipe(portrait(), quality=0.9)
     assert "fidelity" not in tiny_iqpir(fusion_levels=()).description.options
 
@@ -213,7 +215,9 @@ def test_a_converted_network_restores_with_the_detector_that_ships(tmp_path: Pat
     assert np.array_equal(loaded(picture, **given).images[0], ours(picture, **given).images[0])
     told = CliRunner().invoke(app, ["info", str(tmp_path / "own")]).output
     assert (
-        "IQPIRPipeline" in told and "a number in 0..1; 0.95 if not given" in told and "trained on 32" in told
+        "IQPIRPipeline" in told
+        and "a number in 0..1, or None; 0.95 if not given" in told
+        and "trained on 32" in told
     )
     (tmp_path / "own/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(RestorerError, match=r"the network in .* cannot be loaded"):

@@ -136,7 +136,7 @@ def test_stock_diffusers_asks_before_it_runs_the_file(published):
 
 def test_the_files_are_whole_and_hold_one_pipeline():
     files = standalone(BUNDLED / "compact")
-    networks = {"restorer/network.py", "parts/told_parts.py", "detector/judge.py"}
+    networks = {"restorer/network.py", "parts/told_parts.py", "detector/judge.py", "quality_prior/prior.py"}
     assert set(files) == {"pipeline.py", "model_index.json"} | networks
     for path in ("pipeline.py", *networks):
         tree = ast.parse(files[path])
