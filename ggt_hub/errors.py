@@ -95,6 +95,10 @@ class DatasetError(GGTHubError, ValueError):
     """Data that cannot be read, paired, loaded or written as asked: which, and why."""
 
 
+class CurationError(GGTHubError, ValueError):
+    """A configuration or folder of a curation run that cannot be used: which, and why."""
+
+
 class DemoError(GGTHubError, ValueError):
     """Something that a visitor of the demo asked for cannot be done: what, and what to do instead."""
 

@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 WORDS = ("photo", "highly", "detailed", "professional", "blurry", "cartoon", "image", "low", "quality")
 
 
-def tiny_tokenizer(length: int = 32) -> CLIPTokenizer:
+def tiny_tokenizer(length: int = 77) -> CLIPTokenizer:
     """Letters, and a few words that are one token each."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -32,7 +32,7 @@ def tiny_sdxl() -> StableDiffusionXLPipeline:
     tokenizers = tiny_tokenizer(), tiny_tokenizer()
     shape = CLIPTextConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
-        vocab_size=len(tokenizers[0]), max_position_embeddings=32,
+        vocab_size=len(tokenizers[0]), max_position_embeddings=77,
         bos_token_id=tokenizers[0].bos_token_id, eos_token_id=tokenizers[0].eos_token_id,
         pad_token_id=tokenizers[0].eos_token_id,
     )  # fmt: skip

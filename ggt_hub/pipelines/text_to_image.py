@@ -10,7 +10,7 @@ from diffusers import AutoPipelineForText2Image, DiffusionPipeline, UNet2DCondit
 from diffusers.loaders import TextualInversionLoaderMixin
 
 from ggt_hub.commit import commit_json
-from ggt_hub.errors import RestorerError
+from ggt_hub.errors import GGTHubError, RestorerError
 from ggt_hub.hub import snapshot
 
 SIDES = ("positive", "negative")
@@ -65,6 +65,29 @@ def open_text_to_image(source: str | Path, *, dtype: torch.dtype = torch.float32
         RestorerError: if it cannot be loaded, or is of another kind.
         HubError: if the repository cannot be had.
     """
+    try:
+        pipe = AutoPipelineForText2Image.from_pretrained(
+            find_text_to_image(source), dtype=dtype, use_safetensors=True
+        )
+    except (OSError, ValueError, AttributeError, TypeError, ImportError) as error:
+        if isinstance(error, GGTHubError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise RestorerError(
+            f"{source} is no text-to-image pipeline that diffusers loads: {reason}"
+        ) from error
+    if not isinstance(pipe, TextualInversionLoaderMixin):
+        raise _unfit(source, type(pipe).__name__)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def find_text_to_image(source: str | Path) -> Path:
+    """The folder of a pipeline, downloaded where it is on the Hub; weights are not read yet.
+
+    Raises:
+        RestorerError, HubError: as `open_text_to_image`.
+    """
     folder = Path(source)
     if not folder.is_dir():
         name, _, revision = str(source).partition("@")
@@ -74,20 +97,20 @@ def open_text_to_image(source: str | Path, *, dtype: torch.dtype = torch.float32
             name, revision=revision or None, allow_patterns=["*.json", "*.txt", "*.safetensors"]
         )
     try:
-        pipe = AutoPipelineForText2Image.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, AttributeError, TypeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RestorerError(
-            f"{source} is no text-to-image pipeline that diffusers loads: {reason}"
-        ) from error
-    has_tokens = isinstance(pipe, TextualInversionLoaderMixin)
-    if not (has_tokens and isinstance(getattr(pipe, "unet", None), UNet2DConditionModel)):
-        raise RestorerError(
-            f"{source} is a {type(pipe).__name__}: dual prompts are tuned on pipelines with a U-Net and a table of "
-            "tokens, such as StableDiffusionXLPipeline or StableDiffusionPipeline"
-        )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        kind, denoiser = index["_class_name"], index.get("unet")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RestorerError(f"{source} is no text-to-image pipeline: it has no model_index.json") from error
+    if not (denoiser == ["diffusers", UNet2DConditionModel.__name__] and "tokenizer" in index):
+        raise _unfit(source, kind)
+    return folder
+
+
+def _unfit(source: str | Path, kind: str) -> RestorerError:
+    return RestorerError(
+        f"{source} is a {kind}: dual prompts are tuned on text-to-image pipelines with a U-Net and a table of "
+        "tokens, such as StableDiffusionXLPipeline or StableDiffusionPipeline"
+    )
 
 
 def encoders_of(pipe: DiffusionPipeline) -> list[Encoder]:

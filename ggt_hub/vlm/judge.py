@@ -96,7 +96,7 @@ class Judge:
         return at_once(lambda one: self._rate(*one, repeat), asked, self.workers, "rating", "picture")
 
     def _rate(self, picture: Any, degradation: str, repeat: int) -> Rating:
-        image = _png(picture() if callable(picture) else picture)
+        image = png_for_rating(picture() if callable(picture) else picture)
         question = self.rubric.question(degradation)
         replies: list[str] = []
         later: list[Turn] = []
@@ -135,7 +135,12 @@ def rgb_image(source: Any) -> Image.Image:
     return Image.fromarray(np.rint(read_image(source).rgb() * 255).astype(np.uint8))
 
 
-def _png(picture: Any) -> bytes:
+def png_for_rating(picture: Any) -> bytes:
+    """A picture as a model is shown it: PNG, about 512x512 pixels in area.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
     buffer = io.BytesIO()
     resized_for_rating(rgb_image(picture)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 import io
 import threading
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,7 @@ class LocalChat:
         self.endpoint = None
         self._asked, self._device = revision, device
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self._loaded: tuple[Any, Any] | None = None
-        self._lock = threading.Lock()  # one model, one question at a time
+        self._lock = threading.Lock()  # one question at a time
 
     @cached_property
     def revision(self) -> str:
@@ -106,20 +105,24 @@ class LocalChat:
         return Reply(text)
 
     def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            import torch
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+        import torch
 
-            device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-            dtype = torch.float32 if device == "cpu" else torch.bfloat16
-            where = {} if Path(self._source).is_dir() else {"revision": self.revision}
-            try:
-                model = AutoModelForImageTextToText.from_pretrained(self._source, dtype=dtype, **where)
-                processor = AutoProcessor.from_pretrained(self._source, **where)
-            except (OSError, ValueError, ImportError) as error:
-                raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
-            self._loaded = model.to(device).eval(), processor
-        return self._loaded
+        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return _loaded(self._source, None if Path(self._source).is_dir() else self.revision, device)
+        except (OSError, ValueError, ImportError) as error:
+            raise JudgeError(f"the judge {self.model} cannot be loaded: {error}") from error
+
+
+@lru_cache(1)  # chats that differ in their parameters share a model
+def _loaded(source: str, revision: str | None, device: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    where = {} if revision is None else {"revision": revision}
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **where)
+    return model.to(device).eval(), AutoProcessor.from_pretrained(source, **where)
 
 
 def _text(text: str) -> dict[str, str]:
