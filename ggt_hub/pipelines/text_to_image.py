@@ -120,6 +120,14 @@ def encoders_of(pipe: DiffusionPipeline) -> list[Encoder]:
     return [Encoder(name, model, words) for name, model, words in found if model is not None]
 
 
+def is_read_whole(pipe: Any, prompt: str) -> bool:
+    """Whether no encoder of a pipeline would cut a prompt."""
+    return all(
+        len(words(pipe.maybe_convert_prompt(prompt, words)).input_ids) <= words.model_max_length
+        for _, _, words in encoders_of(pipe)
+    )
+
+
 def token_file(side: str, encoder: str) -> str:
     """The file with the vectors of a side for an encoder, in the textual-inversion format."""
     return f"{side}.{encoder}.safetensors"

@@ -28,8 +28,8 @@ from ggt_hub.vlm.judge import png_for_rating
 from ggt_hub.vlm.ledger import Entry
 
 _LINE = re.compile(r"^\W*(\d+)\s*[.):\-]\s*(.+?)\s*$", re.MULTILINE)
-_YES_OR_NO = re.compile(r"\W*(yes|no)\b\W*(.*)", re.IGNORECASE | re.DOTALL)
-_VERDICT = re.compile(r"\W*(keep|remove)\b\W*(.*)", re.IGNORECASE | re.DOTALL)
+_YES_OR_NO = re.compile(r"\W*(yes|no)\b[\s:.,*-]*(.*)", re.IGNORECASE | re.DOTALL)
+_VERDICT = re.compile(r"\W*(keep|remove)\b[\s:.,*-]*(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def _ask_all(asker: Asker, title: str, questions: Sequence[tuple[Question, int]]) -> list[Entry]:

@@ -14,12 +14,12 @@ from annotated_types import Ge, Gt, Le, MultipleOf
 from diffusers import AutoPipelineForImage2Image
 from PIL import Image
 
-from ggt_hub.curation.stage import Context, Deciding, Kept, Outcome, Row
+from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
 from ggt_hub.curation.words import words
 from ggt_hub.data.work.duplicates import perceptual_hash
 from ggt_hub.files import seed_of
 from ggt_hub.images.shown import shown_rgb
-from ggt_hub.pipelines.text_to_image import Tuned, load_tuned, open_text_to_image
+from ggt_hub.pipelines.text_to_image import Tuned, is_read_whole, load_tuned, open_text_to_image
 
 _Side = Annotated[int, Ge(8), MultipleOf(8)]
 
@@ -97,12 +97,15 @@ class Generate(Deciding):
     draws: ClassVar[bool] = True
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
-        """Keep all, one by one, so that what is drawn does not depend on its neighbours."""
+        """Keep all that the encoders read whole; one by one, so that none depends on its neighbours."""
         pipe, tuned = opened(context.pictures, context.learned["tune"])
-        outcomes = []
+        outcomes: list[Outcome] = []
         for row in rows:
             seed = seed_of(row["id"], context.seed)
             positive, negative = tuned.prompts(row["prompt"])
+            if not (is_read_whole(pipe, positive) and is_read_whole(pipe, negative)):
+                outcomes.append(Dropped("a prompt longer than the encoder reads", row["prompt"]))
+                continue
             drawn = pipe(
                 positive,
                 negative_prompt=negative,
