@@ -272,7 +272,8 @@ def _check_folder(configuration: Configuration, source: str, output: Path) -> No
         CurationError: naming the first difference.
     """
     # Through JSON, so that what was read compares with what is: tuples are lists.
-    told = json.loads(json.dumps({"source": source, **configuration.told()}, default=str))
+    place = str(Path(source).expanduser().resolve()) if Path(source).expanduser().is_dir() else source
+    told = json.loads(json.dumps({"source": place, **configuration.told()}, default=str))
     path = output / RUN
     if not path.exists():
         if (output / _TABLES).exists():

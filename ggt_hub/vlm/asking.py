@@ -127,7 +127,8 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
     if budget is None:
         return service.send(question)
     for attempt in range(service.max_retries + 1):
-        time.sleep(budget.ledger.reserve(service.model, service.per_minute))
+        if service.per_minute is not None:
+            time.sleep(budget.ledger.reserve(service.model, service.per_minute))
         # Where money is limited the first request goes alone, for until its reply comes no price is known.
         priced = budget.max_cost is None or budget.cost > 0
         with nullcontext() if priced else budget.alone:

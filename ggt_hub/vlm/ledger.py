@@ -38,6 +38,10 @@ CREATE TABLE IF NOT EXISTS requests (
 );
 CREATE TABLE IF NOT EXISTS pictures (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, next_at REAL, closed_until REAL, reason TEXT);
+CREATE TABLE IF NOT EXISTS purses (
+    name TEXT PRIMARY KEY, calls INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL,
+    dearest REAL NOT NULL
+);
 CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
 """
 _ADDED_SINCE = {  # to ledgers of 0.1
@@ -147,7 +151,8 @@ class Ledger:
             None if it is to be asked now; `settle`, `end_request` or `release` must follow.
         """
         while True:
-            with self._transaction() as connection:
+            # A claim that is lost with the power was of a question that was not sent.
+            with self._transaction(durably=False) as connection:
                 found = connection.execute(
                     "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?",
                     (key,),
@@ -200,9 +205,10 @@ class Ledger:
             model: who is asked.
 
         Raises:
-            JudgeError: if the budget does not allow it.
+            JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
+            _check_open(connection, model)
             calls, cost, dearest = _spent(connection, purse)
             if max_calls is not None and calls >= max_calls:
                 raise JudgeError(f"the budget of {max_calls} calls is spent: raise it and run again")
@@ -215,6 +221,11 @@ class Ledger:
                 "INSERT INTO requests (purse, state, at, key, model) "
                 "VALUES (?, 'in flight', datetime('now'), ?, ?)",
                 (purse, key, model),
+            )
+            connection.execute(
+                "INSERT INTO purses VALUES (?, 1, 0, 1, 0) "
+                "ON CONFLICT (name) DO UPDATE SET calls = calls + 1, unknown = unknown + 1",
+                (purse,),
             )
             connection.execute(
                 "UPDATE questions SET state = 'asked' WHERE key = ? AND state = 'claimed'", (key,)
@@ -244,6 +255,12 @@ class Ledger:
                     request,
                 ),
             )
+            if receipt.cost is not None:
+                connection.execute(
+                    "UPDATE purses SET unknown = unknown - 1, cost = cost + ?1, dearest = max(dearest, ?1) "
+                    "WHERE name = (SELECT purse FROM requests WHERE id = ?2)",
+                    (receipt.cost, request),
+                )
             if key is not None and entry is not None:
                 _settle(connection, key, entry)
             elif key is not None:
@@ -251,27 +268,16 @@ class Ledger:
                     "UPDATE questions SET state = 'claimed' WHERE key = ? AND state = 'asked'", (key,)
                 )
 
-    def reserve(self, model: str, per_minute: float | None) -> float:
+    def reserve(self, model: str, per_minute: float) -> float:
         """Seconds to wait before the next request to a model, whose turn is taken; also across processes.
 
         A token bucket, kept as the time of its next token: those of six seconds may go at once, others are
         spaced.
-
-        Raises:
-            JudgeError: if the model is closed, see `close_model`.
         """
-        with self._transaction() as connection:
-            told = connection.execute(
-                "SELECT next_at, closed_until, reason FROM models WHERE name = ?", (model,)
-            ).fetchone()
-            next_at, closed_until, reason = told or (None, None, None)
+        with self._transaction(durably=False) as connection:
+            told = connection.execute("SELECT next_at FROM models WHERE name = ?", (model,)).fetchone()
             now = time.time()
-            if closed_until is not None and closed_until > now:
-                until = datetime.fromtimestamp(closed_until).astimezone().isoformat(" ", "minutes")
-                raise JudgeError(f"{model} takes no more questions until {until} ({reason}): run again then")
-            if per_minute is None:
-                return 0.0
-            next_at = max(next_at or now, now)
+            next_at = max(told[0] or now, now) if told else now
             connection.execute(
                 "INSERT INTO models (name, next_at) VALUES (?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at",
@@ -308,13 +314,19 @@ class Ledger:
         self._connection.close()
 
     def _bring_up_to_date(self) -> None:
-        """Give a ledger of an earlier version the columns that have come since."""
+        """Give a ledger of an earlier version what has come since."""
         with self._transaction() as connection:
             for table, columns in _ADDED_SINCE.items():
                 there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
                 for column in columns:
                     if column.split()[0] not in there:
                         connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+            connection.execute("CREATE INDEX IF NOT EXISTS requests_of_question ON requests (key)")
+            if connection.execute("SELECT 1 FROM purses").fetchone() is None:
+                connection.execute(
+                    "INSERT INTO purses SELECT purse, count(*), coalesce(sum(cost), 0), count(*) - count(cost), "
+                    "coalesce(max(cost), 0) FROM requests GROUP BY purse"
+                )
 
     def _pictures(self, connection: sqlite3.Connection, names: str | None) -> tuple[bytes, ...]:
         found = []
@@ -326,9 +338,11 @@ class Ledger:
         return tuple(found)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durably: bool = True) -> Iterator[sqlite3.Connection]:
+        """All or nothing; kills never undo it, and a loss of power only where it is not done durably."""
         with self._lock:
             try:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
@@ -371,12 +385,19 @@ def _left_behind(
     return entry.state, [None, entry.reason, None, None]
 
 
+def _check_open(connection: sqlite3.Connection, model: str) -> None:
+    """Refuse a model that is closed."""
+    row = connection.execute("SELECT closed_until, reason FROM models WHERE name = ?", (model,)).fetchone()
+    if row and row[0] is not None and row[0] > time.time():
+        until = datetime.fromtimestamp(row[0]).astimezone().isoformat(" ", "minutes")
+        raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
+
+
 def _spent(connection: sqlite3.Connection, purse: str) -> tuple[int, float, float]:
-    calls, known, unknown, dearest = connection.execute(
-        "SELECT count(*), coalesce(sum(cost), 0), count(*) - count(cost), coalesce(max(cost), 0) "
-        "FROM requests WHERE purse = ?",
-        (purse,),
+    row = connection.execute(
+        "SELECT calls, cost, unknown, dearest FROM purses WHERE name = ?", (purse,)
     ).fetchone()
+    calls, known, unknown, dearest = row or (0, 0.0, 0, 0.0)
     return calls, known + unknown * dearest, dearest
 
 

@@ -19,7 +19,7 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import Count, run
 from ggt_hub.data.reading.clean import find_clean
-from ggt_hub.errors import BusyError, CurationError, JudgeError
+from ggt_hub.errors import BusyError, CurationError, DatasetError, JudgeError
 from ggt_hub.vlm import Ledger
 from tests.curation.genir import Answers, write_configuration, write_photographs
 from tests.servers.openai_chat import ChatServer
@@ -80,6 +80,13 @@ def test_a_run_ends_in_clean_pictures_with_prompts_and_provenance(made: Any) -> 
     assert (provenance["inspected_by"], provenance["prompt_by"]) == ("eyes", "words")
     assert provenance["inspection"] == "YES"
     assert {clean.source for clean in find_clean(folder)} == {"genir"}
+
+
+def test_without_a_folder_it_says_that_the_authors_pictures_are_not_published() -> None:
+    with pytest.raises(
+        DatasetError, match=r"million .* is not published: make some by `ggt-hub curate run genir`"
+    ):
+        ggt_hub.load_dataset("genir")
 
 
 def test_the_funnel_says_where_every_row_went(made: Any) -> None:

@@ -162,6 +162,7 @@ def test_a_ledger_of_0_1_is_brought_up_to_date_and_its_replies_are_found(tmp_pat
     assert asker.ask(Question("q", "s", (b"png",))).content == "old"
     assert painter.calls == 0
     assert bills(asker.ledger) == {"billed": (1, 0.5, 0)}
+    assert (painter.budget.calls, painter.budget.cost) == (1, 0.5)
 
 
 KILLED = """

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
@@ -39,7 +40,7 @@ class Pack(Packing):
         """The picture, and in `meta` its provenance."""
         generate = _settings(run, "generate")
         provenance = {
-            "pipeline": run["pictures"],
+            "pipeline": _name(run["pictures"]),
             "seed": row["seed"],
             "guidance": generate["guidance"],
             "steps": generate["steps"],
@@ -65,7 +66,7 @@ class Pack(Packing):
         settings = json.dumps(run["stages"], ensure_ascii=False)
         how = f"""\
 By ggt-hub {version("ggt-hub")}, as GenIR (DreamClear, arXiv 2410.18666) describes: photographs and spoilt
-copies of them taught `{run["pictures"]}` two prompts, good and bad; `{models["language"]}` wrote scenes; the
+copies of them taught `{_name(run["pictures"])}` two prompts, good and bad; `{models["language"]}` wrote scenes; the
 pipeline drew them between the two. `meta` holds the provenance of each picture, `prompt` its scene, `funnel.json`
 how many rows each stage dropped and why, `run.yaml` the settings. The stages: `{settings}`
 
@@ -81,6 +82,11 @@ Meant to be privacy-safe: no photograph is part of it. How far that was checked:
 - Near-duplicates of each other were removed. The pictures were not compared with the model's training data, and no
   person has looked at them unless it is said below."""
         return {"about": _ABOUT, "how": how, "limits": _LIMITS}
+
+
+def _name(pictures: str) -> str:
+    """What the pipeline is called; of a folder the last part, for the rest is nobody's business."""
+    return Path(pictures).name if Path(pictures).is_dir() else pictures
 
 
 def _settings(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
