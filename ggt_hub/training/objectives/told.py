@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+import torch
+from annotated_types import Gt
 from torch import Tensor
 
 from ggt_hub.data.reading.mixture import Example
@@ -24,10 +26,13 @@ class Settings:
     Attributes:
         task: what the part is for.
         restorer: folder of the compact restorer's weights; those in the package if not given.
+        clean_floor: added to the squared error of pictures that had less than that before, in place of `FLOOR`:
+            with a small one they stay as they are. Damage that is hard to tell from none is then left alone, too.
     """
 
     task: str
     restorer: Path = BUNDLED / "compact/restorer"
+    clean_floor: Annotated[float, Gt(0)] = FLOOR
 
 
 def prepare(example: Example, crop: int) -> dict[str, Tensor]:
@@ -42,9 +47,9 @@ class ToldObjective(Objective):
 
     network: ToldParts
 
-    def __init__(self, network: ToldParts, restorer: CompactRestorer) -> None:
+    def __init__(self, network: ToldParts, restorer: CompactRestorer, clean_floor: float = FLOOR) -> None:
         super().__init__()
-        self.network, self.prepare = network, prepare
+        self.network, self.prepare, self.clean_floor = network, prepare, clean_floor
         self.restorer = restorer.requires_grad_(False)
 
     @classmethod
@@ -58,7 +63,7 @@ class ToldObjective(Objective):
             network = ToldParts(ranks={told.task: int(model.get("rank", 8))}, **shape, **rest)
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
-        return cls(network, restorer)
+        return cls(network, restorer, told.clean_floor)
 
     def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The part of this task: the file that ships holds the parts of all tasks.
@@ -84,4 +89,5 @@ class ToldObjective(Objective):
         error = (restored - gt).square().mean((1, 2, 3))
         before = (lq - gt).square().mean((1, 2, 3))
         gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
-        return Loss((error + FLOOR).log().mean(), gain)
+        floor = torch.where(before > self.clean_floor, FLOOR, self.clean_floor)
+        return Loss((error + floor).log().mean(), gain)
