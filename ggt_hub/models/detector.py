@@ -75,7 +75,8 @@ class Detector(ModelMixin, ConfigMixin):
 
     def judge(self, features: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, the mean of five looks: at the whole small copy and, without a sixth of its sides, into each
-        of its corners; logits are those of probabilities. It is steadier, and the eye costs next to nothing."""
+        of its corners; logits are those of probabilities. It is steadier, and the eye costs next to nothing.
+        """
         looks = [self(features, look) for look in (small, *_corners(small))]
         logits, severities = (torch.stack(of_all) for of_all in zip(*looks, strict=True))
         return logits.log_softmax(2).mean(0), severities.mean(0)
