@@ -2,8 +2,8 @@
 
     python -m benchmarks.compact_shadows --images ../shared/images/clean/val --every 4
 
-Noise of sigma 25 is clipped at black, so that it brightens what is dark; a restorer has to undo that. Levels of 255,
-over all pixels under 40: of the output, and of the truth.
+Noise of sigma 25 is clipped at black, so that it brightens what is dark; a restorer has to undo that. Levels of
+255, over all pixels under 40: of the output, and of the truth.
 """
 
 import argparse

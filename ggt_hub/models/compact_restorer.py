@@ -206,8 +206,9 @@ def apply_curve(lq: Tensor, curve: Tensor) -> Tensor:
 
 
 def _light_around(lq: Tensor) -> Tensor:
-    """How much there is to lift, (B, 1, H, W): 0 where 7 x 7 pixels have a mean of at most a level of 255, 1 from
-    three levels on.
+    """How much there is to lift, (B, 1, H, W).
+
+    0 where 7 x 7 pixels have a mean of at most a level of 255, 1 from three levels on.
     """
     mean = F.avg_pool2d(lq.float().mean(1, keepdim=True), 7, stride=1, padding=3, count_include_pad=False)
     share = ((255 * mean - 1) / 2).clamp(0, 1)

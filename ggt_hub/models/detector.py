@@ -74,8 +74,10 @@ class Detector(ModelMixin, ConfigMixin):
         return torch.cat([nothing + self.config.caution, rest], dim=1), severities.sigmoid()
 
     def judge(self, features: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, the mean of five looks: at the whole small copy and, without a sixth of its sides, into each
-        of its corners; logits are those of probabilities. It is steadier, and the eye costs next to nothing.
+        """As `forward`, the mean of five looks, which is steadier; the eye costs next to nothing.
+
+        They are at the whole small copy and, a sixth of each side smaller, into each of its corners. The logits are
+        logarithms of probabilities.
         """
         looks = [self(features, look) for look in (small, *_corners(small))]
         logits, severities = (torch.stack(of_all) for of_all in zip(*looks, strict=True))
