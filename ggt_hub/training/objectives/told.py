@@ -13,8 +13,8 @@ from ggt_hub.models import CompactRestorer, ToldParts
 from ggt_hub.models.compact_restorer import told_condition
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
-from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
+from ggt_hub.training.objectives.base import Loss, Objective, building
+from ggt_hub.training.objectives.compact import FLOOR, check_sizes, gain, squared_error, to_tensor
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,11 @@ class ToldObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From `rank` and `width` of a part; the rest follows from the restorer."""
         told = Settings(**checked(Settings, settings, "settings of the told objective", TrainingError))
-        try:
+        with building(model):
             restorer = CompactRestorer.from_pretrained(told.restorer).float()
             shape = {name: restorer.config[name] for name in ("channels", "blocks")}
             rest = {name: value for name, value in model.items() if name != "rank"}
             network = ToldParts(ranks={told.task: int(model.get("rank", 8))}, **shape, **rest)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         return cls(network, restorer)
 
     def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -81,7 +79,5 @@ class ToldObjective(Objective):
         lq, gt = batch["lq"], batch["gt"]
         (task,) = self.network.tasks
         restored = self.network(lq, task, self.restorer, told_condition(self.restorer, lq)).float()
-        error = (restored - gt).square().mean((1, 2, 3))
-        before = (lq - gt).square().mean((1, 2, 3))
-        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
-        return Loss((error + FLOOR).log().mean(), gain)
+        error = squared_error(restored, gt)
+        return Loss((error + FLOOR).log().mean(), gain(squared_error(lq, gt), error))
