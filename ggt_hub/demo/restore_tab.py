@@ -197,7 +197,7 @@ def _controls(restorers: dict[str, Restorer], offered: dict[str, Option], max_me
 def _slider(name: str, option: Option, visible: bool) -> gr.Slider:
     """The slider of an option that has one."""
     lowest, highest, step = option.slider  # type: ignore[misc]
-    label, info = name.replace("_", " ").capitalize(), option.help.capitalize()
+    label, info = name.replace("_", " ").capitalize(), option.help[:1].upper() + option.help[1:]
     return gr.Slider(lowest, highest, _start(option), step=step, label=label, info=info, visible=visible)
 
 

@@ -191,7 +191,7 @@ class IQPIRPipeline(PictureByPicture):
             RestorerError: if it does not fit; the message names the smallest budget that would.
         """
         side, factor = self.network.native, upscale or 1
-        face = _MAPS * self.network.config.channels * self.dtype.itemsize * side**2
+        face = _MAPS * self.network.config.channels * self.network.dtype.itemsize * side**2
         looked_at = math.prod(picture) * min(1, LONGEST / max(picture)) ** 2
         demand = Demand(
             weights=weights_of(self),
