@@ -48,11 +48,14 @@ def unet_convolutions(channels: Sequence[int], blocks: Sequence[int]) -> dict[st
 
 def changed_weights(network: nn.Module, *changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those weights of a network that something is added to, with all that is, for `functional_call`."""
+    inside = (
+        "_orig_mod." if hasattr(network, "_orig_mod") else ""
+    )  # what torch.compile puts in front of names
     weights, own = dict[str, Tensor](), dict(network.named_parameters())
     for some in changes:
         for name, change in some.items():
-            weight = weights.get(name, own[name])
-            weights[name] = weight + change.to(weight)
+            weight = weights.get(inside + name, own[inside + name])
+            weights[inside + name] = weight + change.to(weight)
     return weights
 
 

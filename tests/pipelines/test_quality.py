@@ -255,6 +255,16 @@ def test_quality_and_changes_of_the_weights_count_in_blind_and_in_told_calls(
         assert (restored(pipe, task=task, quality=0.5) - plain).abs().max() > 1e-3
 
 
+def test_a_compiled_restorer_takes_the_changes_of_its_weights(tmp_path: Path) -> None:
+    """In blind calls and by a told part; the eager backend, for what matters is how its weights are called."""
+    pipe = tiny_told()
+    pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
+    calls: list[dict[str, Any]] = [{}, {"quality": 0.9}, {"task": "rain"}, {"task": "rain", "quality": 0.9}]
+    eager = [restored(pipe, **call) for call in calls]
+    pipe.restorer = torch.compile(pipe.restorer, backend="eager")
+    assert all(torch.equal(restored(pipe, **call), one) for call, one in zip(calls, eager, strict=True))
+
+
 def test_what_was_found_in_a_picture_does_not_depend_on_the_quality(tmp_path: Path) -> None:
     pipe: Any = RestorerPipeline.from_pretrained("compact")
     pipe.set_progress_bar_config(disable=True)
