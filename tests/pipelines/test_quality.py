@@ -16,7 +16,7 @@ from diffusers import (
     SD3Transformer2DModel,
 )
 from diffusers.training_utils import EMAModel
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ggt_hub import RestorerPipeline
@@ -263,6 +263,18 @@ def test_a_compiled_restorer_takes_the_changes_of_its_weights(tmp_path: Path) ->
     eager = [restored(pipe, **call) for call in calls]
     pipe.restorer = torch.compile(pipe.restorer, backend="eager")
     assert all(torch.equal(restored(pipe, **call), one) for call, one in zip(calls, eager, strict=True))
+
+
+def test_loras_and_the_changes_of_weights_add_up(tmp_path: Path) -> None:
+    pipe = tiny_told()
+    pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
+    plain, told = restored(pipe, quality=0.9), restored(pipe, task="rain", quality=0.9)
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["head"]), pipe.restorer)  # zero at first
+    assert torch.equal(restored(pipe, quality=0.9), plain)
+    assert torch.equal(restored(pipe, task="rain", quality=0.9), told)
+    with torch.no_grad():
+        pipe.restorer.head.lora_B["default"].weight.fill_(0.1)
+    assert not torch.equal(restored(pipe, quality=0.9), plain)
 
 
 def test_what_was_found_in_a_picture_does_not_depend_on_the_quality(tmp_path: Path) -> None:
