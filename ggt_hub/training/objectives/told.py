@@ -15,8 +15,8 @@ from ggt_hub.models import CompactRestorer, ToldParts
 from ggt_hub.models.compact_restorer import told_condition
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
-from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
+from ggt_hub.training.objectives.base import Loss, Objective, building
+from ggt_hub.training.objectives.compact import FLOOR, check_sizes, gain, squared_error, to_tensor
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,11 @@ class ToldObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From `rank` and `width` of a part; the rest follows from the restorer."""
         told = Settings(**checked(Settings, settings, "settings of the told objective", TrainingError))
-        try:
+        with building(model):
             restorer = CompactRestorer.from_pretrained(told.restorer).float()
             shape = {name: restorer.config[name] for name in ("channels", "blocks")}
             rest = {name: value for name, value in model.items() if name != "rank"}
             network = ToldParts(ranks={told.task: int(model.get("rank", 8))}, **shape, **rest)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         return cls(network, restorer, told.clean_floor)
 
     def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -86,8 +84,6 @@ class ToldObjective(Objective):
         lq, gt = batch["lq"], batch["gt"]
         (task,) = self.network.tasks
         restored = self.network(lq, task, self.restorer, told_condition(self.restorer, lq)).float()
-        error = (restored - gt).square().mean((1, 2, 3))
-        before = (lq - gt).square().mean((1, 2, 3))
-        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
+        error, before = squared_error(restored, gt), squared_error(lq, gt)
         floor = torch.where(before > self.clean_floor, FLOOR, self.clean_floor)
-        return Loss((error + floor).log().mean(), gain)
+        return Loss((error + floor).log().mean(), gain(before, error))
