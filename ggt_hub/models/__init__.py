@@ -8,6 +8,7 @@ from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how
 from ggt_hub.models.code_former import CodeFormer
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.detector import Detector
+from ggt_hub.models.dual_prompt import DualPrompt
 from ggt_hub.models.face_detector import FaceDetector
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.patch_discriminator import PatchDiscriminator
@@ -21,6 +22,7 @@ __all__ = [
     "CodeFormer",
     "CompactRestorer",
     "Detector",
+    "DualPrompt",
     "FaceDetector",
     "MoireRefiner",
     "PatchDiscriminator",

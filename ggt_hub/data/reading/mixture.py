@@ -66,6 +66,7 @@ class Example:
         rng: what is drawn further for this example comes from here.
         source: the data set or folder that it comes from.
         quality: how good the whole ground truth is, 0..1, as the column `quality` says; None where nobody does.
+        prompt: the words that go with the pair, as the column `prompt` says.
     """
 
     lq: Array
@@ -77,6 +78,7 @@ class Example:
     rng: Generator
     source: str = ""
     quality: float | None = None
+    prompt: str | None = None
 
     @property
     def known_quality(self) -> float:
@@ -97,12 +99,13 @@ class Example:
 
 
 class Found(NamedTuple):
-    """A pair, 8-bit RGB, what is to be undone in it, and how good `gt` is; without `lq` the picture is clean."""
+    """A pair, 8-bit RGB, what is to be undone, how good `gt` is, its words; without `lq` the picture is clean."""
 
     lq: Pixels | None
     gt: Pixels
     task: Task = "general"
     quality: float | None = None
+    prompt: str | None = None
 
 
 class Source(Protocol):
@@ -168,7 +171,7 @@ class _Rows:
             )
         task = row.row.get("task")
         known: Task = task if task in TASKS else "general"  # a data set may have words of its own
-        return Found(lq, gt, known, _quality(row.row.get("quality")))
+        return Found(lq, gt, known, _quality(row.row.get("quality")), row.row.get("prompt"))
 
     def name_of(self, number: int) -> str:
         return f"row {number} of {self.name}"
@@ -253,7 +256,9 @@ class Mixture:
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
-        return Example(lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality)
+        return Example(
+            lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality, found.prompt
+        )
 
     def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
         if kind is None:
@@ -266,7 +271,16 @@ class Mixture:
         sample = apply_steps(Sample(clean, clean), steps)
         damage = severities(steps)
         return Example(
-            sample.lq, sample.gt, preset.task, damage, name, self.margin, rng, source.name, found.quality
+            sample.lq,
+            sample.gt,
+            preset.task,
+            damage,
+            name,
+            self.margin,
+            rng,
+            source.name,
+            found.quality,
+            found.prompt,
         )
 
     def _usable(self, place: int, number: int) -> Found:

@@ -12,6 +12,7 @@ OBJECTIVES: dict[str, str] = {
     "codes": "ggt_hub.training.objectives.codes:CodesObjective",
     "compact": "ggt_hub.training.objectives.compact:CompactObjective",
     "dial": "ggt_hub.training.objectives.dial:DialObjective",
+    "dual_prompt": "ggt_hub.training.objectives.dual_prompt:DualPromptObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }
 """Name in a recipe -> where its class is."""
