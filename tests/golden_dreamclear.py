@@ -1,18 +1,23 @@
 """Numeric reference data of DreamClear: the complete set beside the checkout, or the part that is in it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ggt_hub.converters.checkpoint import Checkpoint, fill, plan
 from ggt_hub.converters.dreamclear_names import settings_of, transformer_destinations
 from ggt_hub.models import DreamClearTransformer2DModel, SwinIR
+from ggt_hub.pipelines.dreamclear import DreamClearPipeline, published_scheduler
 
 COMPLETE = Path(__file__).resolve().parents[1] / "../shared/golden/dreamclear"
 SHIPPED = Path(__file__).parent / "data/dreamclear"
@@ -83,3 +88,25 @@ def given_as(given: dict[str, Tensor]) -> dict[str, Tensor]:
 def difference(found: Tensor, wanted: Tensor) -> float:
     """Largest absolute difference; infinite if the shapes differ."""
     return float((found - wanted).abs().max()) if found.shape == wanted.shape else float("inf")
+
+
+def pipeline(minimum_size: int = 64) -> DreamClearPipeline:
+    """The whole restorer with the weights of the set."""
+    pipe = DreamClearPipeline(
+        transformer(),
+        AutoencoderKL.from_pretrained(place("pipeline/vae")).eval(),
+        published_scheduler(),
+        pre_cleaner(),
+        minimum_size=minimum_size,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@contextmanager
+def drawn(noise: Tensor) -> Iterator[None]:
+    """Have the sampler's steps add this noise, (steps, 1, 4, H, W), instead of what they would draw."""
+    rows = iter(noise)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: next(rows))
+        yield

@@ -48,14 +48,14 @@ class Conditions:
     def to(self, device: torch.device | str) -> "Conditions":
         """The same on a device."""
         held = (getattr(self, field.name) for field in fields(self))
-        return Conditions(*(one if one is None else one.to(device) for one in held))  # type: ignore[arg-type]
+        return Conditions(*(one if one is None else one.to(device, non_blocking=True) for one in held))  # type: ignore[arg-type]
 
 
 class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin):
     """Predicts noise and its variance from a noisy latent, two conditioning latents and a caption.
 
     In 16 bits matrices and attention are computed in those, under autocast; the residual streams, norms,
-    modulation, embeddings of patches and times, and the output stay in float32.
+    modulation, embeddings of patches, times and captions, and the output stay in float32.
 
     Args:
         num_attention_heads: heads of all attention.
@@ -82,6 +82,8 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         "x_embedder",
         "c_embedder",
         "adaln_single",
+        "caption_projection",
+        "y_embedding",
         "scale_shift_table",
         "norm",
         "proj_out",
@@ -166,8 +168,9 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         self,
         condition_lq: Tensor,
         condition_reference: Tensor,
-        encoder_hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
+        beside_empty: bool = False,
     ) -> Conditions:
         """Embed what stays the same in all steps.
 
@@ -175,36 +178,40 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
             condition_lq: latents of the pictures, (images, in_channels, H, W).
             condition_reference: latents of the references, likewise.
             encoder_hidden_states: states of the text encoder, (rows, length, caption_channels); rows of one image
-                follow each other.
+                follow each other. None is the learned empty caption for each image.
             encoder_attention_mask: 1 for what is read of them and 0 for padding, (rows or 1, length).
+            beside_empty: whether the learned empty caption follows each of them, with the same mask.
         """
-        rows = len(encoder_hidden_states)
+        caption, mask = self._captions(encoder_hidden_states, encoder_attention_mask, len(condition_lq))
+        if beside_empty:
+            empty = self.y_embedding.to(caption).expand_as(caption)
+            caption = torch.stack([caption, empty], dim=1).flatten(0, 1)
+            mask = mask if mask is None else mask.repeat_interleave(2, dim=0)
         grid = tuple(side // self.config.patch_size for side in condition_lq.shape[-2:])
-        base = self.config.sample_size // self.config.patch_size
-        width = self.config.num_attention_heads * self.config.attention_head_dim
         positions = get_2d_sincos_pos_embed(
-            width,
+            self.config.num_attention_heads * self.config.attention_head_dim,
             grid,
-            base_size=base,
+            base_size=self.config.sample_size // self.config.patch_size,
             interpolation_scale=self.config.interpolation_scale,
             device=condition_lq.device,
             output_type="pt",
         )
-        bias = None
-        if encoder_attention_mask is not None:
-            mask = encoder_attention_mask.reshape(-1, 1, encoder_attention_mask.shape[-1]).float()
-            bias = ((1 - mask) * -10000.0).expand(rows, -1, -1)
-        with self._autocast(condition_lq.device):
-            caption = self.caption_projection(
-                encoder_hidden_states.reshape(rows, -1, encoder_hidden_states.shape[-1])
-            )
         return Conditions(
             lq=_exact(self.c_embedder_lq, condition_lq),
             reference=_exact(self.c_embedder_pre, condition_reference),
-            caption=caption,
-            caption_bias=bias,
+            caption=_exact(self.caption_projection, caption),
+            caption_bias=None if mask is None else (1 - mask[:, None].float()) * -10000.0,
             positions=positions.float()[None],
         )
+
+    def _captions(
+        self, states: Tensor | None, mask: Tensor | None, images: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Captions (rows, length, width), and their mask (rows, length)."""
+        if states is None:
+            return self.y_embedding.expand(images, -1, -1), None
+        caption = states.reshape(len(states), -1, states.shape[-1])
+        return caption, mask if mask is None else mask.reshape(-1, mask.shape[-1]).expand(len(states), -1)
 
     @apply_lora_scale("attention_kwargs")
     def forward(
@@ -229,7 +236,7 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         Args:
             hidden_states: noisy latents, (B, in_channels, H, W).
             timestep: 0..999, (B,) or one for all.
-            encoder_hidden_states: as `embed_conditions` takes it, and so the next three ...
+            encoder_hidden_states: as `embed_conditions` takes them, and so the next three ...
             condition_lq: of as many images as there are groups, or rows; one serves all.
             condition_reference: likewise.
             encoder_attention_mask: or None.
