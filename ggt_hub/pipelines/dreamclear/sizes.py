@@ -26,7 +26,8 @@ def network_size(width: int, height: int, upscale: float, least: int = NATIVE) -
     """(width, height) in which a picture is restored: `upscale` times its own, or more if that is small.
 
     The shorter side is at least `least`, unless the longer one would exceed `STEEPEST` times that. Nothing is
-    rounded before both sides are brought to multiples of 64, half to even; so the aspect shifts by up to 3 percent.
+    rounded before both sides are brought to multiples of 64, half to even; so the aspect shifts by up to 3
+    percent.
 
     Raises:
         RestorerError: for more pixels than `LARGEST`; nothing was allocated then.
@@ -50,12 +51,12 @@ def result_size(width: int, height: int, upscale: float) -> tuple[int, int]:
 def enlarged(rgb: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     """A picture of 8 bits as the networks see it: bicubic to `size`, (height, width, 3), 0..1.
 
-    The direction goes first that leaves fewer pixels in between, as Pillow 13 has it; Pillow 12 begins with the
-    width, and the order makes a difference of up to 18 levels.
+    The width goes first, unless the height shrinks and so leaves fewer pixels in between. Pillow 13 does so,
+    Pillow 12 always begins with the width; the order makes a difference of up to 18 levels.
     """
     across, down = (size[0], rgb.height), (rgb.width, size[1])
-    between = across if size[0] * rgb.height <= rgb.width * size[1] else down
-    method = Image.Resampling.BICUBIC
+    shrinks = size[1] < rgb.height and rgb.width * size[1] < size[0] * rgb.height
+    between, method = down if shrinks else across, Image.Resampling.BICUBIC
     return np.asarray(rgb.resize(between, method).resize(size, method), np.float32) / np.float32(255)
 
 
