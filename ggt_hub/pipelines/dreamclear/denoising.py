@@ -96,19 +96,6 @@ def _waiting(tensor: Tensor) -> Tensor:
     return tensor.cpu().pin_memory() if tensor.is_cuda else tensor
 
 
-def published_scheduler() -> DDPMScheduler:
-    """The sampler that the weights were trained for: improved DDPM with a learned range of variance."""
-    return DDPMScheduler(
-        beta_schedule="linear",
-        beta_start=1e-4,
-        beta_end=0.02,
-        variance_type="learned_range",
-        clip_sample=False,
-        timestep_spacing="linspace",
-        prediction_type="epsilon",
-    )
-
-
 def sampler_of(scheduler: Any, name: str | None) -> Any:
     """The sampler of a call: the scheduler as loaded, or another of its noise schedule.
 
