@@ -46,6 +46,8 @@ def tiny_transformer() -> DreamClearTransformer2DModel:
     ).eval()
     for tensor in network.state_dict().values():
         tensor.copy_(0.1 * torch.randn_like(tensor))
+    with torch.no_grad():
+        network.proj_out.weight.mul_(0.1)  # variances are exponentials of what comes out
     return network
 
 
