@@ -4,22 +4,22 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ggt_hub.models import DreamClearTransformer2DModel
-from tests.golden_dreamclear import case, difference, tensors, transformer
+from tests.golden_dreamclear import SHIPPED, case, difference, filled, numbers, tensors, transformer
 
 # Reached: 3.2e-6, at values of order 1. Exact GELU in the place of its approximation makes 1e-4.
 FAIR = 1e-5
+SMALL = {"sample_size": 8, "caption_channels": 6, "caption_length": 5}
 
 
 def small(**settings: int) -> DreamClearTransformer2DModel:
     """A network that tells its tensors apart."""
     torch.manual_seed(0)
     sizes = {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "control_layers": 2}
-    network = DreamClearTransformer2DModel(
-        **{**sizes, "sample_size": 8, "caption_channels": 6, "caption_length": 5, **settings}
-    )
+    network = DreamClearTransformer2DModel(**{**sizes, **SMALL, **settings})
     for tensor in network.state_dict().values():
         tensor.copy_(torch.randn_like(tensor) * 0.2)
     return network.eval()
@@ -45,6 +45,20 @@ def inputs(rows: int, side: int = 8, images: int | None = None) -> dict[str, Ten
 def test_the_output_is_that_of_the_reference(name: str) -> None:
     wanted = tensors("transformer/outputs.safetensors")[f"{name}.output"]
     assert difference(transformer()(**case(name)).sample, wanted) < FAIR
+
+
+@torch.no_grad()
+def test_a_small_one_gives_what_it_gave_when_it_agreed_with_the_reference() -> None:
+    """So that there is a number where the reference's own weights are too large to ship."""
+    network = filled(DreamClearTransformer2DModel(2, 12, num_layers=3, control_layers=2, **SMALL))
+    images = {
+        name: numbers(seed, 1, 4, 6, 8) for seed, name in enumerate(("condition_lq", "condition_reference"))
+    }
+    mask = torch.tensor([[1, 1, 1, 0, 0]])
+    given = {**images, "encoder_hidden_states": numbers(2, 2, 5, 6), "encoder_attention_mask": mask}
+    found = network(numbers(3, 2, 4, 6, 8), torch.tensor([700, 700]), **given).sample
+    wanted = load_file(SHIPPED / "recorded.safetensors")["transformer"]
+    assert difference(found, wanted) < 1e-5 * float(wanted.abs().max())
 
 
 @torch.no_grad()
