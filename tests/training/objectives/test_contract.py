@@ -90,9 +90,8 @@ def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
 def test_what_prepares_examples_goes_to_processes_of_its_own(recipe: Recipe) -> None:
     """They are started anew, and not forked."""
     objective, stage = built(recipe), recipe.stages[0]
-    mixture = Mixture(
-        [(open_source(name), 1) for name in stage.data], stage.groups, crop=stage.crop, seed=recipe.seed
-    )
+    sources = [(open_source(name), 1.0) for name in stage.data]
+    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, aligned=stage.aligned)
     wanted = objective.prepare(mixture[0], stage.crop)
     mixture, prepare = pickle.loads(pickle.dumps((mixture, objective.prepare)))
     found = prepare(mixture[0], stage.crop)
