@@ -264,7 +264,7 @@ class RestorerPipeline(DiffusionPipeline):
         *,
         task: str | None,
         prompt: str | None,
-        upscale: int | None,
+        upscale: float | None,
         output_type: str,
         tile: int | None,
         quality: float | Sequence[float] | None = None,
@@ -280,12 +280,13 @@ class RestorerPipeline(DiffusionPipeline):
         if task is not None:
             check_task(task, description.tasks or TASKS, name)
         if prompt is not None and not description.takes_prompt:
+            instead = ", ".join(description.tasks)
             raise RestorerError(
-                f"{name} takes no prompt: tell it a task instead ({', '.join(description.tasks)})"
+                f"{name} takes no prompt: "
+                + (f"tell it a task instead ({instead})" if instead else "leave it out")
             )
-        if upscale is not None and upscale not in description.upscales:
-            factors = ", ".join(map(str, description.upscales))
-            raise RestorerError(f"{name} cannot upscale by {upscale!r}: it supports {factors}")
+        if upscale is not None:
+            description.check_upscale(upscale, name)
         if output_type not in OUTPUT_TYPES:
             raise RestorerError(f"output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
         if tile is not None and description.tiling == "none":

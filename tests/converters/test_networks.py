@@ -39,7 +39,7 @@ def refused(name: str, source: Path, target: Path) -> str:
 
 
 def test_each_network_is_tried() -> None:
-    assert set(TINY) == set(NETWORKS) == set(System) - {"realrestorer"}
+    assert set(TINY) == set(NETWORKS) == set(System) - {"realrestorer", "dreamclear"}
 
 
 @each
@@ -130,6 +130,15 @@ def test_variants_that_are_not_built_are_refused_by_name(tmp_path: Path) -> None
         weights = tiny_weights("iqpir") | {extra: torch.zeros(2, 64)}
         torch.save(weights, tmp_path / "published.pth")
         assert f"unknown: {extra}" in refused("iqpir", tmp_path / "published.pth", tmp_path / "own")
+
+
+def test_iqpir_and_codeformer_are_told_apart(tmp_path: Path) -> None:
+    for name, other in (("iqpir", "codeformer"), ("codeformer", "iqpir")):
+        torch.save(tiny_weights(other), tmp_path / "published.pth")
+        assert f"convert it as {other}" in refused(name, tmp_path / "published.pth", tmp_path / "own")
+    torch.save(VQAutoencoder(32, (1, 1), 1, (), 4, 6, hq_codes=6).state_dict(), tmp_path / "published.pth")
+    message = refused("codeformer", tmp_path / "published.pth", tmp_path / "own")
+    assert "CodeFormer has no quantize_aesthetic.embedding.weight" in message
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:

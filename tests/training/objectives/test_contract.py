@@ -1,5 +1,6 @@
 """What holds for every objective."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def built(recipe: Recipe) -> Objective:
 def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
     stage = recipe.stages[0]
     sources = [(open_source(name), share) for name, share in stage.data.items()]
-    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, needs_quality=True)
+    how = {"crop": stage.crop, "aligned": stage.aligned, "seed": recipe.seed, "needs_quality": True}
+    mixture = Mixture(sources, stage.groups, **how)
     items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
@@ -83,6 +85,17 @@ def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
         felt = {name for name, weight in objective.named_parameters() if weight.grad is not None}
         own = {id(weight) for weight in objective.learners()[learner]}
         assert felt and felt <= {name for name, weight in objective.named_parameters() if id(weight) in own}
+
+
+def test_what_prepares_examples_goes_to_processes_of_its_own(recipe: Recipe) -> None:
+    """They are started anew, and not forked."""
+    objective, stage = built(recipe), recipe.stages[0]
+    sources = [(open_source(name), 1.0) for name in stage.data]
+    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, aligned=stage.aligned)
+    wanted = objective.prepare(mixture[0], stage.crop)
+    mixture, prepare = pickle.loads(pickle.dumps((mixture, objective.prepare)))
+    found = prepare(mixture[0], stage.crop)
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 def test_a_stopped_run_continues_exactly(recipe: Recipe, tmp_path: Path, monkeypatch: Any) -> None:

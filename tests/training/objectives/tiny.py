@@ -93,6 +93,21 @@ groups:
   spoilt: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
 """
 
+_DREAMCLEAR = """\
+objective: dreamclear
+settings: {coupled: false}
+model: {num_attention_heads: 2, attention_head_dim: 12, num_layers: 1, control_layers: 1, sample_size: 8,
+        caption_channels: 8, caption_length: 4}
+crop: 64
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+aligned: true
+groups:
+  photographs: {share: 1, preset: dreamclear}
+"""
+
 RECIPES: dict[str, str] = {
     "dual_prompt": _DUAL_PROMPT,
     "compact": _COMPACT,
@@ -100,6 +115,7 @@ RECIPES: dict[str, str] = {
     "dial": _DIAL,
     "codebooks": _CODEBOOKS,
     "codes": _CODES,
+    "dreamclear": _DREAMCLEAR,
 }
 
 
