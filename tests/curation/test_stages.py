@@ -1,6 +1,7 @@
 """What the stages make of replies and pictures."""
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.stage import Context, Dropped, Kept, Later, Split
+from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Later, Split
 from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
 from ggt_hub.curation.stages.gather import Gather
@@ -220,3 +221,10 @@ def test_every_stage_is_known_by_its_name() -> None:
         assert stage.name == name
         for file in stage.words:
             assert words(file)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in STAGES.items() if issubclass(kind, Deciding)])
+def test_what_other_processes_need_is_pickled(name: str) -> None:
+    stage = STAGES[name](**({"count": 3} if name == "write-prompts" else {}))
+    context = Context(1, "sdxl", {"tune": Path("learned")})
+    assert pickle.loads(pickle.dumps((stage, context))) == (stage, context)
