@@ -1,4 +1,4 @@
-"""Which planted faults the gates catch, and how many good candidates they keep: `python benchmarks/gates.py [NAME ..]`.
+"""Which planted faults the gates catch, and which good candidates they keep: `python benchmarks/gates.py [NAME]`.
 
 Photographs of the package, four if none is named, under six kinds of damage, light and heavy; about a minute on one
 core for each. The limits were chosen on the four; `astronaut` was not looked at before.

@@ -87,8 +87,7 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / RECORDS / "lock-of-the-run", waits=False):
         _check_folder(configuration, source, output)
-        if any(stage.draws for stage in configuration.stages):
-            find_text_to_image(configuration.pictures)  # before anything is paid
+        _check_stages(configuration)
         made = _Run(configuration, source, output, askers, workers, engine)
         for stage in configuration.stages:
             made.do(stage)
@@ -263,6 +262,19 @@ def _count(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
         for state in ("dropped", "later")
     }
     return Count(stage, rows, kept, reasons["dropped"], reasons["later"])
+
+
+def _check_stages(configuration: Configuration) -> None:
+    """Refuse what cannot be done here, before anything is paid.
+
+    Raises:
+        CurationError: if something is not installed.
+        RestorerError, HubError: if the text-to-image pipeline cannot be had.
+    """
+    for stage in configuration.stages:
+        stage.check()
+    if any(stage.draws for stage in configuration.stages):
+        find_text_to_image(configuration.pictures)
 
 
 def _check_folder(configuration: Configuration, source: str, output: Path) -> None:
