@@ -14,6 +14,8 @@ class System(StrEnum):
     """Systems and networks whose published weights can be written in our own layout."""
 
     realrestorer = "realrestorer"
+    dreamclear = "dreamclear"
+    swinir = "swinir"
     synnet = "synnet"
     unidemoire = "unidemoire"
     iqpir = "iqpir"
@@ -26,18 +28,19 @@ def convert(
         str,
         typer.Argument(
             metavar="SRC",
-            help="What is published: RealRestorer's folder or id on the Hub, the file of another network.",
+            help="What is published: the folder or Hub id of RealRestorer or DreamClear, another network's file.",
         ),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write; new or empty.")],
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the Hub; RealRestorer only.")
+        str | None, typer.Option(help="Branch, tag or commit on the Hub; RealRestorer and DreamClear only.")
     ] = None,
     dtype: DtypeOption = None,
     heads: Annotated[
         int | None,
         typer.Option(
-            help="Attention heads, which no file tells: 8 as published; IQPIR and CodeFormer only.", min=1
+            help="Attention heads, which no file tells; as published if not given; IQPIR, CodeFormer, DreamClear.",
+            min=1,
         ),
     ] = None,
 ) -> None:
@@ -45,15 +48,23 @@ def convert(
 
     What is written needs no conversion when it is loaded, and can be quantised while it is loaded. Weights keep
     the precision they were published in, unless another is asked for; the autoencoder's is float32 in any case.
-    Needs as much memory as the weights are large.
+    Needs as much memory as the weights are large; DreamClear no more than 2.5 GB, and what was cut off goes on.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    begun = system is System.dreamclear and not (target / "model_index.json").exists()
+    if (
+        target.exists()
+        and (not target.is_dir() or any(target.iterdir()))
+        and not (begun and _is_begun(target))
+    ):
         raise RestorerError(f"{target} is not an empty folder: choose another, or empty it")
-    if heads and system not in (System.iqpir, System.codeformer):
+    if heads and system not in (System.iqpir, System.codeformer, System.dreamclear):
         raise RestorerError(f"the heads of {system.value} follow from its weights: leave out --heads")
     if system is System.realrestorer:
         _convert_realrestorer(source, target, load_options(revision, dtype))
         typer.echo(f"{system.value} from {source} is in {target}: RestorerPipeline.from_pretrained loads it")
+        return
+    if system is System.dreamclear:
+        _convert_dreamclear(source, target, load_options(revision, dtype), heads)
         return
     if revision or dtype:
         option = "--revision" if revision else "--dtype"
@@ -79,3 +90,26 @@ def _convert_realrestorer(source: str, target: Path, options: dict[str, Any]) ->
     pipe = RealRestorerPipeline.from_pretrained(source, **options)
     with committed_folder(target) as unfinished:  # only a whole layout ever has the name that was asked for
         pipe.save_pretrained(unfinished)
+
+
+def _is_begun(target: Path) -> bool:
+    """Whether a folder holds a conversion that was cut off."""
+    from ggt_hub.commit import RECORDS
+
+    return (target / "transformer" / RECORDS).is_dir() or (target / "transformer/config.json").is_file()
+
+
+def _convert_dreamclear(source: str, target: Path, options: dict[str, Any], heads: int | None) -> None:
+    from ggt_hub.converters.dreamclear import LICENCE, PUBLISHED, convert_dreamclear
+    from ggt_hub.hub import snapshot
+
+    place, revision = Path(source), options.get("revision")
+    if not place.exists() and source.count("/") == 1:
+        place = snapshot(source, revision=revision, allow_patterns=PUBLISHED)
+    elif revision:
+        raise RestorerError(f"{source} is local: it has no revision {revision!r}")
+    absent = convert_dreamclear(place, target, dtype=options.get("dtype"), heads=heads)
+    typer.echo(f"dreamclear from {source} is in {target}: RestorerPipeline.from_pretrained loads it")
+    if absent:
+        typer.echo(f"not there, and left out: {', '.join(absent)}")
+    typer.echo(f"licence: {LICENCE}")

@@ -11,7 +11,7 @@ def train(
         str,
         typer.Argument(
             help="A YAML file, or the name of a recipe in the package: compact, told, iqpir-codebooks, "
-            "iqpir-codes, iqpir-quality, iqpir-general."
+            "iqpir-codes, iqpir-quality, iqpir-general, genir, dreamclear."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
@@ -43,6 +43,13 @@ def train(
             metavar="lpips|none|FOLDER", help="The perceptual loss; a folder holds LPIPS's weights."
         ),
     ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="DreamClear's recipe: whose autoencoder, pre-cleaner and text encoder are taken."),
+    ] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="DreamClear's recipe: a stock PixArt transformer to begin with.")
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop after this time, resumed runs included.")
     ] = None,
@@ -56,7 +63,7 @@ def train(
     from ggt_hub.training import load_recipe
     from ggt_hub.training import train as run
 
-    told = {"codebooks": codebooks, "perceptual": perceptual}
+    told = {"codebooks": codebooks, "perceptual": perceptual, "parts": parts, "backbone": backbone}
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
     if data:

@@ -108,6 +108,12 @@ class Checkpoint:
             "dtype=torch.bfloat16"
         )
 
+    @property
+    def narrowest(self) -> torch.dtype:
+        """Of the precisions that networks can compute in, the narrowest that some tensor is stored in."""
+        kinds = set(self._kinds.values())
+        return next((dtype for kind, dtype in _COMPUTE.items() if kind in kinds), torch.float32)
+
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors, one shard open at a time; what is in 8 bits comes as float32.
 
@@ -226,6 +232,20 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise RestorerError(f"{path} holds no JSON object: {AGAIN}")
     return content
+
+
+def check_depth(file: Path, tensors: int) -> None:
+    """Refuse a configuration of more layers than there are tensors, which would be built before it fails.
+
+    Raises:
+        RestorerError: naming the setting.
+    """
+    for key in ("num_layers", "num_single_layers", "control_layers", "depth", "layers_per_block"):
+        layers = read_json(file).get(key, 0)
+        if not isinstance(layers, int) or layers > tensors:
+            raise RestorerError(
+                f"{file} has {key} {layers}, and {tensors} tensors are stored: write the layout again"
+            )
 
 
 def has_variant(folder: Path, variant: str) -> bool:

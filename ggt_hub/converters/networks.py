@@ -5,9 +5,6 @@ once, and what is written is safetensors.
 """
 
 import math
-import pickle
-import re
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,15 +18,14 @@ from torch import Tensor
 
 from ggt_hub.commit import committed_folder, file_sha256
 from ggt_hub.converters.checkpoint import AGAIN, Destination, Shapes, one_line, plan
+from ggt_hub.converters.pickles import explained, weights_in
 from ggt_hub.errors import RestorerError
-from ggt_hub.models import CodeFormer, MoireRefiner, PatchDiscriminator, SynNet, VQAutoencoder
+from ggt_hub.models import CodeFormer, MoireRefiner, PatchDiscriminator, SwinIR, SynNet, VQAutoencoder
 
 Settings = Callable[[Shapes], dict[str, Any]]
 """What a class is built with, from the published shapes; a KeyError if they are another's."""
 
 _COUNTS = ("num_batches_tracked",)
-_NESTED = ("params_ema", "params", "state_dict")
-"""Where a training run's checkpoint has its weights; of averaged and plain ones the averaged are taken."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,7 @@ class PublishedNetwork:
         licence: what is known of its terms.
         prefixes: what may stand in front of the names.
         apart: beginnings of names that belong to other parts of the authors' program, and are not needed.
+        computed: endings of names of tables that are computed here, and are not needed either.
         header: lines of the card's header that state the licence.
     """
 
@@ -53,6 +50,7 @@ class PublishedNetwork:
     licence: str
     prefixes: tuple[str, ...] = ("module.",)
     apart: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
     header: str = "license: unknown"
 
 
@@ -133,6 +131,23 @@ def _discriminator_settings(shapes: Shapes) -> dict[str, Any]:
     return {"channels": shapes["main.0.weight"][0], "layers": len(convolutions) - 2}
 
 
+def _swinir_settings(shapes: Shapes) -> dict[str, Any]:
+    groups = range(len({name.split(".")[1] for name in shapes if name.startswith("layers.")}))
+    inside = [f"layers.{group}.residual_group.blocks." for group in groups]
+    places, _ = shapes[f"{inside[0]}0.attn.relative_position_bias_table"]
+    hidden, width = shapes[f"{inside[0]}0.mlp.fc1.weight"]
+    return {
+        "embed_dim": width,
+        "depths": tuple(
+            len({name.split(".")[4] for name in shapes if name.startswith(own)}) for own in inside
+        ),
+        "num_heads": tuple(shapes[f"{own}0.attn.relative_position_bias_table"][1] for own in inside),
+        "window": (math.isqrt(places) + 1) // 2,
+        "mlp_ratio": hidden / width,
+        "num_feat": shapes["conv_last.weight"][1],
+    }
+
+
 _FACES: dict[type[ModelMixin], Settings] = {
     CodeFormer: _code_former_settings,
     VQAutoencoder: _autoencoder_settings,
@@ -162,6 +177,16 @@ NETWORKS: dict[str, PublishedNetwork] = {
             "AAAI 2025, arXiv 2502.06324; https://github.com/4DVLab/UniDemoire"
         ),
         licence="no licence is stated, neither for the authors' code nor for the weights",
+    ),
+    "swinir": PublishedNetwork(
+        kinds={SwinIR: _swinir_settings},
+        computed=(".relative_position_index", ".attn_mask"),
+        title="SwinIR for any damage, as DiffBIR trained it and DreamClear looks through it",
+        origin=(
+            "Xinqi Lin et al., DiffBIR: Towards Blind Image Restoration with Generative Diffusion Prior, ECCV "
+            "2024, arXiv 2308.15070; https://github.com/XPixelGroup/DiffBIR"
+        ),
+        licence="the authors' project is under Apache-2.0; for these weights themselves no licence is stated",
     ),
     "iqpir": PublishedNetwork(
         kinds=_FACES | {CodeFormer: _iqpir_settings},
@@ -214,6 +239,15 @@ def convert_network(
     return type(network)
 
 
+def published_network(name: str, source: Path) -> ModelMixin:
+    """A published network, loaded.
+
+    Raises:
+        RestorerError: as `convert_network`.
+    """
+    return _filled(NETWORKS[name], source, {})
+
+
 def _filled(published: PublishedNetwork, source: Path, told: dict[str, Any]) -> ModelMixin:
     tensors = _bare(published, source, _read(source))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -256,36 +290,18 @@ def _recognised(
 
 def _read(source: Path) -> Any:
     """What is in the file; nothing in it is run."""
-    if not source.is_file():
-        raise RestorerError(f"{source} is no file: download the published weights, and name the file itself")
-    try:
+    with explained(source):
         if source.suffix == ".safetensors":
             return load_file(source)
-        with warnings.catch_warnings():  # of torch's doubts about a pickle the user learns by what follows
-            warnings.simplefilter("ignore")
-            return torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # files of strangers break loaders in every way
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            raise RestorerError(
-                f"{source} holds {found[1]} besides tensors, which could run code and is not loaded: if you trust "
-                f"it, save its weights alone as safetensors elsewhere, or {AGAIN}"
-            ) from error
-        # What torch says of pickles advises to run what is in them.
-        reason = "no pickle of tensors" if isinstance(error, pickle.UnpicklingError) else one_line(error)
-        raise RestorerError(f"{source} is damaged, cut off or no weights ({reason}): {AGAIN}") from error
+        return torch.load(source, map_location="cpu", weights_only=True)
 
 
 def _bare(published: PublishedNetwork, source: Path, content: Any) -> dict[str, Tensor]:
     """The tensors by the names that the network itself has for them."""
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in _NESTED if key in content), content)
-    stored = content if isinstance(content, Mapping) else None
-    if not isinstance(stored, Mapping) or not stored:
-        raise RestorerError(f"{source} holds no weights by name: {AGAIN}")
     tensors: dict[str, Tensor] = {}
-    for key, tensor in stored.items():
+    for key, tensor in weights_in(source, content).items():
         name = str(key)
-        if name.startswith(published.apart):
+        if name.startswith(published.apart) or name.endswith(published.computed):
             continue
         while name.startswith(published.prefixes):
             name = name.removeprefix(next(front for front in published.prefixes if name.startswith(front)))

@@ -79,10 +79,11 @@ def unwrapped(picture: Picture, restored: FloatArray) -> tuple[Picture, FloatArr
     """A picture as it was before `wrapped`, and what was made of it (HWC, maybe larger) without those columns."""
     if not picture.margin:
         return picture, restored
-    width = picture.size[0]
-    cut = picture.margin * (restored.shape[1] // width)
-    original = _with_columns(picture, np.arange(picture.margin, width - picture.margin), 0)
-    return original, np.ascontiguousarray(restored[:, cut : restored.shape[1] - cut])
+    width, margin = picture.size[0], picture.margin
+    original = _with_columns(picture, np.arange(margin, width - margin), 0)
+    wanted = round(original.size[0] * restored.shape[1] / width)
+    cut = (restored.shape[1] - wanted) // 2
+    return original, np.ascontiguousarray(restored[:, cut : cut + wanted])
 
 
 def _with_columns(picture: Picture, columns: np.ndarray, margin: int) -> Picture:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def run_tiled(
     *,
     tile: int | None,
     overlap: int,
-    scale: int = 1,
+    scale: int | Fraction = 1,
     multiple: int = 1,
 ) -> FloatArray:
     """Apply `function` to overlapping tiles of a picture and blend what it gives.
@@ -54,7 +55,8 @@ def run_tiled(
         tile: Side of a tile in pixels, more than `2 * overlap` and a multiple of `multiple`. None, or a tile as
             large as the picture: one call with the whole picture, whose values come back unchanged.
         overlap: Pixels, see above.
-        scale: Output pixels for an input pixel.
+        scale: Output pixels for an input pixel; a fraction if several input pixels give one, and then `multiple`,
+            height and width are multiples of so many.
         multiple: What height and width of the function's input must be multiples of. The picture is padded to
             that at the right and bottom, and the result cropped back. Tiles also begin at multiples of it, so a
             network that works on a coarser grid sees the same grid in each tile.
@@ -81,10 +83,13 @@ def run_tiled(
             if len(rows) == len(columns) == 1:
                 return output
             if result is None:
-                result = np.zeros((height * scale, width * scale, output.shape[2]), np.float32)
+                result = np.zeros((int(height * scale), int(width * scale), output.shape[2]), np.float32)
             output *= row_weights[:, None, None]
             output *= column_weights[None, :, None]
-            result[top * scale : bottom * scale, left * scale : right * scale] += output
+            rows_out, columns_out = (
+                slice(int(start * scale), int(stop * scale)) for start, stop in ((top, bottom), (left, right))
+            )
+            result[rows_out, columns_out] += output
     assert result is not None  # noqa: S101 - a picture has at least one tile
     return result
 
@@ -122,7 +127,7 @@ def _spans(size: int, tile: int | None, overlap: int, multiple: int) -> list[tup
 
 
 def _weighted(
-    spans: list[tuple[int, int]], size: int, overlap: int, scale: int
+    spans: list[tuple[int, int]], size: int, overlap: int, scale: int | Fraction
 ) -> Iterator[tuple[int, int, FloatArray]]:
     """Each span, cut to the picture, with its blend weights at output resolution.
 
@@ -132,7 +137,7 @@ def _weighted(
     middles = [(start + stop) / 2 for (_, stop), (start, _) in pairwise(spans)]
     for index, (start, stop) in enumerate(spans):
         stop = min(stop, size)
-        centres = (np.arange(start * scale, stop * scale) + 0.5) / scale
+        centres = (np.arange(int(start * scale), int(stop * scale)) + 0.5) / float(scale)
         weights = np.ones(len(centres))
         if index > 0:
             weights = _ramp(centres, middles[index - 1], overlap)
@@ -153,17 +158,19 @@ def _crop(image: Picture | np.ndarray, left: int, top: int, right: int, bottom: 
     return part.astype(np.float32) / np.float32(levels)
 
 
-def _apply(function: "TileFunction", part: FloatArray, size: tuple[int, int], scale: int) -> FloatArray:
+def _apply(
+    function: "TileFunction", part: FloatArray, size: tuple[int, int], scale: int | Fraction
+) -> FloatArray:
     """One call: HWC in, HWC out, cropped to `size` times `scale`."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(part, -1, 0))[None])
     with torch.inference_mode():
         output = function(tensor).float().cpu().numpy()
-    height, width = part.shape[0] * scale, part.shape[1] * scale
+    height, width = int(part.shape[0] * scale), int(part.shape[1] * scale)
     if output.ndim != 4 or output.shape[0] != 1 or output.shape[2:] != (height, width):
         raise RestorerError(
             f"a tile of {part.shape[1]}x{part.shape[0]} gave output of shape {output.shape}; "
             f"expected (1, C, {height}, {width}). Check scale={scale} and multiple."
         )
-    return np.array(np.moveaxis(output[0], 0, -1)[: size[0] * scale, : size[1] * scale])
+    return np.array(np.moveaxis(output[0], 0, -1)[: int(size[0] * scale), : int(size[1] * scale)])

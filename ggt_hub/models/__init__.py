@@ -8,10 +8,13 @@ from diffusers import ModelMixin  # noqa: F401 (diffusers tells by this name how
 from ggt_hub.models.code_former import CodeFormer
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.detector import Detector
+from ggt_hub.models.dreamclear_transformer import DreamClearTransformer2DModel
+from ggt_hub.models.dual_prompt import DualPrompt
 from ggt_hub.models.face_detector import FaceDetector
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.patch_discriminator import PatchDiscriminator
 from ggt_hub.models.quality_prior import QualityPrior
+from ggt_hub.models.swinir import SwinIR
 from ggt_hub.models.synnet import SynNet
 from ggt_hub.models.text_connector import TextConnector
 from ggt_hub.models.told_parts import ToldParts
@@ -21,10 +24,13 @@ __all__ = [
     "CodeFormer",
     "CompactRestorer",
     "Detector",
+    "DreamClearTransformer2DModel",
+    "DualPrompt",
     "FaceDetector",
     "MoireRefiner",
     "PatchDiscriminator",
     "QualityPrior",
+    "SwinIR",
     "SynNet",
     "TextConnector",
     "ToldParts",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ggt_hub.errors import DegradationError
+from ggt_hub.models.windows import from_windows, to_windows, window_offsets
 
 WINDOW = 8
 """Side of the windows that attention stays within, at each level."""
@@ -115,21 +116,19 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", _offsets())
+        self.register_buffer("relative_position_index", window_offsets(WINDOW))
         self.qkv = nn.ModuleDict({"to_q": nn.Linear(width, width), "to_kv": nn.Linear(width, 2 * width)})
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, width) to the same shape."""
-        rows, columns = x.shape[1] // WINDOW, x.shape[2] // WINDOW
-        windows = x.unflatten(2, (columns, WINDOW)).unflatten(1, (rows, WINDOW)).transpose(2, 3)
-        tokens = windows.flatten(3, 4).flatten(0, 2)
+        tokens = to_windows(x, WINDOW)
         query = self._split(self.qkv["to_q"](tokens))
         key, value = (self._split(part) for part in self.qkv["to_kv"](tokens).chunk(2, dim=-1))
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         merged = self.proj(attended.transpose(1, 2).flatten(2))
-        return merged.reshape(windows.shape).transpose(2, 3).reshape(x.shape)
+        return from_windows(merged, WINDOW, *x.shape[1:3])
 
     def _split(self, tokens: Tensor) -> Tensor:
         """(B, tokens, width) to (B, heads, tokens, width / heads)."""
@@ -169,14 +168,6 @@ class Upsample(nn.Module):
         around = F.unfold(x, 3, padding=1).unflatten(2, (height, width)).unflatten(1, (-1, 9))
         mixed = torch.einsum("bckhw,bkhiwj->bchiwj", around, weights)
         return self.out(mixed.flatten(4, 5).flatten(2, 3))
-
-
-def _offsets() -> Tensor:
-    """Which row of the table of biases belongs to each two pixels of a window, (WINDOW^2, WINDOW^2)."""
-    rows, columns = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
-    down = rows.flatten()[:, None] - rows.flatten() + WINDOW - 1
-    right = columns.flatten()[:, None] - columns.flatten() + WINDOW - 1
-    return down * (2 * WINDOW - 1) + right
 
 
 def _named(name: str, *layers: nn.Module) -> nn.ModuleDict:

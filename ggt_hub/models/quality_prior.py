@@ -25,6 +25,7 @@ HOSTS = {
     "SD3Transformer2DModel": "time_text_embed",
     "QwenImageTransformer2DModel": "time_text_embed",
     "PixArtTransformer2DModel": "adaln_single.emb",
+    "DreamClearTransformer2DModel": "adaln_single.emb",
 }
 """Class of a network -> the module of it whose output (B, width) a prior adds to."""
 

@@ -264,7 +264,7 @@ class RestorerPipeline(DiffusionPipeline):
         *,
         task: str | None,
         prompt: str | None,
-        upscale: int | None,
+        upscale: float | None,
         output_type: str,
         tile: int | None,
         quality: float | Sequence[float] | None = None,
@@ -285,9 +285,8 @@ class RestorerPipeline(DiffusionPipeline):
                 f"{name} takes no prompt: "
                 + (f"tell it a task instead ({instead})" if instead else "leave it out")
             )
-        if upscale is not None and upscale not in description.upscales:
-            factors = ", ".join(map(str, description.upscales))
-            raise RestorerError(f"{name} cannot upscale by {upscale!r}: it supports {factors}")
+        if upscale is not None:
+            description.check_upscale(upscale, name)
         if output_type not in OUTPUT_TYPES:
             raise RestorerError(f"output_type {output_type!r}: choose one of {', '.join(OUTPUT_TYPES)}")
         if tile is not None and description.tiling == "none":

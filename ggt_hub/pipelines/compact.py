@@ -140,7 +140,7 @@ class CompactRestorerPipeline(PictureByPicture):
         left, top, width, height = _visible_part(picture)
         visible = picture.rgb((left, top, left + width, top + height))
         pixels = _to_tensor(visible).to(self.device, self.dtype)
-        logits, severities = self.detector(features(self.restorer, pixels), small_copy(pixels))
+        logits, severities = self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
         place = int(logits[0].argmax()) - 1
         if place < 0:
             return []

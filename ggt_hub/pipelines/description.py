@@ -100,6 +100,7 @@ class RestorerDescription:
     Attributes:
         tasks: the tasks it can be told; with none, a task makes no difference.
         upscales: the factors it supports; the first is the default.
+        between_upscales: whether it also supports any number between the least and the largest of them.
         options: the further arguments of its call, by name.
         sizes: which sizes its networks see.
         tiling: `external` (cut here into tiles and blended), `internal` (the class has its own way), `none`.
@@ -115,6 +116,7 @@ class RestorerDescription:
 
     tasks: tuple[Task, ...] = ()
     upscales: tuple[int, ...] = (1,)
+    between_upscales: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     sizes: SizeRule = SizeRule()
     tiling: Tiling = "none"
@@ -125,6 +127,23 @@ class RestorerDescription:
     prior_host: str | None = None
     phases: Mapping[str, str] = field(default_factory=dict)
     memory: str = "not measured"
+
+    def check_upscale(self, upscale: Any, who: str) -> None:
+        """Refuse a factor that is not supported.
+
+        Raises:
+            RestorerError: for one; the message lists those that are.
+        """
+        number = isinstance(upscale, Real) and not isinstance(upscale, bool)
+        between = (
+            self.between_upscales and number and min(self.upscales) <= float(upscale) <= max(self.upscales)
+        )
+        if between or (number and upscale in self.upscales):
+            return
+        factors = ", ".join(map(str, self.upscales)) + (
+            " and what is between" if self.between_upscales else ""
+        )
+        raise RestorerError(f"{who} cannot upscale by {upscale!r}: it supports {factors}")
 
     def check_precision(self, dtype: Any, who: str) -> None:
         """Refuse a dtype that the networks cannot compute in; one for each network is its class's to judge.

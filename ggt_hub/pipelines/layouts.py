@@ -25,6 +25,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 PIPELINES: dict[str, str] = {
     "CompactRestorerPipeline": "ggt_hub.pipelines.compact",
+    "DreamClearPipeline": "ggt_hub.pipelines.dreamclear",
     "IQPIRPipeline": "ggt_hub.pipelines.iqpir",
     "RealRestorerPipeline": "ggt_hub.pipelines.realrestorer",
 }

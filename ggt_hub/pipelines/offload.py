@@ -176,7 +176,13 @@ class _Stream:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The blocks of a network in the order in which it holds them: all members of its outermost lists."""
+    """The blocks of a network in the order in which they run: all members of its outermost lists.
+
+    One that runs them in another order than it holds them has `blocks_in_order`.
+    """
+    in_order = getattr(network, "blocks_in_order", None)
+    if callable(in_order):
+        return list(in_order())
     lists: list[str] = []
     for name, module in network.named_modules():
         if isinstance(module, nn.ModuleList) and not any(name.startswith(f"{outer}.") for outer in lists):

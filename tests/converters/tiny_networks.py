@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ggt_hub.models import CodeFormer, MoireRefiner, SynNet
+from ggt_hub.models import CodeFormer, MoireRefiner, SwinIR, SynNet
 
 CODE_FORMER = {
     "channels": 32,
@@ -26,6 +26,12 @@ TINY = {
         MoireRefiner,
         {"width": 4, "heads": (1, 2, 4, 4, 8, 8, 4, 2, 1)},
         "refine_net.",
+        "state_dict",
+    ),
+    "swinir": (
+        SwinIR,
+        {"embed_dim": 8, "depths": (2, 1), "num_heads": (2, 4), "num_feat": 4},
+        "module.",
         "state_dict",
     ),
     "iqpir": (CodeFormer, {**CODE_FORMER, "bins": 12}, "module.", "params_ema"),

@@ -52,6 +52,12 @@ def tiny_realrestorer() -> RestorerPipeline:
     return tiny_pipeline()
 
 
+def tiny_dreamclear() -> RestorerPipeline:
+    from tests.pipelines.tiny_dreamclear import tiny_pipeline
+
+    return tiny_pipeline()
+
+
 def tiny_iqpir(**settings: Any) -> IQPIRPipeline:
     """With a network for faces of 32 pixels."""
     torch.manual_seed(0)
@@ -108,6 +114,7 @@ TINY: dict[str, Tiny] = {
     "realrestorer": Tiny(
         tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
     ),
+    "dreamclear": Tiny(tiny_dreamclear, {"num_inference_steps": 1}, lambda pipe: pipe.pre_cleaner),
     "iqpir": Tiny(tiny_iqpir, {"background": "none"}),
     "iqpir, aligned faces": Tiny(tiny_iqpir, {"faces": "aligned"}, lambda pipe: pipe.network),
     "codeformer, aligned faces": Tiny(

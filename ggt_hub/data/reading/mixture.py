@@ -66,6 +66,7 @@ class Example:
         rng: what is drawn further for this example comes from here.
         source: the data set or folder that it comes from.
         quality: how good the whole ground truth is, 0..1, as the column `quality` says; None where nobody does.
+        prompt: what the picture shows, as the column `prompt` says; None where nobody does.
     """
 
     lq: Array
@@ -77,6 +78,7 @@ class Example:
     rng: Generator
     source: str = ""
     quality: float | None = None
+    prompt: str | None = None
 
     @property
     def known_quality(self) -> float:
@@ -97,12 +99,13 @@ class Example:
 
 
 class Found(NamedTuple):
-    """A pair, 8-bit RGB, what is to be undone in it, and how good `gt` is; without `lq` the picture is clean."""
+    """A pair, 8-bit RGB, what is to be undone in it, how good `gt` is, and what it shows; clean without `lq`."""
 
     lq: Pixels | None
     gt: Pixels
     task: Task = "general"
     quality: float | None = None
+    prompt: str | None = None
 
 
 class Source(Protocol):
@@ -168,7 +171,10 @@ class _Rows:
             )
         task = row.row.get("task")
         known: Task = task if task in TASKS else "general"  # a data set may have words of its own
-        return Found(lq, gt, known, _quality(row.row.get("quality")))
+        prompt = row.row.get("prompt")
+        return Found(
+            lq, gt, known, _quality(row.row.get("quality")), prompt if isinstance(prompt, str) else None
+        )
 
     def name_of(self, number: int) -> str:
         return f"row {number} of {self.name}"
@@ -253,7 +259,8 @@ class Mixture:
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
-        return Example(lq, gt, found.task, None, source.name, 0, rng, source.name, found.quality)
+        told = source.name, found.quality, found.prompt
+        return Example(lq, gt, found.task, None, source.name, 0, rng, *told)
 
     def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
         if kind is None:
@@ -265,9 +272,8 @@ class Mixture:
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
         damage = severities(steps)
-        return Example(
-            sample.lq, sample.gt, preset.task, damage, name, self.margin, rng, source.name, found.quality
-        )
+        told = source.name, found.quality, found.prompt
+        return Example(sample.lq, sample.gt, preset.task, damage, name, self.margin, rng, *told)
 
     def _usable(self, place: int, number: int) -> Found:
         """The picture of that number, or the next one that can be used; those that cannot are told once."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLModel
 
-from ggt_hub.converters.checkpoint import Checkpoint, has_variant, read_json
+from ggt_hub.converters.checkpoint import Checkpoint, check_depth, has_variant, read_json
 from ggt_hub.converters.realrestorer import check_text_encoder_config, load_processor, load_published
 from ggt_hub.errors import RestorerError
 from ggt_hub.pipelines.realrestorer.prompts import IMAGE_PAD
@@ -57,7 +57,7 @@ def own_dtypes(
         if name not in given and isinstance(entry := index.get(name), list) and entry and entry[0]
     }
     for name, checkpoint in stored.items():
-        _check_depth(folder / name / "config.json", len(checkpoint.shapes))
+        check_depth(folder / name / "config.json", len(checkpoint.shapes))
     if "text_encoder" in stored:
         check_text_encoder_config(folder / "text_encoder", variant)
     if isinstance(dtype, dict):
@@ -104,16 +104,6 @@ def check_asked(folder: Path, dtype: Dtypes, vae_dtype: torch.dtype, variant: st
         raise RestorerError(
             f"{folder} has no variant {variant!r}: leave out variant for the weights that it has"
         )
-
-
-def _check_depth(file: Path, tensors: int) -> None:
-    """Refuse a configuration of more layers than there are tensors, which would be built before it fails."""
-    for key in ("num_layers", "num_single_layers", "depth", "layers_per_block"):
-        layers = read_json(file).get(key, 0)
-        if not isinstance(layers, int) or layers > tensors:
-            raise RestorerError(
-                f"{file} has {key} {layers}, and {tensors} tensors are stored: write the layout again"
-            )
 
 
 def check_text_encoder(encoder: Qwen2_5_VLModel | None, folder: Path, variant: str | None) -> None:

@@ -31,7 +31,8 @@ def built(recipe: Recipe) -> Objective:
 def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
     stage = recipe.stages[0]
     sources = [(open_source(name), share) for name, share in stage.data.items()]
-    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, needs_quality=True)
+    how = {"crop": stage.crop, "aligned": stage.aligned, "seed": recipe.seed, "needs_quality": True}
+    mixture = Mixture(sources, stage.groups, **how)
     items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 

@@ -13,6 +13,7 @@ from ggt_hub.data.work.export import write_rows
 from ggt_hub.models import CompactRestorer, VQAutoencoder
 from ggt_hub.training import Recipe, load_recipe
 from ggt_hub.training.objectives import OBJECTIVES
+from tests.tiny_sdxl import save_tiny_sdxl
 
 _COMPACT = """\
 objective: compact
@@ -78,12 +79,43 @@ groups:
   faces: {share: 1, preset: iqpir}
 """
 
+_DUAL_PROMPT = """\
+objective: dual_prompt
+settings: {pipeline: SDXL, positive: highly detailed photo, negative: blurry cartoon}
+model: {positive: 3, negative: 2, rank: 2}
+aligned: true
+crop: 16
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  spoilt: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
+"""
+
+_DREAMCLEAR = """\
+objective: dreamclear
+settings: {coupled: false}
+model: {num_attention_heads: 2, attention_head_dim: 12, num_layers: 1, control_layers: 1, sample_size: 8,
+        caption_channels: 8, caption_length: 4}
+crop: 64
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+aligned: true
+groups:
+  photographs: {share: 1, preset: dreamclear}
+"""
+
 RECIPES: dict[str, str] = {
+    "dual_prompt": _DUAL_PROMPT,
     "compact": _COMPACT,
     "told": _TOLD,
     "dial": _DIAL,
     "codebooks": _CODEBOOKS,
     "codes": _CODES,
+    "dreamclear": _DREAMCLEAR,
 }
 
 
@@ -92,6 +124,8 @@ def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
     tiny_restorer().save_pretrained(folder / "restorer")
     tiny_autoencoder().save_pretrained(folder / "codebooks")
     text = RECIPES[name].replace("RESTORER", str(folder / "restorer"))
+    if "SDXL" in text:
+        text = text.replace("SDXL", str(save_tiny_sdxl(folder / "sdxl")))
     path = folder / f"{name}.yaml"
     path.write_text(f"data: {{{data}: 1}}\n{text.replace('CODEBOOKS', str(folder / 'codebooks'))}")
     return load_recipe(path)
