@@ -53,7 +53,18 @@ class Later:
     detail: str = ""
 
 
-Outcome = Kept | Dropped | Later
+@dataclass(frozen=True)
+class Split:
+    """A row goes on as several, such as the crops of a photograph, each with its own columns.
+
+    Attributes:
+        parts: by what is added to the id, `ID/PART`.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+
+
+Outcome = Kept | Dropped | Later | Split
 
 
 class Seed(NamedTuple):

@@ -2,10 +2,13 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.gather import Gather
 from ggt_hub.curation.stages.pack import Pack
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
+from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Unlike
 
@@ -23,6 +26,10 @@ STAGES: dict[str, type[Stage]] = {
         Filter,
         Inspect,
         Unlike,
+        Crop,
+        Register,
+        Measure,
+        Gate,
         Pack,
     )
 }
