@@ -3,7 +3,8 @@
     python -m benchmarks.quality_dial --images ../shared/images/clean/val --real ../shared/images/real/general
 
 PIQE and BRISQUE conditioned the prior; NIQE and the blur metric of Crete et al. (2007, scikit-image) did
-not. Means over the pictures and the kinds of damage; for the real photographs there is no PSNR.
+not. Means over the pictures and the kinds of damage. Whether it is still the same scene in the same place say the
+checks of pairs, against the clean targets or, for real photographs, which have none and so no PSNR, the input.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import spearmanr
 from skimage.measure import blur_effect
 from tqdm import tqdm
@@ -29,6 +31,7 @@ from ggt_hub.samples import load_samples
 Pixels = np.ndarray  # height x width x 3, uint8
 RESULTS = Path(__file__).parent / "results" / "quality_dial.json"
 STEPS = [round(0.05 + 0.1 * step, 2) for step in range(10)]
+SIDE, EDGE = 240, 28  # of a plot, in pixels
 DAMAGE: dict[str, list[dict[str, float | str]]] = {
     "noise 25": [{"rule": "noise", "sigma": 25}],
     "JPEG 20": [{"rule": "jpeg", "quality": 20}],
@@ -45,6 +48,10 @@ METRICS: dict[str, Callable[[Pixels], float]] = {
     "BRISQUE": lambda x: float(metrics.compute(["brisque"], [x])["brisque"][0]),
     "NIQE": lambda x: float(metrics.compute(["niqe"], [x])["niqe"][0]),
     "blur": lambda x: float(blur_effect(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY))),
+}
+IDENTITY: dict[str, Callable[..., np.ndarray]] = {
+    "shift": metrics.registration_error,  # pixels
+    "structure": metrics.ssim_at_192,
 }
 
 
@@ -69,9 +76,11 @@ def results(pipe: RestorerPipeline, lq: Pixels) -> dict[str, Pixels]:
     )
 
 
-def scored(x: Pixels, gt: Pixels | None) -> dict[str, float]:
+def scored(x: Pixels, lq: Pixels, gt: Pixels | None) -> dict[str, float]:
     found = {} if gt is None else {"PSNR": float(metrics.psnr([x], [gt])[0])}
-    return found | {name: score_of(metric, x) for name, metric in METRICS.items()}
+    found |= {name: score_of(metric, x) for name, metric in METRICS.items()}
+    reference = lq if gt is None else gt
+    return found | {name: float(check([x], [reference])[0]) for name, check in IDENTITY.items()}
 
 
 def score_of(metric: Callable[[Pixels], float], x: Pixels) -> float:
@@ -94,15 +103,17 @@ def measure_damaged(pipe: RestorerPipeline, paths: list[Path]) -> dict[str, dict
     for path in tqdm(paths, desc="damaged"):
         gt = shown_rgb(path)
         for steps in DAMAGE.values():
-            given = {"clean": gt} | results(pipe, damage(gt, steps))
-            rows.append({name: scored(x, gt) for name, x in given.items()})
+            lq = damage(gt, steps)
+            given = {"clean": gt} | results(pipe, lq)
+            rows.append({name: scored(x, lq, gt) for name, x in given.items()})
     return means(rows)
 
 
 def measure_real(pipe: RestorerPipeline, paths: list[Path]) -> dict[str, dict[str, float]]:
     rows = []
     for path in tqdm(paths, desc="real"):
-        rows.append({name: scored(x, None) for name, x in results(pipe, shown_rgb(path)).items()})
+        lq = shown_rgb(path)
+        rows.append({name: scored(x, lq, None) for name, x in results(pipe, lq).items()})
     return means(rows)
 
 
@@ -129,6 +140,42 @@ def sheet(pipe: RestorerPipeline, path: Path) -> None:
     write_image(contact_sheet(pictures, captions, columns=6, cell=300), path, quality=90)
 
 
+def plot(table: dict[str, dict[str, float]], path: Path) -> None:
+    """PSNR and metrics along the ten steps; a dark line is without the dial, a green one of clean targets."""
+    names = ["PSNR", *METRICS]
+    pictures = [
+        curve(
+            [table[f"quality {step}"][name] for step in STEPS],
+            table["off"][name],
+            None if name == "PSNR" else table["clean"][name],
+        )
+        for name in names
+    ]
+    write_image(contact_sheet(pictures, names, columns=len(names), cell=SIDE), path, quality=90)
+
+
+def curve(values: list[float], off: float, clean: float | None) -> Image.Image:
+    """Values at equal steps to the right, with marks of two levels."""
+    levels = [*values, off] if clean is None else [*values, off, clean]
+    low, high = min(levels), max(levels)
+    picture = Image.new("RGB", (SIDE, SIDE), "white")
+    draw, inner = ImageDraw.Draw(picture), SIDE - 2 * EDGE
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        return EDGE + inner * step / (len(values) - 1), SIDE - EDGE - inner * (value - low) / (high - low)
+
+    for level, colour in ((off, "#444444"), (clean, "#2a9d5c")):
+        if level is not None:
+            draw.line([place(0, level), place(len(values) - 1, level)], fill=colour, width=2)
+    points = [place(*point) for point in enumerate(values)]
+    draw.line(points, fill="#2266cc", width=3, joint="curve")
+    for x, y in points:
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill="#2266cc")
+    for value, anchor, y in ((high, "la", 6), (low, "ld", SIDE - 6)):
+        draw.text((6, y), f"{value:.3g}", fill="#444444", font=ImageFont.load_default(15), anchor=anchor)
+    return picture
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -139,6 +186,7 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, help="another quality prior")
     parser.add_argument("--every", type=int, default=5, help="each fifth picture, or the like")
     parser.add_argument("--sheet", type=Path, help="also write this contact sheet")
+    parser.add_argument("--plot", type=Path, help="also write this plot of the damaged photographs")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     pipe = RestorerPipeline.from_pretrained(arguments.model)
@@ -150,6 +198,8 @@ def main() -> None:
     paths = list_pictures(arguments.images)[:: arguments.every]
     found = {"pictures": len(paths), "damaged": measure_damaged(pipe, paths)}
     print(shown(found["damaged"]), flush=True)
+    if arguments.plot:
+        plot(found["damaged"], arguments.plot)
     if arguments.real:
         real = list_pictures(arguments.real)
         found |= {"real pictures": len(real), "real": measure_real(pipe, real)}

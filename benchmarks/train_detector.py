@@ -1,16 +1,18 @@
 """Train the detector: its eye first, on small photographs, then all of it, on samples that are made once and kept.
 
     python -m benchmarks.train_detector --restorer runs/wide/restorer --data ../shared/images/clean/train \
-        --data ../shared/images/clean/free --output runs/detector --samples 12000 --glances 100000
+        --data ../shared/images/clean/free --large ../shared/images/clean/free --output runs/detector
 
 A sample is a crop damaged by one family alone, the severity drawn from 0.25 to 1, or left as it is; kept of it are
-its features and its small copy. A glance is the same of a copy of the photograph that is shrunk first: it is made
-thirty times as fast, and shows what the eye is to learn. Called again with more samples or glances it goes on from
-what is there.
+its features and its small copy. Every third lot of samples is of larger crops, of photographs that are large enough
+for them. A glance is the same of a copy of the photograph that is shrunk first: it is made thirty times as fast,
+and shows what the eye is to learn; `--eye` begins with the eye of another detector. Called again with more samples
+or glances it goes on from what is there.
 """
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -30,7 +32,7 @@ from ggt_hub.models import CompactRestorer, Detector
 from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.told_parts import small_copy
 
-CROP, CHUNK = 304, 200
+CROP, LARGE, CHUNK = 304, 480, 256
 SHRUNK, GLANCE = 260, 144
 """Longer side of shrunk photographs, and side of their crops."""
 SHARES = {"nothing": 3.0, "flare": 1.5, "reflection": 1.5, "haze": 1.2, "rain": 1.2}
@@ -56,19 +58,32 @@ def tensor(pixels: np.ndarray) -> Tensor:
     )[None]
 
 
-def make(sources: list[str], restorer: CompactRestorer, folder: Path, count: int) -> None:
-    """Chunks of samples as files; those that are there stay."""
-    examples = mixture(sources, CROP, seed=0)
-    for number in tqdm(range(-(-count // CHUNK)), desc="samples", unit="chunk"):
-        path = folder / f"{number:04d}.npz"
-        if path.exists():
-            continue
+class Samples(Dataset[tuple[Tensor, int, float]]):
+    def __init__(self, sources: list[str], crop: int, numbers: list[int]) -> None:
+        self.sources, self.crop, self.numbers = sources, crop, numbers
+        self.examples: Mixture | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int, float]:
+        cv2.setNumThreads(1)
+        self.examples = self.examples or mixture(self.sources, self.crop, seed=0)
+        example = self.examples[self.numbers[place]]
+        return tensor(example.cut(self.crop)[0])[0], *answer(example)
+
+
+def make(sources: list[str], crop: int, restorer: CompactRestorer, missing: list[Path], workers: int) -> None:
+    """Chunks of samples as files, each of the examples that its number says."""
+    numbers = [int(path.stem) * CHUNK + k for path in missing for k in range(CHUNK)]
+    batches = iter(DataLoader(Samples(sources, crop, numbers), BATCH, num_workers=workers))
+    for path in tqdm(missing, desc=f"samples of {crop}", unit="chunk"):
         made = []
-        for example in (examples[number * CHUNK + k] for k in range(CHUNK)):
-            pixels = tensor(example.cut(CROP)[0])
-            small = (small_copy(pixels)[0] * 255).round().byte().numpy()
-            made.append((features(restorer, pixels)[0].numpy(), small, *answer(example)))
-        x, small, label, severity = (np.stack(column) for column in zip(*made, strict=True))
+        for pixels, label, severity in islice(batches, CHUNK // BATCH):
+            pixels = pixels.to(restorer.device)
+            small = (small_copy(pixels) * 255).round().byte()
+            made.append([x.cpu().numpy() for x in (features(restorer, pixels), small, label, severity)])
+        x, small, label, severity = (np.concatenate(column) for column in zip(*made, strict=True))
         np.savez(path.with_suffix(".part.npz"), x=x, small=small, label=label, severity=severity)
         path.with_suffix(".part.npz").rename(path)
 
@@ -122,7 +137,7 @@ def loss_of(found: tuple[Tensor, Tensor], label: Tensor, severity: Tensor) -> Te
     )
 
 
-def train_eye(glancer: Glancer, folder: Path, state: Path, count: int) -> None:
+def train_eye(glancer: Glancer, folder: Path, state: Path, count: int, workers: int) -> None:
     """Go on until it has seen so many glances; the state is saved every few minutes."""
     optimiser = torch.optim.AdamW(glancer.parameters(), 2e-3, weight_decay=0.01)
     seen = 0
@@ -131,7 +146,8 @@ def train_eye(glancer: Glancer, folder: Path, state: Path, count: int) -> None:
         glancer.load_state_dict(saved["glancer"])
         optimiser.load_state_dict(saved["optimiser"])
         seen = saved["seen"]
-    batches = DataLoader(Glances(folder, seen, max(0, count - seen)), BATCH, num_workers=1, prefetch_factor=4)
+    left = Glances(folder, seen, max(0, count - seen))
+    batches = DataLoader(left, BATCH, num_workers=workers, prefetch_factor=4)
     right = 0.0
     bar = tqdm(batches, desc="glances", unit="batch")
     for number, (small, label, severity) in enumerate(bar):
@@ -152,7 +168,7 @@ def train_eye(glancer: Glancer, folder: Path, state: Path, count: int) -> None:
 
 
 def augmented(small: Tensor) -> Tensor:
-    """Mirrored, and cut to another shape, by chance."""
+    """Of bytes, 0..255: mirrored, and cut to another shape, by chance; 0..1."""
     if torch.rand(()) < 0.5:
         small = small.flip(3)
     height, width = (
@@ -163,17 +179,18 @@ def augmented(small: Tensor) -> Tensor:
 
 
 def batches_of(mine: Tensor) -> Iterator[Tensor]:
-    yield from mine[torch.randperm(len(mine))].split(BATCH)
+    yield from mine[torch.randperm(len(mine), device=mine.device)].split(BATCH)
 
 
 def fit(detector: Detector, folder: Path, epochs: int) -> None:
+    """Its last layers and its eye, on the detector's device."""
     files = [np.load(path) for path in sorted(folder.glob("[0-9]*.npz")) if ".part" not in path.name]
     x, small, label, severity = (
-        torch.from_numpy(np.concatenate([f[key] for f in files]))
+        torch.from_numpy(np.concatenate([f[key] for f in files])).to(detector.device)
         for key in ("x", "small", "label", "severity")
     )
     x, severity = x.float(), severity.float()
-    held_out = torch.arange(len(x)) % 8 == 0
+    held_out = torch.arange(len(x), device=x.device) % 8 == 0
     mine = torch.nonzero(~held_out)[:, 0]
     detector.mean.copy_(x[mine].mean(0))
     detector.deviation.copy_(x[mine].std(0) + 1e-3)
@@ -207,21 +224,34 @@ def main() -> None:
     )
     parser.add_argument("--restorer", type=Path, required=True)
     parser.add_argument("--data", action="append", required=True)
+    parser.add_argument("--large", action="append", default=[], help="photographs of 500 pixels and more")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=12000)
     parser.add_argument("--glances", type=int, default=100_000)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--eye", type=Path, help="folder of a detector whose eye to begin with")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
-    restorer = CompactRestorer.from_pretrained(arguments.restorer).float().eval()
+    restorer = CompactRestorer.from_pretrained(arguments.restorer).float().eval().to(arguments.device)
     samples, shrunk = arguments.output / "samples", arguments.output / "shrunk"
     samples.mkdir(parents=True, exist_ok=True)
-    make(arguments.data, restorer, samples, arguments.samples)
+    chunks = [samples / f"{number:04d}.npz" for number in range(-(-arguments.samples // CHUNK))]
+    large = chunks[2::3] if arguments.large else []
+    for sources, crop, mine in (
+        (arguments.data, CROP, [chunk for chunk in chunks if chunk not in large]),
+        (arguments.large, LARGE, large),
+    ):
+        make(sources, crop, restorer, [chunk for chunk in mine if not chunk.exists()], arguments.workers)
     torch.manual_seed(0)
     detector = Detector(channels=list(restorer.config["channels"]))
+    if arguments.eye:
+        detector.eye.load_state_dict(Detector.from_pretrained(arguments.eye).eye.state_dict())
     if arguments.glances:
         shrink(arguments.data, shrunk)
-        train_eye(Glancer(detector), shrunk, arguments.output / "eye.pt", arguments.glances)
-    fit(detector, samples, arguments.epochs)
+        state = arguments.output / "eye.pt"
+        train_eye(Glancer(detector), shrunk, state, arguments.glances, arguments.workers)
+    fit(detector.to(arguments.device), samples, arguments.epochs)
     detector.save_pretrained(arguments.output / "model")
 
 

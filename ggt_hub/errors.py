@@ -66,6 +66,19 @@ class PossiblyBilledError(QuestionRefusedError):
     """A question was sent and no reply came: it may have been billed, so it is not asked again by itself."""
 
 
+class RejectedError(JudgeError):
+    """A server did not take a question, which so was not billed.
+
+    Attributes:
+        passes: whether it may take it later.
+        wait: seconds after which it says that it will; None where it does not say.
+    """
+
+    def __init__(self, message: str, *, passes: bool, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.passes, self.wait = passes, wait
+
+
 class EvaluationError(GGTHubError, ValueError):
     """A suite, a run or results that do not exist or do not belong together."""
 
@@ -80,6 +93,10 @@ class TrainingError(GGTHubError, ValueError):
 
 class DatasetError(GGTHubError, ValueError):
     """Data that cannot be read, paired, loaded or written as asked: which, and why."""
+
+
+class CurationError(GGTHubError, ValueError):
+    """A configuration or folder of a curation run that cannot be used: which, and why."""
 
 
 class DemoError(GGTHubError, ValueError):

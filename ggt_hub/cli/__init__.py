@@ -9,7 +9,19 @@ import typer
 
 from ggt_hub import __version__
 from ggt_hub.cli import app as app_command
-from ggt_hub.cli import bench, convert, data, degrade, info, publish, quickstart, restore, score, train
+from ggt_hub.cli import (
+    bench,
+    convert,
+    curate,
+    data,
+    degrade,
+    info,
+    publish,
+    quickstart,
+    restore,
+    score,
+    train,
+)
 from ggt_hub.cli.streams import make_lasting
 from ggt_hub.errors import GGTHubError
 
@@ -48,6 +60,7 @@ app.command("info")(info.info)
 app.command("score")(score.score)
 app.add_typer(bench.bench, name="bench")
 app.add_typer(data.app, name="data")
+app.add_typer(curate.app, name="curate")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ def train(
         str,
         typer.Argument(
             help="A YAML file, or the name of a recipe in the package: compact, told, iqpir-codebooks, "
-            "iqpir-codes, iqpir-quality, iqpir-general, dreamclear."
+            "iqpir-codes, iqpir-quality, iqpir-general, genir, dreamclear."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],

@@ -108,6 +108,24 @@ def _code_former_settings(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _iqpir_settings(shapes: Shapes) -> dict[str, Any]:
+    settings = _code_former_settings(shapes)
+    if settings["bins"] is None and settings["hq_codes"] is None:
+        raise RestorerError("a CodeFormer, told no quality and with one book: convert it as codeformer")
+    return settings
+
+
+def _without_quality(settings: Settings) -> Settings:
+    """The settings of a network that has none of what IQPIR adds."""
+
+    def own(shapes: Shapes) -> dict[str, Any]:
+        if there := {"score_embed.weight", "quantize_aesthetic.embedding.weight"} & shapes.keys():
+            raise RestorerError(f"CodeFormer has no {min(there)}, as IQPIR has: convert it as iqpir")
+        return settings(shapes)
+
+    return own
+
+
 def _discriminator_settings(shapes: Shapes) -> dict[str, Any]:
     convolutions = [name for name in shapes if len(shapes[name]) == 4]
     return {"channels": shapes["main.0.weight"][0], "layers": len(convolutions) - 2}
@@ -171,7 +189,7 @@ NETWORKS: dict[str, PublishedNetwork] = {
         licence="the authors' project is under Apache-2.0; for these weights themselves no licence is stated",
     ),
     "iqpir": PublishedNetwork(
-        kinds=_FACES,
+        kinds=_FACES | {CodeFormer: _iqpir_settings},
         title="IQPIR: faces, as good as they are asked to be",
         origin=(
             "Fengyang Xiao, Peng Hu et al., Beyond Ground-Truth: Leveraging Image Quality Priors for Real-World "
@@ -181,7 +199,7 @@ NETWORKS: dict[str, PublishedNetwork] = {
         header=_S_LAB_HEADER,
     ),
     "codeformer": PublishedNetwork(
-        kinds=_FACES,
+        kinds={kind: _without_quality(settings) for kind, settings in _FACES.items()},
         title="CodeFormer: faces from a book of codes",
         origin=(
             "Shangchen Zhou et al., Towards Robust Blind Face Restoration with Codebook Lookup Transformer, "
@@ -263,6 +281,8 @@ def _recognised(
     for kind, settings in published.kinds.items():
         try:
             return kind, settings(shapes)
+        except RestorerError as error:
+            raise RestorerError(f"{source}: {error}") from error
         except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
             reasons.append(f"{source} is not a {kind.__name__} ({one_line(error)}): {AGAIN}")
     raise RestorerError(reasons[0])

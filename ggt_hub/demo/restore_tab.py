@@ -101,13 +101,10 @@ def build(restorers: dict[str, Restorer], examples: Examples, max_megapixels: fl
             Both pictures for the slider; the restored picture as a lossless PNG; time and findings in words.
         """
         *values, progress = rest
-        told = {
-            name: asked(offered[name], value)
-            for name, value in zip(controls.options, values, strict=True)
-            if name in restorers[model].options or value != _start(offered[name])
-        }
+        chosen = restorers[model]
+        told = told_options(chosen, offered, dict(zip(controls.options, values, strict=True)))
         picture, request = check_given(photo), Request(task, upscale, int(seed), told)
-        restored = restorers[model].restore(picture, request, progress)
+        restored = chosen.restore(picture, request, progress)
         file = write_result(restored.picture, "restored")
         previews = write_previews(picture, restored.picture, file)
         return previews, file, _words(restored)
@@ -200,7 +197,7 @@ def _controls(restorers: dict[str, Restorer], offered: dict[str, Option], max_me
 def _slider(name: str, option: Option, visible: bool) -> gr.Slider:
     """The slider of an option that has one."""
     lowest, highest, step = option.slider  # type: ignore[misc]
-    label, info = name.replace("_", " ").capitalize(), option.help.capitalize()
+    label, info = name.replace("_", " ").capitalize(), option.help[:1].upper() + option.help[1:]
     return gr.Slider(lowest, highest, _start(option), step=step, label=label, info=info, visible=visible)
 
 
@@ -209,9 +206,28 @@ def _start(option: Option) -> Any:
     return option.slider[0] if option.default is None else option.default  # type: ignore[index]
 
 
+def told_options(restorer: Restorer, offered: dict[str, Option], values: dict[str, Any]) -> dict[str, Any]:
+    """What the sliders of the page tell a model; of options that it lacks only what somebody has moved.
+
+    Args:
+        restorer: the model.
+        offered: what the sliders stand for, as `sliders` says it.
+        values: where they are.
+    """
+    own = restorer.sliders
+    return {
+        name: asked(own.get(name, offered[name]), value)
+        for name, value in values.items()
+        if name in own or value != _start(offered[name])
+    }
+
+
 def asked(option: Option, value: Any) -> Any:
-    """What a place of the slider means."""
-    return None if option.default is None and value == _start(option) else value
+    """What a place of the slider means; one beyond its ends, such as where another model's begins, is no wish."""
+    lowest, highest, _ = option.slider  # type: ignore[misc]
+    if option.default is None and value == lowest:
+        return None
+    return value if value is None or lowest <= value <= highest else option.default
 
 
 def _adapted(restorer: Restorer, offered: dict[str, Option]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from ggt_hub.models.code_former import CodeFormer
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.detector import Detector
 from ggt_hub.models.dreamclear_transformer import DreamClearTransformer2DModel
+from ggt_hub.models.dual_prompt import DualPrompt
 from ggt_hub.models.face_detector import FaceDetector
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.patch_discriminator import PatchDiscriminator
@@ -24,6 +25,7 @@ __all__ = [
     "CompactRestorer",
     "Detector",
     "DreamClearTransformer2DModel",
+    "DualPrompt",
     "FaceDetector",
     "MoireRefiner",
     "PatchDiscriminator",

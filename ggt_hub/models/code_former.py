@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ggt_hub.errors import RestorerError
-from ggt_hub.models.vq_autoencoder import Codebook, Encoder, Fusion, Generator, ResidualBlock, check_sides
+from ggt_hub.models.quality_bin import quality_bin
+from ggt_hub.models.vq_autoencoder import CodedPictures, Fusion, ResidualBlock, Shape
 
 HQ, COMMON = 0, 1
 """Places of the two books in the last dimension of logits and codes, as the published head interleaves them."""
@@ -44,7 +44,7 @@ class Prediction:
         return self.logits.argmax(dim=2)
 
 
-class CodeFormer(ModelMixin, ConfigMixin):
+class CodeFormer(CodedPictures):
     """Restores pictures that the autoencoder's books can express; the published ones know aligned faces.
 
     Without `bins` and `hq_codes` it is the original CodeFormer.
@@ -85,15 +85,12 @@ class CodeFormer(ModelMixin, ConfigMixin):
         fusion_levels: Sequence[int] = (4, 3, 2, 1),
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, multipliers, blocks, attention_levels, code_width)
-        self.generator = Generator(channels, multipliers, blocks, attention_levels, code_width)
-        self.quantize = Codebook(codes, code_width)
-        if hq_codes is not None:
-            if hq_codes < codes:
-                raise RestorerError(
-                    f"{hq_codes} codes for good pictures: give at least the {codes} of the other book"
-                )
-            self.quantize_aesthetic = Codebook(hq_codes, code_width)
+        if hq_codes is not None and hq_codes < codes:
+            raise RestorerError(
+                f"{hq_codes} codes for good pictures: give at least the {codes} of the other book"
+            )
+        self._add_halves(Shape(channels, multipliers, blocks, attention_levels, code_width))
+        self._add_books(code_width, codes, hq_codes)
         if bins is not None:
             self.score_embed = nn.Embedding(bins, code_width * latent * latent)
         self.position_emb = nn.Parameter(torch.zeros(latent * latent, width))
@@ -141,7 +138,7 @@ class CodeFormer(ModelMixin, ConfigMixin):
 
     def predict(self, image: Tensor, quality: Tensor | float | None = None) -> Prediction:
         """Encode, and predict the codes; arguments and errors are those of `forward`."""
-        check_sides(image, self.encoder.factor, type(self).__name__)
+        self.check_sides(image)
         z, taps = self.encoder.with_taps(image, self.config.fusion_levels)
         if (score_map := self._score_map(quality, z)) is not None:
             z = z + score_map
@@ -259,17 +256,6 @@ class FusionBlock(nn.Module):
         """`decoded + w (decoded * scale + shift)`; all (B, channels, H, W)."""
         both = self.encode_enc(torch.cat([encoded, decoded], dim=1))
         return decoded + fidelity * (decoded * self.scale(both) + self.shift(both))
-
-
-def quality_bin(quality: Tensor, bins: int) -> Tensor:
-    """The step that each quality falls into: `floor(bins q)` in the precision of q, kept within 0..bins - 1.
-
-    Raises:
-        RestorerError: for NaN.
-    """
-    if quality.isnan().any():
-        raise RestorerError("a quality is NaN: give numbers in 0..1")
-    return (bins * quality).floor().clamp(0, bins - 1).long()
 
 
 def adapted(content: Tensor, style: Tensor) -> Tensor:

@@ -196,10 +196,23 @@ class Exposure(nn.Module):
 def apply_curve(lq: Tensor, curve: Tensor) -> Tensor:
     """(gain * lq) ^ exponent for (B, 3, H, W) and (B, 2), with highlights above 1 left to the caller.
 
-    It is computed in the precision of the curve, which is float32, and given back in that of the pictures.
+    What is black all around stays so: a night sky holds nothing but the steps of its last level, which the curve
+    would make blotches of. It is computed in the precision of the curve, which is float32, and given back in that
+    of the pictures.
     """
     gain, exponent = curve[:, 0, None, None, None], curve[:, 1, None, None, None]
-    return ((gain * lq.clamp(min=0) + 1e-4) ** exponent - 1e-4**exponent).to(lq.dtype)
+    lifted = (gain * lq.clamp(min=0) + 1e-4) ** exponent - 1e-4**exponent
+    return torch.lerp(lq.to(lifted), lifted, _light_around(lq).to(lifted)).to(lq.dtype)
+
+
+def _light_around(lq: Tensor) -> Tensor:
+    """How much there is to lift, (B, 1, H, W).
+
+    0 where 7 x 7 pixels have a mean of at most a level of 255, 1 from three levels on.
+    """
+    mean = F.avg_pool2d(lq.float().mean(1, keepdim=True), 7, stride=1, padding=3, count_include_pad=False)
+    share = ((255 * mean - 1) / 2).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def told_condition(restorer: CompactRestorer, lq: Tensor) -> Tensor:

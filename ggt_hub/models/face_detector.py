@@ -5,7 +5,7 @@ looks closer, at fewer places.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
@@ -46,6 +46,8 @@ class FaceDetector(ModelMixin, ConfigMixin):
         thresholds: of what each of the three networks has to be sure, 0..1.
     """
 
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["propose", "refine", "finish"]
+
     @register_to_config
     def __init__(self, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)) -> None:
         super().__init__()
@@ -77,6 +79,11 @@ class FaceDetector(ModelMixin, ConfigMixin):
             ],
             nn.Linear(256, 16),
         )
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As in PyTorch, but it stays in float32: in half precision, points are found 1.5 pixels beside."""
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        return self if device is None else super().to(device)
 
     @torch.no_grad()
     def detect(self, pixels: Pixels, smallest: float = 12) -> list[Face]:

@@ -49,8 +49,11 @@ def unet_convolutions(channels: Sequence[int], blocks: Sequence[int]) -> dict[st
 def changed_weights(network: nn.Module, *changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those weights of a network that something is added to, with all that is, for `functional_call`."""
     weights, own = dict[str, Tensor](), dict(network.named_parameters())
+    # Without what torch.compile and LoRAs of peft put into them.
+    names = {name.replace("_orig_mod.", "").replace(".base_layer", ""): name for name in own}
     for some in changes:
-        for name, change in some.items():
+        for plain, change in some.items():
+            name = names[plain]
             weight = weights.get(name, own[name])
             weights[name] = weight + change.to(weight)
     return weights

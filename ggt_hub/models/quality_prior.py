@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ggt_hub.errors import RestorerError
 from ggt_hub.models.compact_restorer import CompactRestorer
 from ggt_hub.models.low_rank import LowRank, unet_convolutions
+from ggt_hub.models.quality_bin import quality_bin
 
 HOSTS = {
     "CompactRestorer": "conditioner",
@@ -80,8 +81,7 @@ class QualityPrior(ModelMixin, ConfigMixin):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Map qualities (B,), 0..1, to vectors (B, width); 1 is in the last bin, for the index is clamped."""
-        bins = self.table.num_embeddings
-        return self.table((quality * bins).long().clamp(0, bins - 1))
+        return self.table(quality_bin(quality, self.table.num_embeddings))
 
     def changes(self) -> dict[str, Tensor]:
         """What is added to the host's convolutions, by the names of their weights; see `changed_weights`."""

@@ -7,6 +7,7 @@ names of the published weights. Unlike in other VQGANs no activation stands befo
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -61,7 +62,52 @@ class Reconstruction:
         return self.gate.new_zeros(()) if self.hq is None else (self.hq.loss * self.gate).mean()
 
 
-class VQAutoencoder(ModelMixin, ConfigMixin):
+class Shape(NamedTuple):
+    """Of both halves of an autoencoder; see `VQAutoencoder`."""
+
+    channels: int
+    multipliers: Sequence[int]
+    blocks: int
+    attention_levels: Sequence[int]
+    code_width: int
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels at each level."""
+        return [self.channels * multiplier for multiplier in self.multipliers]
+
+
+class CodedPictures(ModelMixin, ConfigMixin):
+    """What the autoencoder and the predictor of its codes share: both halves and the books, by published names."""
+
+    def _add_halves(self, shape: Shape) -> None:
+        self.encoder, self.generator = Encoder(shape), Generator(shape)
+
+    def _add_books(self, width: int, codes: int, hq_codes: int | None, beta: float = 0.25) -> None:
+        self.quantize = Codebook(codes, width, beta)
+        if hq_codes is not None:
+            self.quantize_aesthetic = Codebook(hq_codes, width, beta)
+
+    @property
+    def books(self) -> "list[Codebook]":
+        """In the order in which a head predicts their codes: that for good pictures first, where there is one."""
+        return [self.quantize] if self.config.hq_codes is None else [self.quantize_aesthetic, self.quantize]
+
+    def check_sides(self, image: Tensor) -> None:
+        """Refuse pictures whose sides do not come out even after all halvings.
+
+        Raises:
+            RestorerError: for those.
+        """
+        factor = self.encoder.factor
+        if image.ndim != 4 or any(side == 0 or side % factor for side in image.shape[-2:]):
+            raise RestorerError(
+                f"{type(self).__name__} was given a batch of {tuple(image.shape)}: it takes (B, 3, H, W) with "
+                f"sides that are multiples of {factor}; pad or resize the pictures"
+            )
+
+
+class VQAutoencoder(CodedPictures):
     """Pictures to codes and back.
 
     Args:
@@ -92,11 +138,8 @@ class VQAutoencoder(ModelMixin, ConfigMixin):
         beta: float = 0.25,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, multipliers, blocks, attention_levels, code_width)
-        self.generator = Generator(channels, multipliers, blocks, attention_levels, code_width)
-        self.quantize = Codebook(codes, code_width, beta)
-        if hq_codes is not None:
-            self.quantize_aesthetic = Codebook(hq_codes, code_width, beta)
+        self._add_halves(Shape(channels, multipliers, blocks, attention_levels, code_width))
+        self._add_books(code_width, codes, hq_codes, beta)
 
     def forward(self, image: Tensor, quality: Tensor | None = None) -> Reconstruction:
         """Encode, look up and decode, as the codebooks are trained.
@@ -111,7 +154,7 @@ class VQAutoencoder(ModelMixin, ConfigMixin):
         Raises:
             RestorerError: for other sides.
         """
-        check_sides(image, self.encoder.factor, type(self).__name__)
+        self.check_sides(image)
         z = self.encoder(image)
         common = self.quantize(z)
         gate = z.new_ones(len(z)) if quality is None else (quality > self.config.hq_threshold).to(z)
@@ -128,11 +171,10 @@ class VQAutoencoder(ModelMixin, ConfigMixin):
         The second is given for all pictures, whatever their quality, as the code predictor is trained with; None
         where there is one book. Arguments and errors are those of `forward`.
         """
-        check_sides(image, self.encoder.factor, type(self).__name__)
+        self.check_sides(image)
         z = self.encoder(image)
-        return self.quantize(z).codes, None if self.config.hq_codes is None else self.quantize_aesthetic(
-            z
-        ).codes
+        codes = [book(z).codes for book in self.books]
+        return codes[-1], codes[0] if len(codes) == 2 else None
 
     @property
     def last_layer(self) -> Tensor:
@@ -187,30 +229,21 @@ class Encoder(nn.Module):
         taps: for each level, the block after which its features are read: the level's last residual one.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        attention: Sequence[int],
-        code_width: int,
-    ) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        widths = [channels * multiplier for multiplier in multipliers]
-        self.factor = 1 << (len(widths) - 1)
+        lowest, width = len(shape.widths) - 1, shape.channels
+        self.factor = 1 << lowest
         self.taps: dict[int, int] = {}
-        layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1)]
-        width = channels
-        for level, wide in enumerate(widths):
-            for _ in range(blocks):
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+        for level, wide in enumerate(shape.widths):
+            for _ in range(shape.blocks):
                 layers.append(ResidualBlock(width, wide))
                 self.taps[level], width = len(layers) - 1, wide
-                if level in attention:
+                if level in shape.attention_levels:
                     layers.append(AttentionBlock(wide))
-            if level < len(widths) - 1:
+            if level < lowest:
                 layers.append(Downsample(wide))
-        layers += [ResidualBlock(width, width), AttentionBlock(width), ResidualBlock(width, width)]
-        self.blocks = nn.ModuleList([*layers, _norm(width), nn.Conv2d(width, code_width, 3, padding=1)])
+        self.blocks = nn.ModuleList([*layers, *_middle(width), *_ending(width, shape.code_width)])
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode."""
@@ -235,31 +268,22 @@ class Generator(nn.Module):
             one, at the lowest level the second.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        attention: Sequence[int],
-        code_width: int,
-    ) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        widths = [channels * multiplier for multiplier in multipliers]
-        lowest, width = len(widths) - 1, widths[-1]
+        lowest, width = len(shape.widths) - 1, shape.widths[-1]
         self.taps: dict[int, int] = {}
-        layers: list[nn.Module] = [nn.Conv2d(code_width, width, 3, padding=1)]
-        layers += [ResidualBlock(width, width), AttentionBlock(width), ResidualBlock(width, width)]
+        layers: list[nn.Module] = [nn.Conv2d(shape.code_width, width, 3, padding=1), *_middle(width)]
         for level in range(lowest, -1, -1):
-            for number in range(blocks):
-                layers.append(ResidualBlock(width, widths[level]))
+            for number in range(shape.blocks):
+                layers.append(ResidualBlock(width, shape.widths[level]))
                 if number == 0 or (level == lowest and number == 1):
                     self.taps[level] = len(layers) - 1
-                width = widths[level]
-                if level in attention:
+                width = shape.widths[level]
+                if level in shape.attention_levels:
                     layers.append(AttentionBlock(width))
             if level > 0:
                 layers.append(Upsample(width))
-        self.blocks = nn.ModuleList([*layers, _norm(width), nn.Conv2d(width, 3, 3, padding=1)])
+        self.blocks = nn.ModuleList([*layers, *_ending(width, 3)])
 
     def forward(self, feature: Tensor, fuse: Mapping[int, Fusion] | None = None) -> Tensor:
         """Decode; what is in `fuse`, by level, changes the features at that level's tap."""
@@ -328,22 +352,18 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
-def check_sides(image: Tensor, factor: int, who: str) -> None:
-    """Refuse pictures whose sides do not come out even after all halvings.
-
-    Raises:
-        RestorerError: for those.
-    """
-    if image.ndim != 4 or any(side == 0 or side % factor for side in image.shape[-2:]):
-        raise RestorerError(
-            f"{who} was given a batch of {tuple(image.shape)}: it takes (B, 3, H, W) with sides that are multiples "
-            f"of {factor}; pad or resize the pictures"
-        )
-
-
 def _swish(x: Tensor) -> Tensor:
     """`x sigmoid(x)`, in place of x where no gradient needs it any more: at full resolution that saves 67 MB."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def _middle(width: int) -> list[nn.Module]:
+    """What looks at the whole picture, at the lowest level of a half."""
+    return [ResidualBlock(width, width), AttentionBlock(width), ResidualBlock(width, width)]
+
+
+def _ending(width: int, out: int) -> list[nn.Module]:
+    return [_norm(width), nn.Conv2d(width, out, 3, padding=1)]
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -280,8 +280,10 @@ class RestorerPipeline(DiffusionPipeline):
         if task is not None:
             check_task(task, description.tasks or TASKS, name)
         if prompt is not None and not description.takes_prompt:
+            instead = ", ".join(description.tasks)
             raise RestorerError(
-                f"{name} takes no prompt: tell it a task instead ({', '.join(description.tasks)})"
+                f"{name} takes no prompt: "
+                + (f"tell it a task instead ({instead})" if instead else "leave it out")
             )
         if upscale is not None:
             description.check_upscale(upscale, name)

@@ -24,15 +24,12 @@ from ggt_hub.models.told_parts import small_copy, unveiled
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
-from ggt_hub.pipelines.placement import Demand, Plan, Weights, fastest
+from ggt_hub.pipelines.placement import PICTURE_BYTES, PROCESS_BYTES, Demand, Plan, fastest, weights_of
 from ggt_hub.tasks import TASKS as ALL_TASKS
 from ggt_hub.tasks import Task, check_task
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
-
-_PROCESS = 970_000_000  # Python with the libraries, before the first picture: 0.96 GB measured
-_PICTURE_BYTES = 25  # of the picture as read, restored and written, for each of its pixels
 
 
 class CompactRestorerPipeline(PictureByPicture):
@@ -143,7 +140,7 @@ class CompactRestorerPipeline(PictureByPicture):
         left, top, width, height = _visible_part(picture)
         visible = picture.rgb((left, top, left + width, top + height))
         pixels = _to_tensor(visible).to(self.device, self.dtype)
-        logits, severities = self.detector(features(self.restorer, pixels), small_copy(pixels))
+        logits, severities = self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
         place = int(logits[0].argmax()) - 1
         if place < 0:
             return []
@@ -183,13 +180,11 @@ class CompactRestorerPipeline(PictureByPicture):
         cut, _overlap = self.tile_and_overlap(tile)
         at_once = math.prod(min(side, cut or side) for side in sides)
         each = 2.1 * alive_bytes(self.restorer.config.channels[0], self.dtype.itemsize)
-        networks = {name: part for name, part in self.components.items() if part is not None}
-        weights = {name: sum(p.nbytes for p in network.parameters()) for name, network in networks.items()}
         demand = Demand(
-            weights={name: Weights(size, size) for name, size in weights.items()},
+            weights=weights_of(self),
             phases=self.description.phases,
             working={"judge": int(each * PATCHES["rest"][0] ** 2), "restore": int(each * at_once)},
-            spare={"none": _PROCESS + _PICTURE_BYTES * math.prod(sides)},
+            spare={"none": PROCESS_BYTES + PICTURE_BYTES * math.prod(sides)},
         )
         plans = [Plan.of(demand, "none", budget, only="cpu")]
         return fastest(plans, budget, type(self).__name__, "on a CPU; a smaller tile needs less")

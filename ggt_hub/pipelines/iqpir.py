@@ -1,5 +1,7 @@
 """IQPIR and CodeFormer as a pipeline: faces restored in whole photographs, as good as they are asked to be."""
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from ggt_hub.pipelines.base import check_complete
 from ggt_hub.pipelines.compact import CompactRestorerPipeline
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.faces import (
+    LONGEST,
     FaceFinder,
     align,
     colours_of,
@@ -30,10 +33,20 @@ from ggt_hub.pipelines.faces import (
 )
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
+from ggt_hub.pipelines.placement import (
+    PICTURE_BYTES,
+    PROCESS_BYTES,
+    Demand,
+    Plan,
+    fastest,
+    weights_of,
+)
 
 Floats = NDArray[np.float32]
 
 _TOGETHER = 4  # faces that run through the network at once
+_MAPS = 9  # at full resolution, in float32 and in bfloat16: what a face takes, measured
+_FINDING_BYTES = 110  # for each pixel of what faces are looked for in, measured
 
 _OPTIONS: Mapping[str, Option] = {
     "quality": Option(
@@ -87,7 +100,7 @@ class IQPIRPipeline(PictureByPicture):
         sizes=SizeRule(native=512, multiple=32, minimum=512),
         tiling="internal",
         phases={"find": "detector", "restore": "network"},
-        memory="0.4 GB for the networks, 0.6 GB for each of up to four faces, and what the compact one needs",
+        memory="3.8 GB on a CPU with photographs up to 1024 pixels; see plan_memory",
     )
 
     def __init__(self, network: CodeFormer, detector: FaceDetector | None = None) -> None:
@@ -150,6 +163,53 @@ class IQPIRPipeline(PictureByPicture):
                 paste(restored, face, alignment.enlarged(call.upscale))
         return restored, [_counted(len(alignments), call.options["background"])]
 
+    def plan_memory(
+        self,
+        budget: int,
+        *,
+        picture: tuple[int, int] = (4096, 4096),
+        upscale: int | None = None,
+        tile: int | None = None,
+        faces: str = "found",
+        background: str = "compact",
+        **_: Any,
+    ) -> Plan:
+        """Whether a call with these arguments runs within `budget` bytes of main memory, libraries included.
+
+        There is one way to run. Counted are as many faces as run at once, whether the photograph shows so many or
+        not. Measured on a CPU, and true there (`benchmarks/iqpir_memory.py`).
+
+        Args:
+            budget: bytes.
+            picture: width and height of the largest picture.
+            upscale: as in a call.
+            tile: as in a call; of what is around the faces.
+            faces: as in a call.
+            background: as in a call.
+
+        Raises:
+            RestorerError: if it does not fit; the message names the smallest budget that would.
+        """
+        side, factor = self.network.native, upscale or 1
+        face = _MAPS * self.network.config.channels * self.network.dtype.itemsize * side**2
+        looked_at = math.prod(picture) * min(1, LONGEST / max(picture)) ** 2
+        demand = Demand(
+            weights=weights_of(self),
+            phases=self.description.phases,
+            working={
+                "find": 0 if faces == "aligned" else int(_FINDING_BYTES * looked_at),
+                "restore": face * (1 if faces == "aligned" else _TOGETHER),
+            },
+            spare={"none": PROCESS_BYTES + PICTURE_BYTES * factor**2 * math.prod(picture)},
+        )
+        plan = Plan.of(demand, "none", budget, only="cpu")
+        if background == "compact" and faces == "found":
+            compact = self._compact()
+            around = compact.plan_memory(sys.maxsize, picture=picture, upscale=upscale, tile=tile).device
+            its, ours = (sum(net.whole for net in weights_of(pipe).values()) for pipe in (compact, self))
+            plan = replace(plan, device=max(plan.device + its, around + ours))
+        return fastest([plan], budget, type(self).__name__, "on a CPU")
+
     def _aligned(self, picture: Picture, call: Call) -> Floats:
         """A picture that is one face in the networks' frame; it is brought to the native size and back."""
         side, (width, height) = self.network.native, picture.size
@@ -173,11 +233,15 @@ class IQPIRPipeline(PictureByPicture):
         if call.options["background"] == "none":
             width, height = picture.size
             return _resized(picture.rgb(), (call.upscale * width, call.upscale * height))
+        compact = self._compact().to(self.device)
+        defaults = {name: option.default for name, option in compact.description.options.items()}
+        return compact.restore(picture, replace(call, task=None, options=defaults))[0]
+
+    def _compact(self) -> CompactRestorerPipeline:
+        """What restores the rest of a photograph, loaded when it is first needed."""
         if self._background is None:
             self._background = CompactRestorerPipeline.from_pretrained("compact")
-        self._background.to(self.device)
-        defaults = {name: option.default for name, option in self._background.description.options.items()}
-        return self._background.restore(picture, replace(call, task=None, options=defaults))[0]
+        return self._background
 
 
 def _description(config: Mapping[str, Any]) -> RestorerDescription:

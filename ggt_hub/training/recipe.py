@@ -59,7 +59,8 @@ class Recipe:
         weight_decay: of AdamW; with 0 it is Adam.
         largest_gradient: norm to which larger gradients of a learner are shortened; null for none.
         seed: decides every draw; example i is the same whatever the number of workers.
-        workers: processes that prepare examples, per training process.
+        workers: processes that prepare examples, per training process; a script that trains with some needs an
+            `if __name__ == "__main__":`, for they are started anew and import it.
         save_minutes: time between checkpoints.
     """
 

@@ -194,6 +194,8 @@ class _Run:
             _Prepared(self.mixtures[number], self.objective.prepare, mine),
             stage.batch,
             num_workers=self.recipe.workers,
+            # Not forked: a copy of this process would wait for ever for the threads that OpenCV has in it.
+            multiprocessing_context="spawn" if self.recipe.workers else None,
             pin_memory=device.type != "cpu",
             worker_init_fn=_use_one_thread,
         )

@@ -1,6 +1,8 @@
 """Vision-language models as judges of pictures: local, or behind any OpenAI-compatible server."""
 
-from ggt_hub.vlm.chat import Budget, Chat, ServerChat
+from ggt_hub.vlm.asking import Asker, Question, Reply, Service
+from ggt_hub.vlm.budget import Budget
+from ggt_hub.vlm.chat import Chat, ServerChat
 from ggt_hub.vlm.judge import Judge, Rating
 from ggt_hub.vlm.ledger import Ledger, ledger_path
 from ggt_hub.vlm.local import LocalChat
@@ -8,13 +10,17 @@ from ggt_hub.vlm.protocols import PROTOCOLS, Protocol
 
 __all__ = [
     "PROTOCOLS",
+    "Asker",
     "Budget",
     "Chat",
     "Judge",
     "Ledger",
     "LocalChat",
     "Protocol",
+    "Question",
     "Rating",
+    "Reply",
     "ServerChat",
+    "Service",
     "ledger_path",
 ]

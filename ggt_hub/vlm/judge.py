@@ -1,21 +1,17 @@
 """Rating how strongly a degradation shows in pictures, by RealIR-Bench's protocol."""
 
 import io
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError
 from ggt_hub.images import read_image
-from ggt_hub.vlm.chat import Chat, Turn
-from ggt_hub.vlm.ledger import Entry, Ledger
+from ggt_hub.vlm.asking import Asker, Question, Service, Turn, at_once
+from ggt_hub.vlm.ledger import Ledger
 from ggt_hub.vlm.protocols import Protocol, Rubric, published_rubric, resized_for_rating
 
 _PROBES = 3
@@ -50,13 +46,11 @@ class Judge:
     """
 
     def __init__(
-        self, chat: Chat, protocol: Protocol, ledger: Ledger, *, workers: int = 8, ask_again: bool = False
+        self, chat: Service, protocol: Protocol, ledger: Ledger, *, workers: int = 8, ask_again: bool = False
     ) -> None:
         self.chat, self.protocol, self.ledger, self.workers = chat, protocol, ledger, workers
-        self.ask_again = ask_again
+        self.asker = Asker(chat, ledger, workers=workers, ask_again=ask_again)
         self.rubric: Rubric = published_rubric()
-        self._sources: set[str] = set()
-        self._asked_again: set[str] = set()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -69,7 +63,7 @@ class Judge:
             "aggregate": self.protocol.aggregate,
             "rubric_sha256": self.rubric.sha256_of_user_utf8,
             "rubric_source": self.rubric.source,
-            "endpoints": sorted(self._sources),
+            "endpoints": sorted(self.asker.sources),
         }
 
     def probe(self, pictures: Sequence[Any], degradations: Sequence[str]) -> None:
@@ -98,32 +92,11 @@ class Judge:
         Raises:
             JudgeError: if the model fails for good or the budget is spent; what was answered stays stored.
         """
-        stopped = threading.Event()
-
-        def rate_one(picture: Any, degradation: str) -> Rating:
-            if stopped.is_set():
-                return Rating(None, ())
-            try:
-                return self._rate(picture, degradation, repeat)
-            except BaseException:
-                stopped.set()  # before another thread takes the next question
-                raise
-
-        with ThreadPoolExecutor(self.workers) as pool:
-            waiting = [
-                pool.submit(rate_one, picture, degradation)
-                for picture, degradation in zip(pictures, degradations, strict=True)
-            ]
-            try:
-                shown = tqdm(as_completed(waiting), "rating", len(waiting), unit="picture", leave=False)
-                for done in shown:
-                    done.result()
-            finally:
-                stopped.set()  # also where a person interrupts it
-        return [rating.result() for rating in waiting]
+        asked = zip(pictures, degradations, strict=True)
+        return at_once(lambda one: self._rate(*one, repeat), asked, self.workers, "rating", "picture")
 
     def _rate(self, picture: Any, degradation: str, repeat: int) -> Rating:
-        image = _png(picture() if callable(picture) else picture)
+        image = png_for_rating(picture() if callable(picture) else picture)
         question = self.rubric.question(degradation)
         replies: list[str] = []
         later: list[Turn] = []
@@ -143,50 +116,14 @@ class Judge:
     def _ask(
         self, image: bytes, question: str, later: list[Turn], number: tuple[int, int], pause: float
     ) -> str:
-        key = self.ledger.key(
-            model=self.chat.model,
-            revision=self.chat.revision,
-            parameters=self.chat.parameters,
-            system=self.rubric.system,
-            question=question,
-            image=image,
-            later=later,
-            number=number,
-        )
-        # What was in flight here when a run was killed cost nothing; elsewhere it may have been billed.
-        again = (self.ask_again or self.chat.endpoint is None) and key not in self._asked_again
-        entry = self.ledger.claim(key, again=again)
-        if entry is None:
-            self._asked_again.add(key)
-            time.sleep(pause)
-            entry = self._asked(key, image, question, later)
-        if entry.source:
-            self._sources.add(entry.source)
+        asked = Question(question, self.rubric.system, (image,), tuple(later))
+        entry = self.asker.ask(asked, number, pause)
         if entry.state == "answered":
             return entry.content or ""
-        hint = "" if self.ask_again else "; --ask-again asks it again"
+        hint = "" if self.asker.ask_again else "; --ask-again asks it again"
         if entry.state == "possibly billed":
             raise PossiblyBilledError(f"possibly billed: {entry.reason}{hint}", entry.content)
         raise QuestionRefusedError(f"{entry.reason}{hint}", entry.content)
-
-    def _asked(self, key: str, image: bytes, question: str, later: list[Turn]) -> Entry:
-        """Ask, and keep what came of it before it is used."""
-        source = self.chat.endpoint
-        try:
-            reply = self.chat.ask(image, self.rubric.system, question, later)
-            entry = Entry("answered", reply, source=source)
-        except PossiblyBilledError as error:
-            entry = Entry("possibly billed", error.content, str(error), source)
-        except QuestionRefusedError as error:
-            entry = Entry("refused", error.content, str(error), source)
-        except JudgeError:
-            self.ledger.release(key)
-            raise
-        except BaseException:
-            self.ledger.settle(key, Entry("possibly billed", reason="the run was interrupted", source=source))
-            raise
-        self.ledger.settle(key, entry)
-        return entry
 
 
 def rgb_image(source: Any) -> Image.Image:
@@ -198,7 +135,12 @@ def rgb_image(source: Any) -> Image.Image:
     return Image.fromarray(np.rint(read_image(source).rgb() * 255).astype(np.uint8))
 
 
-def _png(picture: Any) -> bytes:
+def png_for_rating(picture: Any) -> bytes:
+    """A picture as a model is shown it: PNG, about 512x512 pixels in area.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
     buffer = io.BytesIO()
     resized_for_rating(rgb_image(picture)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -1,7 +1,9 @@
 """What was asked and paid for, one file a user: asked once, kept before it is used, counted as servers bill it.
 
-A question is claimed before it is asked, also against other processes. What its owner left behind without an
-answer, because it was killed, may have been billed: it is not asked again by itself.
+A question is claimed before it is asked, also against other processes, and marked as asked in the same step that
+counts its request. What its owner left behind without an answer, because it was killed, is free again where nothing
+was sent; what was sent may have been billed, and is not asked again by itself. A reply, its pictures and what it
+cost are one transaction.
 """
 
 import hashlib
@@ -11,18 +13,20 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psutil
 
 from ggt_hub.errors import JudgeError
 
-State = Literal["asked", "answered", "refused", "possibly billed"]
+State = Literal["claimed", "asked", "answered", "refused", "possibly billed"]
+Outcome = Literal["in flight", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
 _SCHEMA = """
@@ -32,8 +36,18 @@ CREATE TABLE IF NOT EXISTS questions (
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY, purse TEXT NOT NULL, state TEXT NOT NULL, cost REAL, at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS pictures (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, next_at REAL, closed_until REAL, reason TEXT);
+CREATE TABLE IF NOT EXISTS purses (
+    name TEXT PRIMARY KEY, calls INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL,
+    dearest REAL NOT NULL
+);
 CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
 """
+_ADDED_SINCE = {  # to ledgers of 0.1
+    "questions": ("pictures TEXT",),
+    "requests": ("key TEXT", "model TEXT", "usage TEXT", "request_id TEXT", "seconds REAL"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +59,44 @@ class Entry:
         content: the reply as it came; of a refusal, too, where there was one.
         reason: why it was refused.
         source: where it was asked.
+        pictures: files that came with the reply, as they came.
     """
 
     state: State
     content: str | None = None
     reason: str | None = None
     source: str | None = None
+    pictures: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a request.
+
+    Attributes:
+        state: "billed", "rejected" or "possibly billed".
+        cost: in the currency of the prices; None where it cannot be known.
+        usage: what the server says it counted.
+        request_id: the server's name for it.
+        seconds: until the reply was there.
+    """
+
+    state: Outcome
+    cost: float | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    seconds: float | None = None
+
+
+class Bill(NamedTuple):
+    """What a purse was spent on, for one model and outcome; `unknown` of the requests have no known cost."""
+
+    model: str
+    state: Outcome
+    requests: int
+    cost: float
+    unknown: int
+    seconds: float
 
 
 def ledger_path() -> Path:
@@ -81,6 +127,7 @@ class Ledger:
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
+            self._bring_up_to_date()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
@@ -101,45 +148,51 @@ class Ledger:
             again: also what was refused or possibly billed.
 
         Returns:
-            None if it is to be asked now; `settle` or `release` must follow.
+            None if it is to be asked now; `settle`, `end_request` or `release` must follow.
         """
         while True:
-            with self._transaction() as connection:
+            # A claim that is lost with the power was of a question that was not sent.
+            with self._transaction(durably=False) as connection:
                 found = connection.execute(
-                    "SELECT state, content, reason, source, owner FROM questions WHERE key = ?", (key,)
+                    "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?",
+                    (key,),
                 ).fetchone()
-                if found and found[0] == "asked" and not _lives(found[4]):
-                    found = (
-                        "possibly billed",
-                        None,
-                        "it was in flight when an earlier run ended",
-                        *found[3:],
-                    )
-                if not found or (again and found[0] in ("refused", "possibly billed")):
+                state, owner, *known = found or (None, None)
+                if state in ("claimed", "asked") and not _lives(owner):
+                    state, known = _left_behind(connection, key, state)
+                if state is None or (again and state in ("refused", "possibly billed")):
                     connection.execute(
                         "INSERT OR REPLACE INTO questions (key, state, owner, at) "
-                        "VALUES (?, 'asked', ?, datetime('now'))",
+                        "VALUES (?, 'claimed', ?, datetime('now'))",
                         (key, _owner()),
                     )
                     return None
-            if found[0] != "asked":
-                return Entry(*found[:4])
+                if state not in ("claimed", "asked"):
+                    content, reason, source, pictures = known
+                    return Entry(state, content, reason, source, self._pictures(connection, pictures))
             time.sleep(_POLL)
 
     def settle(self, key: str, entry: Entry) -> None:
         """Keep what came of a question: it is on the disk when this returns."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?, ?, NULL, datetime('now'))",
-                (key, entry.state, entry.content, entry.reason, entry.source),
-            )
+            _settle(connection, key, entry)
 
     def release(self, key: str) -> None:
         """Give a claim back: the question was not asked, or surely not billed."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM questions WHERE key = ? AND state = 'asked'", (key,))
+            connection.execute(
+                "DELETE FROM questions WHERE key = ? AND state IN ('claimed', 'asked')", (key,)
+            )
 
-    def begin_request(self, purse: str, max_calls: int | None, max_cost: float | None) -> int:
+    def begin_request(
+        self,
+        purse: str,
+        max_calls: int | None,
+        max_cost: float | None,
+        *,
+        key: str | None = None,
+        model: str = "",
+    ) -> int:
         """Count a request that is about to be sent; parallel ones and those of earlier runs count, too.
 
         What is in flight, or of unknown fate, counts at the price of the dearest reply so far.
@@ -148,11 +201,14 @@ class Ledger:
             purse: what the budget belongs to.
             max_calls: requests that may be made; None for any number.
             max_cost: what they may cost; None for any amount.
+            key: of the question that it asks, which was claimed.
+            model: who is asked.
 
         Raises:
-            JudgeError: if the budget does not allow it.
+            JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
+            _check_open(connection, model)
             calls, cost, dearest = _spent(connection, purse)
             if max_calls is not None and calls >= max_calls:
                 raise JudgeError(f"the budget of {max_calls} calls is spent: raise it and run again")
@@ -162,14 +218,91 @@ class Ledger:
                     "and run again"
                 )
             cursor = connection.execute(
-                "INSERT INTO requests (purse, state, at) VALUES (?, 'in flight', datetime('now'))", (purse,)
+                "INSERT INTO requests (purse, state, at, key, model) "
+                "VALUES (?, 'in flight', datetime('now'), ?, ?)",
+                (purse, key, model),
+            )
+            connection.execute(
+                "INSERT INTO purses VALUES (?, 1, 0, 1, 0) "
+                "ON CONFLICT (name) DO UPDATE SET calls = calls + 1, unknown = unknown + 1",
+                (purse,),
+            )
+            connection.execute(
+                "UPDATE questions SET state = 'asked' WHERE key = ? AND state = 'claimed'", (key,)
             )
             return int(cursor.lastrowid or 0)
 
-    def end_request(self, request: int, state: str, cost: float | None) -> None:
-        """Note what became of a request, and what it cost; None where that cannot be known."""
+    def end_request(
+        self, request: int, receipt: Receipt, *, key: str | None = None, entry: Entry | None = None
+    ) -> None:
+        """Note what became of a request and, in the same step, of the question that it asked.
+
+        Args:
+            request: from `begin_request`.
+            receipt: what it came to.
+            key: of the question.
+            entry: what is known of the question now; without it it is ours, and not asked, as before.
+        """
         with self._transaction() as connection:
-            connection.execute("UPDATE requests SET state = ?, cost = ? WHERE id = ?", (state, cost, request))
+            connection.execute(
+                "UPDATE requests SET state = ?, cost = ?, usage = ?, request_id = ?, seconds = ? WHERE id = ?",
+                (
+                    receipt.state,
+                    receipt.cost,
+                    json.dumps(dict(receipt.usage)) if receipt.usage else None,
+                    receipt.request_id,
+                    receipt.seconds,
+                    request,
+                ),
+            )
+            if receipt.cost is not None:
+                connection.execute(
+                    "UPDATE purses SET unknown = unknown - 1, cost = cost + ?1, dearest = max(dearest, ?1) "
+                    "WHERE name = (SELECT purse FROM requests WHERE id = ?2)",
+                    (receipt.cost, request),
+                )
+            if key is not None and entry is not None:
+                _settle(connection, key, entry)
+            elif key is not None:
+                connection.execute(
+                    "UPDATE questions SET state = 'claimed' WHERE key = ? AND state = 'asked'", (key,)
+                )
+
+    def reserve(self, model: str, per_minute: float) -> float:
+        """Seconds to wait before the next request to a model, whose turn is taken; also across processes.
+
+        A token bucket, kept as the time of its next token: those of six seconds may go at once, others are
+        spaced.
+        """
+        with self._transaction(durably=False) as connection:
+            told = connection.execute("SELECT next_at FROM models WHERE name = ?", (model,)).fetchone()
+            now = time.time()
+            next_at = max(told[0] or now, now) if told else now
+            connection.execute(
+                "INSERT INTO models (name, next_at) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at",
+                (model, next_at + 60 / per_minute),
+            )
+            return max(0.0, next_at - now - 6.0)
+
+    def close_model(self, model: str, seconds: float, reason: str) -> None:
+        """Ask a model nothing for a time, whoever asks: its quota is used up. With 0 seconds it is open again."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO models (name, closed_until, reason) VALUES (?, ?, ?) ON CONFLICT (name) "
+                "DO UPDATE SET closed_until = excluded.closed_until, reason = excluded.reason",
+                (model, time.time() + seconds, reason),
+            )
+
+    def bill(self, purse: str) -> list[Bill]:
+        """What a purse was spent on, for each model and outcome."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT coalesce(model, ''), state, count(*), coalesce(sum(cost), 0), count(*) - count(cost), "
+                "coalesce(sum(seconds), 0) FROM requests WHERE purse = ? GROUP BY 1, 2 ORDER BY 1, 2",
+                (purse,),
+            ).fetchall()
+        return [Bill(*row) for row in rows]
 
     def spent(self, purse: str) -> tuple[int, float]:
         """Requests made from a purse, and what they cost."""
@@ -180,10 +313,36 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
+    def _bring_up_to_date(self) -> None:
+        """Give a ledger of an earlier version what has come since."""
+        with self._transaction() as connection:
+            for table, columns in _ADDED_SINCE.items():
+                there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+                for column in columns:
+                    if column.split()[0] not in there:
+                        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+            connection.execute("CREATE INDEX IF NOT EXISTS requests_of_question ON requests (key)")
+            if connection.execute("SELECT 1 FROM purses").fetchone() is None:
+                connection.execute(
+                    "INSERT INTO purses SELECT purse, count(*), coalesce(sum(cost), 0), count(*) - count(cost), "
+                    "coalesce(max(cost), 0) FROM requests GROUP BY purse"
+                )
+
+    def _pictures(self, connection: sqlite3.Connection, names: str | None) -> tuple[bytes, ...]:
+        found = []
+        for sha256 in json.loads(names or "[]"):
+            row = connection.execute("SELECT data FROM pictures WHERE sha256 = ?", (sha256,)).fetchone()
+            if row is None or hashlib.sha256(row[0]).hexdigest() != sha256:
+                raise self._unusable(ValueError(f"the picture {sha256[:12]} is damaged or gone"))
+            found.append(row[0])
+        return tuple(found)
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durably: bool = True) -> Iterator[sqlite3.Connection]:
+        """All or nothing; kills never undo it, and a loss of power only where it is not done durably."""
         with self._lock:
             try:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
@@ -200,12 +359,45 @@ class Ledger:
         )
 
 
+def _settle(connection: sqlite3.Connection, key: str, entry: Entry) -> None:
+    names = [hashlib.sha256(data).hexdigest() for data in entry.pictures]
+    connection.executemany(
+        "INSERT OR IGNORE INTO pictures VALUES (?, ?)", zip(names, entry.pictures, strict=True)
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO questions (key, state, content, reason, source, pictures, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, datetime('now'))",
+        (key, entry.state, entry.content, entry.reason, entry.source, json.dumps(names) if names else None),
+    )
+
+
+def _left_behind(
+    connection: sqlite3.Connection, key: str, state: State
+) -> tuple[State | None, list[str | None]]:
+    """What is known of a question whose owner was killed: nothing where it was not sent yet."""
+    if state == "claimed":
+        return None, []
+    entry = Entry("possibly billed", reason="it was in flight when an earlier run ended")
+    _settle(connection, key, entry)
+    connection.execute(
+        "UPDATE requests SET state = 'possibly billed' WHERE key = ? AND state = 'in flight'", (key,)
+    )
+    return entry.state, [None, entry.reason, None, None]
+
+
+def _check_open(connection: sqlite3.Connection, model: str) -> None:
+    """Refuse a model that is closed."""
+    row = connection.execute("SELECT closed_until, reason FROM models WHERE name = ?", (model,)).fetchone()
+    if row and row[0] is not None and row[0] > time.time():
+        until = datetime.fromtimestamp(row[0]).astimezone().isoformat(" ", "minutes")
+        raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
+
+
 def _spent(connection: sqlite3.Connection, purse: str) -> tuple[int, float, float]:
-    calls, known, unknown, dearest = connection.execute(
-        "SELECT count(*), coalesce(sum(cost), 0), count(*) - count(cost), coalesce(max(cost), 0) "
-        "FROM requests WHERE purse = ?",
-        (purse,),
+    row = connection.execute(
+        "SELECT calls, cost, unknown, dearest FROM purses WHERE name = ?", (purse,)
     ).fetchone()
+    calls, known, unknown, dearest = row or (0, 0.0, 0, 0.0)
     return calls, known + unknown * dearest, dearest
 
 

@@ -132,6 +132,15 @@ def test_variants_that_are_not_built_are_refused_by_name(tmp_path: Path) -> None
         assert f"unknown: {extra}" in refused("iqpir", tmp_path / "published.pth", tmp_path / "own")
 
 
+def test_iqpir_and_codeformer_are_told_apart(tmp_path: Path) -> None:
+    for name, other in (("iqpir", "codeformer"), ("codeformer", "iqpir")):
+        torch.save(tiny_weights(other), tmp_path / "published.pth")
+        assert f"convert it as {other}" in refused(name, tmp_path / "published.pth", tmp_path / "own")
+    torch.save(VQAutoencoder(32, (1, 1), 1, (), 4, 6, hq_codes=6).state_dict(), tmp_path / "published.pth")
+    message = refused("codeformer", tmp_path / "published.pth", tmp_path / "own")
+    assert "CodeFormer has no quantize_aesthetic.embedding.weight" in message
+
+
 def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:
     torch.save(tiny_weights("iqpir"), tmp_path / "published.pth")
     result = convert("iqpir", tmp_path / "published.pth", tmp_path / "own", "--heads", 5)

@@ -20,12 +20,13 @@ import ggt_hub.demo
 import spaces
 from ggt_hub.cli import app
 from ggt_hub.demo import Settings
-from ggt_hub.demo.restore_tab import _adapted, asked, sliders
+from ggt_hub.demo.restore_tab import _adapted, asked, sliders, told_options
 from ggt_hub.demo.restorers import Request, Restorer, on_gpu, short_names
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture, read_image
 from ggt_hub.models import QualityPrior
 from tests.photographs import photograph
+from tests.pipelines.tiny import tiny_iqpir
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
 SPACE = Path(__file__).parents[2] / "spaces" / "restorer"
@@ -100,6 +101,20 @@ def test_a_slider_of_quality_is_there_with_a_prior_and_off_at_its_lowest_place(p
         return np.asarray(compact.restore(picture, told).picture)
 
     assert np.array_equal(restored(0), plain) and not np.array_equal(restored(0.9), plain)
+
+
+def test_each_model_understands_the_slider_of_quality_in_its_own_way(tmp_path: Path) -> None:
+    """The compact one's begins at 0, which is off; IQPIR is always told a quality, and 0 would be its worst."""
+    tiny_iqpir().save_pretrained(tmp_path / "faces")
+    compact, faces = Restorer("compact", Settings()), Restorer(str(tmp_path / "faces"), Settings())
+    for models in ({"compact": compact, "faces": faces}, {"faces": faces, "compact": compact}):
+        offered = sliders(models)
+        start = {name: 0 if option.default is None else option.default for name, option in offered.items()}
+        assert told_options(compact, offered, {**start, "quality": 0})["quality"] is None
+        assert told_options(compact, offered, {**start, "quality": 0.35})["quality"] == 0.35
+        assert told_options(faces, offered, {**start, "quality": 0.35})["quality"] == 0.35
+        assert told_options(faces, offered, {**start, "quality": 0})["quality"] == 0.95
+        assert told_options(faces, offered, start) == {"quality": 0.95, "fidelity": 0.0}
 
 
 def test_steps_and_seed_reach_realrestorer(realrestorer: Restorer, picture: Picture) -> None:

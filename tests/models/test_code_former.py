@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import CodeFormer
-from ggt_hub.models.code_former import adapted, quality_bin
+from ggt_hub.models.code_former import adapted
+from ggt_hub.models.quality_bin import quality_bin
 from tests.golden import difference
 from tests.golden_iqpir import code_former, document, filled, place, tensors
 

@@ -123,3 +123,16 @@ def test_caution_is_added_to_nothing() -> None:
     x, small = torch.randn(2, feature_size(CHANNELS)), torch.rand(2, 3, 64, 96)
     difference = careful(x, small)[0] - plain(x, small)[0]
     torch.testing.assert_close(difference, torch.tensor([0.5] + [0.0] * 9).expand(2, 10))
+
+
+def test_it_judges_by_five_looks() -> None:
+    """At all of the small copy and, a sixth of each side smaller, into its corners."""
+    torch.manual_seed(0)
+    detector = Detector(CHANNELS, width=8, eye_width=6, caution=0.5).eval()
+    x, small = torch.randn(2, feature_size(CHANNELS)), torch.rand(2, 3, 12, 19)
+    wholes = [small, small[:, :, :10, :16], small[:, :, :10, 3:], small[:, :, 2:, :16], small[:, :, 2:, 3:]]
+    looks = [detector(x, look) for look in wholes]
+    logits, severities = detector.judge(x, small)
+    torch.testing.assert_close(logits, sum(look[0].log_softmax(1) for look in looks) / 5)
+    torch.testing.assert_close(severities, sum(look[1] for look in looks) / 5)
+    assert not torch.allclose(looks[0][0], looks[4][0])

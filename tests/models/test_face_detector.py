@@ -1,5 +1,8 @@
 """The parts of the face detector by value; what it finds is tried in `tests/pipelines/faces`."""
 
+import copy
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -35,6 +38,20 @@ def test_points_are_shares_of_the_box_counted_from_middles_of_pixels() -> None:
     shares = np.array([0, 0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25, 0])
     places = _at(np.array([100.0, 200, 140, 280]), shares)
     assert places.tolist() == [[99.5, 279.5], [109.5, 259.5], [119.5, 239.5], [129.5, 219.5], [139.5, 199.5]]
+
+
+def test_it_finds_the_same_in_every_precision_that_is_asked_for(tmp_path: Path) -> None:
+    detector = FaceDetector()
+    detector.save_pretrained(tmp_path)
+    for half in (
+        FaceDetector.from_pretrained(tmp_path, dtype=torch.bfloat16),
+        copy.deepcopy(detector).to(torch.bfloat16),
+        copy.deepcopy(detector).to(device="cpu", dtype=torch.float16),
+    ):
+        assert all(
+            torch.equal(weight, own)
+            for weight, own in zip(half.parameters(), detector.parameters(), strict=True)
+        )
 
 
 def test_the_size_is_the_published_one() -> None:

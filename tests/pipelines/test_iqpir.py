@@ -258,6 +258,29 @@ def test_the_command_takes_quality_background_and_detector(tmp_path: Path) -> No
     assert "CompactRestorerPipeline looks for no faces: leave out --detector" in str(refused.exception)
 
 
+def test_the_plan_counts_faces_that_run_together_and_what_is_around() -> None:
+    pipe = tiny_iqpir()
+
+    def planned(**arguments: Any) -> float:
+        return pipe.plan_memory(10**12, **({"picture": (100, 50), "background": "none"} | arguments)).device
+
+    def bytes_of(part: Any) -> int:
+        nets = [net for net in part.components.values() if isinstance(net, torch.nn.Module)]
+        return sum(weight.nbytes for net in nets for weight in net.parameters())
+
+    face, spare = 9 * 32 * 4 * 32**2, 970_000_000 + bytes_of(pipe)
+    assert planned() == spare + 25 * 5000 + 4 * face
+    assert planned(faces="aligned") == spare + 25 * 5000 + face
+    assert planned(upscale=2) == planned() + 25 * 3 * 5000
+    # Of a large one the search for faces takes more; it is in a copy of at most 2048 pixels.
+    assert planned(picture=(4096, 4096)) == spare + 25 * 4096**2 + 110 * 2048**2
+    compact = CompactRestorerPipeline.from_pretrained("compact")
+    around = compact.plan_memory(10**12, picture=(100, 50)).device
+    assert planned(background="compact") == max(planned() + bytes_of(compact), around + bytes_of(pipe))
+    with pytest.raises(RestorerError, match=r"IQPIRPipeline does not fit into 0\.5 GB: it needs .* on a CPU"):
+        pipe.plan_memory(5 * 10**8)
+
+
 def test_an_overflow_is_an_error(same: IQPIRPipeline) -> None:
     same.network.forward = lambda image, quality, **options: image * float("nan")
     with pytest.raises(RestorerError, match=r"overflowed \(NaN or infinite\)"):

@@ -16,7 +16,7 @@ from diffusers import (
     SD3Transformer2DModel,
 )
 from diffusers.training_utils import EMAModel
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ggt_hub import RestorerPipeline
@@ -253,6 +253,28 @@ def test_quality_and_changes_of_the_weights_count_in_blind_and_in_told_calls(
         pipe.load_quality_prior(saved(prior, tmp_path / str(rank)))
         assert torch.equal(restored(pipe, task=task), plain)
         assert (restored(pipe, task=task, quality=0.5) - plain).abs().max() > 1e-3
+
+
+def test_a_compiled_restorer_takes_the_changes_of_its_weights(tmp_path: Path) -> None:
+    """In blind calls and by a told part; the eager backend, for what matters is how its weights are called."""
+    pipe = tiny_told()
+    pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
+    calls: list[dict[str, Any]] = [{}, {"quality": 0.9}, {"task": "rain"}, {"task": "rain", "quality": 0.9}]
+    eager = [restored(pipe, **call) for call in calls]
+    pipe.restorer = torch.compile(pipe.restorer, backend="eager")
+    assert all(torch.equal(restored(pipe, **call), one) for call, one in zip(calls, eager, strict=True))
+
+
+def test_loras_and_the_changes_of_weights_add_up(tmp_path: Path) -> None:
+    pipe = tiny_told()
+    pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
+    plain, told = restored(pipe, quality=0.9), restored(pipe, task="rain", quality=0.9)
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["head"]), pipe.restorer)  # zero at first
+    assert torch.equal(restored(pipe, quality=0.9), plain)
+    assert torch.equal(restored(pipe, task="rain", quality=0.9), told)
+    with torch.no_grad():
+        pipe.restorer.head.lora_B["default"].weight.fill_(0.1)
+    assert not torch.equal(restored(pipe, quality=0.9), plain)
 
 
 def test_what_was_found_in_a_picture_does_not_depend_on_the_quality(tmp_path: Path) -> None:

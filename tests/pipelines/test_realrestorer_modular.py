@@ -10,6 +10,7 @@ from diffusers import ClassifierFreeGuidance
 from PIL import Image
 
 from ggt_hub.errors import RestorerError
+from ggt_hub.models import QualityPrior
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.modular import (
     DampedGuidance,
@@ -104,6 +105,28 @@ def test_it_loads_from_our_layout_and_again_from_what_it_saved(pipe, tmp_path: P
     again = RealRestorerModularPipeline.from_pretrained(tmp_path / "modular")
     again.load_components()
     assert torch.equal(again(image=PHOTO, **QUICK, generator=seeded(), output="latents")[0], wanted)
+
+
+def test_a_quality_prior_is_one_of_its_parts(pipe, modular, tmp_path: Path) -> None:
+    def latents(blocks: RealRestorerModularPipeline, **options: Any) -> torch.Tensor:
+        return blocks(image=PHOTO, **QUICK, **options, generator=seeded(), output="latents")[0]
+
+    plain = latents(modular)
+    with pytest.raises(RestorerError, match="there is no quality prior: update_components"):
+        latents(modular, quality=0.9)
+    prior = QualityPrior.of(pipe.transformer)
+    torch.nn.init.normal_(prior.table.weight)
+    modular.update_components(quality_prior=prior)
+    assert torch.equal(latents(modular), plain)
+    with pytest.raises(RestorerError, match="quality is 90"):
+        latents(modular, quality=90)
+    told = RealRestorerPipeline(**{**pipe.components, "quality_prior": prior})
+    wanted = told(PHOTO, **QUICK, generator=seeded(), output_type="latent", quality=0.9).images[0]
+    assert torch.equal(latents(modular, quality=0.9), wanted) and not torch.equal(wanted, plain)
+    told.save_pretrained(tmp_path / "own")
+    loaded = RealRestorerModularPipeline.from_pretrained(tmp_path / "own")
+    loaded.load_components()
+    assert torch.equal(latents(loaded, quality=0.9), wanted) and torch.equal(latents(loaded), plain)
 
 
 class Marked(RealRestorerBlocks):

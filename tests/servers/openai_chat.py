@@ -10,7 +10,8 @@ class ChatServer:
     """Answers each request with the next step of its script; the last step repeats.
 
     A step is a reply's text, an int (an HTTP error), ("429", seconds to ask for), ("sleep", seconds) before
-    answering "退化分数：3", "disconnect", a dict that changes the usual reply, or bytes in its place.
+    answering "退化分数：3", "disconnect", a dict that changes the usual reply, bytes in its place, or a function
+    that makes a step of what was asked.
     """
 
     def __init__(self, *script):
@@ -48,7 +49,7 @@ class ChatServer:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            self._answer(http, step)
+            self._answer(http, step(body) if callable(step) else step)
         finally:
             with self._lock:
                 self.at_once -= 1

@@ -277,6 +277,37 @@ groups:
     assert way(one, two) < 0.05 * way(one, start)
 
 
+def test_workers_do_not_wait_for_threads_that_the_run_had_before_them(recipe: Recipe, tmp_path: Path) -> None:
+    """Forked ones did, for ever: OpenCV's, once it had worked in the process that trains."""
+    text = f"""\
+model: {json.dumps(recipe.model)}
+data: {{{tmp_path / "clean"}: 1}}
+workers: 1
+crop: 32
+batch: 1
+steps: 2
+ema_decay: 0.5
+groups:
+  noise: {{share: 1, task: noise, steps: [{{family: noise, sigma: [20, 60]}}]}}
+"""
+    (tmp_path / "one.yaml").write_text(text)
+    (tmp_path / "none.yaml").write_text(text.replace("workers: 1", "workers: 0"))
+    program = """\
+import sys
+from pathlib import Path
+import cv2, numpy as np
+from ggt_hub.training import load_recipe, train
+cv2.setNumThreads(2)
+cv2.resize(np.zeros((1000, 1000, 3), np.float32), (2000, 2000))
+train(load_recipe(sys.argv[1]), Path(sys.argv[2]), cpu=True)
+"""
+    command = [sys.executable, "-c", program, tmp_path / "one.yaml", tmp_path / "one"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    none = weights(train(load_recipe(tmp_path / "none.yaml"), tmp_path / "none", cpu=True))
+    assert same(weights(tmp_path / "one/model"), none)
+
+
 def way(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     return sum(float((one[name] - other[name]).square().sum()) ** 0.5 for name in one)
 

@@ -140,7 +140,7 @@ def test_what_was_sent_and_not_answered_is_asked_again_only_on_demand(failure, t
             assert rating.refused.startswith("possibly billed: ")
             assert "--ask-again" in rating.refused
             assert len(server.requests) == 1
-        judge.ask_again = True
+        judge.asker.ask_again = True
         (rating,) = judge.rate(PICTURES[:1], ["noise"])
     assert (rating.score, len(server.requests)) == (4, 2)
     assert budget.cost == pytest.approx(0.006)  # the lost one counts as much as the dearest
@@ -234,9 +234,15 @@ def test_a_probe_that_is_always_refused_ends_the_run(tmp_path):
 def test_what_another_process_left_in_flight_is_possibly_billed_and_what_lives_is_waited_for(tmp_path):
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path)
-    code = "import sys; from ggt_hub.vlm import Ledger; Ledger(sys.argv[1]).claim('k')"
+    code = (
+        "import sys; from ggt_hub.vlm import Ledger; ledger = Ledger(sys.argv[1])\n"
+        "ledger.claim('claimed'); ledger.claim('k'); ledger.begin_request('run', None, None, key='k', model='m')"
+    )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
+    assert ledger.claim("claimed") is None  # nothing was sent
+    assert [bill.state for bill in ledger.bill("run")] == ["in flight"]
     assert ledger.claim("k").state == "possibly billed"
+    assert ledger.bill("run") == [("m", "possibly billed", 1, 0.0, 1, 0.0)]
     assert ledger.claim("k", again=True) is None  # now it is ours, and we live
     waiting = threading.Thread(target=lambda: found.append(Ledger(path).claim("k")))
     found = []

@@ -25,11 +25,13 @@ class Source:
         builder: what makes its rows.
         about: one line for people.
         is_released: whether its authors have published it; if not, `data_dir` must say where a copy is.
+        instead: how to come by such data where they have not.
     """
 
     builder: type[datasets.DatasetBuilder]
     about: str
     is_released: bool = True
+    instead: str = ""
 
 
 SOURCES = {
@@ -39,7 +41,12 @@ SOURCES = {
     "realrestorer": Source(
         PairFolder, "training pairs of RealRestorer (arXiv 2603.25502)", is_released=False
     ),
-    "genir": Source(PairFolder, "generated training pairs of DreamClear (2410.18666)", is_released=False),
+    "genir": Source(
+        PairFolder,
+        "DreamClear's million generated pictures (2410.18666), or one's own",
+        is_released=False,
+        instead="make some by `ggt-hub curate run genir`, or, ",
+    ),
 }
 
 
@@ -64,7 +71,8 @@ def find_builder(
     if data_dir is None and not entry.is_released:
         here = f" (the folder here of that name is './{path}')" if Path(path).is_dir() else ""
         raise DatasetError(
-            f"{path!r} ({entry.about}) is not published: if you have such data, give its folder by data_dir={here}"
+            f"{path!r} ({entry.about}) is not published: {entry.instead}if you have such data, give its folder by "
+            f"data_dir={here}"
         )
     builder = entry.builder
     if builder is PairFolder and data_dir is not None:

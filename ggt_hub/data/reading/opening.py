@@ -16,7 +16,7 @@ from ggt_hub.data.recognising.told import Told
 from ggt_hub.data.sources.folder import PairFolder, is_pair_folder
 from ggt_hub.data.sources.lmdbs import PairLmdb
 from ggt_hub.data.sources.tables import TABLES, PairTables, are_pairs
-from ggt_hub.data.storage.trees import find_tree
+from ggt_hub.data.storage.trees import find_tree, parquet_below
 from ggt_hub.errors import DatasetError
 from ggt_hub.files import list_pictures
 
@@ -131,7 +131,7 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
     if source in SOURCES:
         return None
     if Path(source).is_dir():
-        return Path(source) if are_pairs(sorted(Path(source).rglob("*.parquet"))) else None
+        return Path(source) if are_pairs(parquet_below(Path(source))) else None
     tree = find_tree(source, revision=revision)
     if not any(file.suffix == ".parquet" for file in tree.files):
         return None
@@ -139,7 +139,7 @@ def _folder_of_tables(source: str, revision: str | None) -> Path | None:
         source, repo_type="dataset", revision=revision, allow_patterns=["*.parquet", "SHA256SUMS"]
     )
     hub.check_hashes(folder)
-    return folder if are_pairs(sorted(folder.rglob("*.parquet"))) else None
+    return folder if are_pairs(parquet_below(folder)) else None
 
 
 def find_pairs(folder: Path, told: Told | None = None) -> dict[str, Dataset]:
@@ -148,7 +148,7 @@ def find_pairs(folder: Path, told: Told | None = None) -> dict[str, Dataset]:
     Raises:
         DatasetError: if there are pairs, by the names or by what is told, that cannot be read.
     """
-    has_tables = any(folder.rglob("*.parquet"))
+    has_tables = bool(parquet_below(folder))
     if not (told or has_tables or is_pair_folder(folder)):
         return {}
     try:

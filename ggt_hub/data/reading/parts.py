@@ -16,6 +16,7 @@ from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.reading.iterate import Undecoded, came_from_hub, fetch_rows
 from ggt_hub.data.recognising.words import SPLITS
 from ggt_hub.data.storage.ranges import open_source
+from ggt_hub.data.storage.trees import parquet_below
 from ggt_hub.errors import DatasetError
 
 SHARD_BYTES = 500_000_000
@@ -88,7 +89,7 @@ def parquet_files(folder: Path, config: str | None = None) -> dict[str, list[Pat
     Raises:
         DatasetError: if there is no such config.
     """
-    paths = [path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
+    paths = parquet_below(folder)
     configs = sorted({path.parent.name for path in paths} - {PREVIEW})
     if config is not None and config not in (*configs, PREVIEW, ALL):
         raise DatasetError(f"{folder} has no config {config!r}; it has {', '.join(configs)}")

@@ -7,7 +7,7 @@ from ggt_hub.data.recognising.pairing import tells_sides
 from ggt_hub.data.sources.indexed import IndexedConfig, IndexedPairs
 from ggt_hub.data.sources.tables import TABLES, are_pairs
 from ggt_hub.data.storage.archives import IMAGE_SUFFIXES, MANIFEST_SUFFIXES, list_members
-from ggt_hub.data.storage.trees import File, local_tree
+from ggt_hub.data.storage.trees import File, local_tree, parquet_below
 from ggt_hub.errors import DatasetError
 
 # What the stock loaders know how to read; a folder that has any of it is theirs.
@@ -47,7 +47,7 @@ def holds_tables(folder: str | Path) -> bool:
     suffixes = {file.suffix for file in local_tree(folder).files}
     if not suffixes & (IMAGE_SUFFIXES | {".zip", ".tar"}):
         return bool(suffixes & set(TABLES))
-    return are_pairs(sorted(Path(folder).rglob("*.parquet")))
+    return are_pairs(parquet_below(Path(folder)))
 
 
 def _holds_samples(tar: File) -> bool:

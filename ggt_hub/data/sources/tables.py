@@ -26,12 +26,12 @@ from ggt_hub.errors import DatasetError
 TABLES = (".parquet", ".arrow")
 QUALITY = "quality"
 _ROWS_AT_ONCE = 16
+_OF_PAIRS = {"id", "lq", "gt", "source"}
 
 
 def are_pairs(tables: Sequence[Path]) -> bool:
     """Whether there are tables, all of the pair schema; others are read by what their columns say."""
-    names = {"id", "lq", "gt", "source"}
-    return bool(tables) and all(names <= set(pq.read_schema(path).names) for path in tables)
+    return bool(tables) and all(set(pq.read_schema(path).names) >= _OF_PAIRS for path in tables)
 
 
 @dataclass
@@ -124,6 +124,9 @@ class PairTables(datasets.ArrowBasedBuilder):
         columns: Columns | None = None
         stem = path.rpartition(".")[0]
         for number, table in enumerate(_tables(uri)):
+            if set(table.column_names) >= set(PAIR_FEATURES):  # they need no telling
+                yield from map(self._checked, table.select(list(PAIR_FEATURES)).to_pylist())
+                continue
             columns = columns or self._columns(table, path)
             for row in columns.rows(table, self.dataset_name, f"{stem}-{number:04d}", naming):
                 yield self._checked(row)

@@ -94,6 +94,14 @@ def local_tree(folder: str | Path) -> Tree:
     return Tree(str(root), digest.hexdigest()[:40], tuple(found), tuple(problems.items()))
 
 
+def parquet_below(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, sorted, but those that are hidden or in hidden folders: notes of a run."""
+    found = sorted(folder.rglob("*.parquet"))
+    return [
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 def find_tree(source: str, *, revision: str | None = None, token: str | bool | None = None) -> Tree:
     """List `source`: a folder on disk if there is one of that name, else a dataset repository."""
     if Path(source).expanduser().is_dir():

@@ -29,7 +29,13 @@ _Configs = dict[str, dict[str, list[Path]]]
 
 
 def write_card(
-    folder: Path, card: Path | None = None, name: str | None = None, how: str | None = None, sheet: str = ""
+    folder: Path,
+    card: Path | None = None,
+    name: str | None = None,
+    how: str | None = None,
+    sheet: str = "",
+    about: str | None = None,
+    limits: str | None = None,
 ) -> None:
     """Write the card of `folder/data/CONFIG/SPLIT*.parquet`: pictures, or an index that points at them.
 
@@ -42,6 +48,8 @@ def write_card(
         name: what the data set will be called; that of the folder if not given.
         how: how the damage was made, in Markdown; without it the pairs were exported.
         sheet: a picture in the folder that shows some of the pairs.
+        about: what the data is, where it is neither pairs that were exported nor such that were made.
+        limits: what is wrong with it, likewise.
 
     Raises:
         DatasetError: if the card that is there, or that was given, has a header that is no YAML.
@@ -62,13 +70,13 @@ def write_card(
         return
     text = _template().render(
         title=f"{title}, an index" if is_index else title,
-        about=_ABOUT_MADE if how else _ABOUT_INDEX if is_index else _ABOUT_PAIRS,
+        about=about or (_ABOUT_MADE if how else _ABOUT_INDEX if is_index else _ABOUT_PAIRS),
         how=how or (_HOW_INDEX if is_index else _HOW_PAIRS),
         sheet=sheet,
         has_quality="quality" in pq.read_schema(first).names and (folder / "quality.json").is_file(),
         has_tasks="tasks" in pq.read_schema(first).names,
         tasks=_tasks(path for splits in configs.values() for paths in splits.values() for path in paths),
-        limits=_LIMITS_MADE if how else _LIMITS,
+        limits=limits or (_LIMITS_MADE if how else _LIMITS),
         counts=counts,
         load=f"NAMESPACE/{name}",
         first_split=next(iter(next(iter(configs.values())))),

@@ -21,6 +21,7 @@ from ggt_hub.data.reading.iterate import Undecoded, decode
 from ggt_hub.data.reading.opening import find_pairs, open_parts
 from ggt_hub.data.reading.parts import SHARD_BYTES, Part, dataset_parts, rows_of
 from ggt_hub.data.recognising.told import Told
+from ggt_hub.data.storage.trees import parquet_below
 from ggt_hub.data.work.export import check_row, features_of, table_names, write_rows, write_tables
 from ggt_hub.errors import DatasetError, HubError, MetricError, MetricUnavailableError
 from ggt_hub.metrics.quality import (
@@ -53,7 +54,7 @@ def open_scorable(
         HubError: if it cannot be had.
     """
     folder = Path(source).expanduser()
-    if folder.is_dir() and not any(folder.rglob("*.parquet")) and not find_pairs(folder, told):
+    if folder.is_dir() and not parquet_below(folder) and not find_pairs(folder, told):
         return {"train": dataset_parts(clean_rows(folder), SHARD_BYTES)}
     return open_parts(source, config, revision=revision, data_dir=data_dir, told=told)[0]
 

@@ -79,7 +79,7 @@ def load_detector(source: str | Path) -> FaceFinder:
         RestorerError: if there is no detector.
     """
     place = Path(source).expanduser()
-    if not place.exists() and str(source).count("/") == 1:
+    if not place.exists() and str(source).count("/") == 1 and not str(source).startswith((".", "~", "/")):
         place = snapshot(str(source), allow_patterns=["*.onnx", "*.json", "*.safetensors"])
     if place.is_file():
         return YuNet(place)

@@ -26,8 +26,9 @@ from transformers import Qwen2_5_VLModel, Qwen2_5_VLProcessor
 from ggt_hub.converters.realrestorer import refuse_code
 from ggt_hub.converters.realrestorer_names import is_published
 from ggt_hub.errors import RestorerError
-from ggt_hub.models import TextConnector
+from ggt_hub.models import QualityPrior, TextConnector
 from ggt_hub.pipelines.layouts import WHERE, locate
+from ggt_hub.pipelines.quality import check_quality
 from ggt_hub.pipelines.realrestorer import inputs
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import NATIVE, pack, unpack
@@ -41,6 +42,7 @@ _CLASSES = {
     "scheduler": FlowMatchEulerDiscreteScheduler,
     "text_encoder": Qwen2_5_VLModel,
     "processor": Qwen2_5_VLProcessor,
+    "quality_prior": QualityPrior,
 }
 
 
@@ -234,7 +236,7 @@ class DenoiseStep(_Block):
     """From noise to the restored latents, guided."""
 
     description = "Denoises the latents beside those of the picture, joined by the guider"
-    parts = ("transformer", "connector", "scheduler")
+    parts = ("transformer", "connector", "scheduler", "quality_prior")
 
     @property
     def expected_components(self) -> list[ComponentSpec]:
@@ -259,6 +261,9 @@ class DenoiseStep(_Block):
             InputParam("num_inference_steps", int, 28),
             InputParam("sigmas", None, None, description="times of the steps instead, falling from 1"),
             InputParam("model_guidance", float, 3.5, description="what the transformer itself is told"),
+            InputParam(
+                "quality", float, None, description="how good it should be, 0..1, by the quality prior"
+            ),
         ]
 
     @property
@@ -269,6 +274,12 @@ class DenoiseStep(_Block):
     def run(self, pipe: RealRestorerPipeline, block: Any, components: Any) -> None:
         """Run the step; see `_Block.run`."""
         inputs.check_sigmas(block.sigmas)
+        check_quality(block.quality, "the denoising step")
+        if block.quality is not None and pipe.quality_prior is None:
+            raise RestorerError(
+                "a quality is asked for, and there is no quality prior: update_components(quality_prior="
+                "QualityPrior.from_pretrained(...))"
+            )
         guider, tiles = components.guider, inputs.tiles_of(block.working, block.tile)
         steps = block.num_inference_steps if block.sigmas is None else len(block.sigmas)
         pipe.set_schedule(steps, tiles.tokens, block.sigmas)
@@ -282,7 +293,8 @@ class DenoiseStep(_Block):
 
         embeds = inputs.joined(block.as_dict(), guided.sides)
         noise, reference = pack(block.latents), pack(block.image_latents)
-        tokens = pipe.denoise(noise, reference, embeds, tiles, guided, on_step)
+        with pipe.at_quality(pipe.qualities(block.quality, 1)):
+            tokens = pipe.denoise(noise, reference, embeds, tiles, guided, on_step)
         block.latents = unpack(tokens, tiles.rows, tiles.columns)
 
 

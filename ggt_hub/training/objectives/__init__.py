@@ -13,6 +13,7 @@ OBJECTIVES: dict[str, str] = {
     "compact": "ggt_hub.training.objectives.compact:CompactObjective",
     "dreamclear": "ggt_hub.training.objectives.dreamclear:DreamClearObjective",
     "dial": "ggt_hub.training.objectives.dial:DialObjective",
+    "dual_prompt": "ggt_hub.training.objectives.dual_prompt:DualPromptObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }
 """Name in a recipe -> where its class is."""

@@ -2,7 +2,8 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -103,6 +104,19 @@ class Objective(nn.Module, ABC):
     def export(self, folder: Path) -> None:
         """Write what users load."""
         self.network.save_pretrained(folder)
+
+
+@contextmanager
+def building(model: Mapping[str, Any]) -> Iterator[None]:
+    """Around what makes a network of the field `model` of a recipe.
+
+    Raises:
+        TrainingError: in place of what says that it does not fit.
+    """
+    try:
+        yield
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
 
 
 def check_kind(folder: Path, kind: str) -> None:

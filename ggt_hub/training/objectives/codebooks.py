@@ -16,7 +16,7 @@ from ggt_hub.metrics.lpips import load_lpips
 from ggt_hub.models import PatchDiscriminator, VQAutoencoder
 from ggt_hub.models.vq_autoencoder import Reconstruction
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective, Turns
+from ggt_hub.training.objectives.base import Loss, Objective, Turns, building
 from ggt_hub.training.objectives.compact import check_sizes, to_tensor
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -84,10 +84,8 @@ class CodebooksObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From arguments of `VQAutoencoder`, and `Settings`."""
         told = Settings(**checked(Settings, settings, "settings of the codebooks objective", TrainingError))
-        try:
+        with building(model):
             network, critic = VQAutoencoder(**model), PatchDiscriminator(**told.critic)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         return cls(network, critic, perceptual_distance(told.perceptual), told)
 
     def learners(self) -> dict[str, list[nn.Parameter]]:

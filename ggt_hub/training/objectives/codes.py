@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -17,22 +18,11 @@ from ggt_hub.metrics import as_loss, get_metric
 from ggt_hub.models import CodeFormer, VQAutoencoder
 from ggt_hub.models.code_former import COMMON, HQ, Prediction
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective, check_kind
+from ggt_hub.training.objectives.base import Loss, Objective, building, check_kind
 from ggt_hub.training.objectives.compact import check_sizes, to_tensor
 
 Score = Callable[[Tensor], Tensor]
 """Pictures (B, 3, H, W), 0..1, to how good they are on the mean: a scalar, about 0..1."""
-
-_OF_AUTOENCODER = (
-    "channels",
-    "multipliers",
-    "blocks",
-    "attention_levels",
-    "code_width",
-    "codes",
-    "hq_codes",
-    "hq_weight",
-)
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ class CodesObjective(Objective):
         super().__init__()
         self.network, self.teacher = network, autoencoder.encoder.requires_grad_(False)
         self.told, self.prepare, self._score = told, prepare, score
-        for part in (network.generator, network.fuse_convs_dict, *books(network)):
+        for part in (network.generator, network.fuse_convs_dict, *network.books):
             part.requires_grad_(False)
 
     @classmethod
@@ -107,11 +97,10 @@ class CodesObjective(Objective):
         """From arguments of `CodeFormer` besides those of its autoencoder, which are the codebooks'."""
         told = Settings(**checked(Settings, settings, "settings of the codes objective", TrainingError))
         autoencoder = first_stage(told.codebooks)
-        shape = {name: autoencoder.config[name] for name in _OF_AUTOENCODER}
-        try:
+        arguments = signature(CodeFormer).parameters
+        shape = {name: value for name, value in autoencoder.config.items() if name in arguments}
+        with building(model):
             network = CodeFormer(**shape, **model)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
         network.load_state_dict(autoencoder.state_dict(), strict=False)  # all that it has, the network has
         if told.zero_table and network.config.bins is not None:
             nn.init.zeros_(network.score_embed.weight)
@@ -119,11 +108,10 @@ class CodesObjective(Objective):
 
     def start_from(self, weights: Path) -> None:
         """As in the contract; what was trained for other codebooks does not fit."""
-        own = [book.embedding.weight.clone() for book in books(self.network)]
+        own = [book.embedding.weight.clone() for book in self.network.books]
         super().start_from(weights)
         if not all(
-            torch.equal(book.embedding.weight, its)
-            for book, its in zip(books(self.network), own, strict=True)
+            torch.equal(book.embedding.weight, its) for book, its in zip(self.network.books, own, strict=True)
         ):
             raise TrainingError(
                 f"cannot start from {weights}: it was trained for other --codebooks than those given"
@@ -145,7 +133,7 @@ class CodesObjective(Objective):
     def codes(self, gt: Tensor) -> Tensor:
         """The right codes of pictures (B, 3, H, W): (B, tokens), or (B, tokens, 2) with two books."""
         z = self.teacher(gt)
-        found = [book(z).codes.flatten(1) for book in books(self.network)]
+        found = [book(z).codes.flatten(1) for book in self.network.books]
         return found[0] if len(found) == 1 else torch.stack(found, dim=-1)
 
     def terms(self, found: Prediction, codes: Tensor) -> Terms:
@@ -189,12 +177,6 @@ def first_stage(folder: Path | None) -> VQAutoencoder:
     if autoencoder.config.hq_codes not in (None, autoencoder.config.codes):
         raise TrainingError(f"the two books in {folder} differ in length: codes are predicted for both alike")
     return autoencoder
-
-
-def books(network: CodeFormer) -> list[Any]:
-    """The books in the order of the head: that for good pictures first, where there is one."""
-    one = network.config.hq_codes is None
-    return [network.quantize] if one else [network.quantize_aesthetic, network.quantize]
 
 
 def scorer(experts: Mapping[str, tuple[float, float]]) -> Score:

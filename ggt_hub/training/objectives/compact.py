@@ -13,7 +13,7 @@ from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
+from ggt_hub.training.objectives.base import Loss, Objective, building
 
 FLOOR = 5e-4
 """Added to the squared error before its logarithm.
@@ -73,10 +73,8 @@ class CompactObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From arguments of `CompactRestorer`, and `hint`."""
         prepare = Batches(**checked(Batches, settings, "settings of the compact objective", TrainingError))
-        try:
+        with building(model):
             return cls(CompactRestorer(**model), prepare)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Batches`."""
@@ -88,13 +86,21 @@ class CompactObjective(Objective):
         c = network.condition(estimates.detach(), batch["task"], strength)
         restored = network(lq, c, curve, strength[:, None, None, None]).float()
         target = lq + strength[:, None, None, None] * (gt - lq)
-        error = (restored - target).square().mean((1, 2, 3))
+        error = squared_error(restored, target)
         known = ~batch["severity"].isnan()
         # The square, not the absolute value: most severities are 0, and so is their median.
         wrong = ((estimates - batch["severity"].nan_to_num()).square() * known).mean()
-        before = (lq - gt).square().mean((1, 2, 3))
-        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
-        return Loss((error + FLOOR).log().mean() + 4 * wrong, gain)
+        return Loss((error + FLOOR).log().mean() + 4 * wrong, gain(squared_error(lq, gt), error))
+
+
+def squared_error(pictures: Tensor, others: Tensor) -> Tensor:
+    """The mean for each of (B, C, H, W): (B,)."""
+    return (pictures - others).square().mean((1, 2, 3))
+
+
+def gain(before: Tensor, after: Tensor) -> Tensor:
+    """How much smaller squared errors (B,), of pictures 0..1, have become: in dB, without gradient."""
+    return 10 * ((before + 1e-6) / (after.detach() + 1e-6)).log10()
 
 
 def _targets(severities: dict[str, float] | None) -> list[float]:

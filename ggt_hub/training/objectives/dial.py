@@ -26,8 +26,8 @@ from ggt_hub.models.compact_restorer import TASKS
 from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
-from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
+from ggt_hub.training.objectives.base import Loss, Objective, building
+from ggt_hub.training.objectives.compact import FLOOR, check_sizes, gain, squared_error, to_tensor
 
 Weight = Annotated[float, Ge(0)]
 
@@ -116,11 +116,9 @@ class DialObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From the `rank` of a prior; the rest follows from the restorer."""
         told = Settings(**checked(Settings, settings, "settings of the dial objective", TrainingError))
-        try:
+        with building(model):
             restorer = CompactRestorer.from_pretrained(told.restorer).float()
             return cls(QualityPrior.of(restorer, **model), restorer, told)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Targets`."""
@@ -130,13 +128,11 @@ class DialObjective(Objective):
             c = restorer.condition(restorer.estimator(lq), blind, torch.ones(len(lq), device=lq.device))
         weights = changed_weights(restorer, self.network.changes())
         restored = functional_call(restorer, weights, (lq, c + self.network(told))).float()
-        error = (restored - target).square().mean((1, 2, 3))
+        error = squared_error(restored, target)
         unlike = (texture(restored) - texture(target)).abs().mean((1, 2, 3))
         bent = self.network.table.weight.diff(n=2, dim=0).square().sum()
         value = ((error + FLOOR).log() + self.settings.texture * told * unlike).mean()
-        before = (lq - target).square().mean((1, 2, 3))
-        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
-        return Loss(value + self.settings.straight * bent, gain)
+        return Loss(value + self.settings.straight * bent, gain(squared_error(lq, target), error))
 
 
 def texture(pictures: Tensor) -> Tensor:

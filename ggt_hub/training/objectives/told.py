@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+import torch
+from annotated_types import Gt
 from torch import Tensor
 
 from ggt_hub.data.reading.mixture import Example
@@ -13,8 +15,8 @@ from ggt_hub.models import CompactRestorer, ToldParts
 from ggt_hub.models.compact_restorer import told_condition
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
-from ggt_hub.training.objectives.compact import FLOOR, check_sizes, to_tensor
+from ggt_hub.training.objectives.base import Loss, Objective, building
+from ggt_hub.training.objectives.compact import FLOOR, check_sizes, gain, squared_error, to_tensor
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,13 @@ class Settings:
     Attributes:
         task: what the part is for.
         restorer: folder of the compact restorer's weights; those in the package if not given.
+        clean_floor: added to the squared error of pictures that had less than that before, in place of `FLOOR`:
+            with a small one they stay as they are. Damage that is hard to tell from none is then left alone, too.
     """
 
     task: str
     restorer: Path = BUNDLED / "compact/restorer"
+    clean_floor: Annotated[float, Gt(0)] = FLOOR
 
 
 def prepare(example: Example, crop: int) -> dict[str, Tensor]:
@@ -42,23 +47,21 @@ class ToldObjective(Objective):
 
     network: ToldParts
 
-    def __init__(self, network: ToldParts, restorer: CompactRestorer) -> None:
+    def __init__(self, network: ToldParts, restorer: CompactRestorer, clean_floor: float = FLOOR) -> None:
         super().__init__()
-        self.network, self.prepare = network, prepare
+        self.network, self.prepare, self.clean_floor = network, prepare, clean_floor
         self.restorer = restorer.requires_grad_(False)
 
     @classmethod
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From `rank` and `width` of a part; the rest follows from the restorer."""
         told = Settings(**checked(Settings, settings, "settings of the told objective", TrainingError))
-        try:
+        with building(model):
             restorer = CompactRestorer.from_pretrained(told.restorer).float()
             shape = {name: restorer.config[name] for name in ("channels", "blocks")}
             rest = {name: value for name, value in model.items() if name != "rank"}
             network = ToldParts(ranks={told.task: int(model.get("rank", 8))}, **shape, **rest)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
-        return cls(network, restorer)
+        return cls(network, restorer, told.clean_floor)
 
     def select(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The part of this task: the file that ships holds the parts of all tasks.
@@ -81,7 +84,6 @@ class ToldObjective(Objective):
         lq, gt = batch["lq"], batch["gt"]
         (task,) = self.network.tasks
         restored = self.network(lq, task, self.restorer, told_condition(self.restorer, lq)).float()
-        error = (restored - gt).square().mean((1, 2, 3))
-        before = (lq - gt).square().mean((1, 2, 3))
-        gain = 10 * ((before + 1e-6) / (error.detach() + 1e-6)).log10()
-        return Loss((error + FLOOR).log().mean(), gain)
+        error, before = squared_error(restored, gt), squared_error(lq, gt)
+        floor = torch.where(before > self.clean_floor, FLOOR, self.clean_floor)
+        return Loss((error + floor).log().mean(), gain(before, error))

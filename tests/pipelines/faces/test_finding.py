@@ -108,6 +108,8 @@ def test_a_folder_of_a_detector_is_taken(tmp_path: Path, detector: FaceDetector)
 def test_what_is_no_detector_is_refused_with_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(RestorerError, match=r"no face detector at .*: give an ONNX file of YuNet"):
         load_detector(tmp_path / "nothing.onnx")
+    with pytest.raises(RestorerError, match=r"no face detector at './nothing.onnx'"):
+        load_detector("./nothing.onnx")  # no id on the Hub
     with pytest.raises(RestorerError, match="no face detector at"):
         load_detector(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(b"not a network")

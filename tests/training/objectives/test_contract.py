@@ -1,5 +1,6 @@
 """What holds for every objective."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
         felt = {name for name, weight in objective.named_parameters() if weight.grad is not None}
         own = {id(weight) for weight in objective.learners()[learner]}
         assert felt and felt <= {name for name, weight in objective.named_parameters() if id(weight) in own}
+
+
+def test_what_prepares_examples_goes_to_processes_of_its_own(recipe: Recipe) -> None:
+    """They are started anew, and not forked."""
+    objective, stage = built(recipe), recipe.stages[0]
+    mixture = Mixture(
+        [(open_source(name), 1) for name in stage.data], stage.groups, crop=stage.crop, seed=recipe.seed
+    )
+    wanted = objective.prepare(mixture[0], stage.crop)
+    mixture, prepare = pickle.loads(pickle.dumps((mixture, objective.prepare)))
+    found = prepare(mixture[0], stage.crop)
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 def test_a_stopped_run_continues_exactly(recipe: Recipe, tmp_path: Path, monkeypatch: Any) -> None:

@@ -13,6 +13,7 @@ from ggt_hub.data.work.export import write_rows
 from ggt_hub.models import CompactRestorer, VQAutoencoder
 from ggt_hub.training import Recipe, load_recipe
 from ggt_hub.training.objectives import OBJECTIVES
+from tests.tiny_sdxl import save_tiny_sdxl
 
 _COMPACT = """\
 objective: compact
@@ -78,6 +79,20 @@ groups:
   faces: {share: 1, preset: iqpir}
 """
 
+_DUAL_PROMPT = """\
+objective: dual_prompt
+settings: {pipeline: SDXL, positive: highly detailed photo, negative: blurry cartoon}
+model: {positive: 3, negative: 2, rank: 2}
+aligned: true
+crop: 16
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  spoilt: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
+"""
+
 _DREAMCLEAR = """\
 objective: dreamclear
 settings: {coupled: false}
@@ -94,6 +109,7 @@ groups:
 """
 
 RECIPES: dict[str, str] = {
+    "dual_prompt": _DUAL_PROMPT,
     "compact": _COMPACT,
     "told": _TOLD,
     "dial": _DIAL,
@@ -108,6 +124,8 @@ def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
     tiny_restorer().save_pretrained(folder / "restorer")
     tiny_autoencoder().save_pretrained(folder / "codebooks")
     text = RECIPES[name].replace("RESTORER", str(folder / "restorer"))
+    if "SDXL" in text:
+        text = text.replace("SDXL", str(save_tiny_sdxl(folder / "sdxl")))
     path = folder / f"{name}.yaml"
     path.write_text(f"data: {{{data}: 1}}\n{text.replace('CODEBOOKS', str(folder / 'codebooks'))}")
     return load_recipe(path)

@@ -1,0 +1,90 @@
+"""`ggt-hub curate`: data sets that are made or chosen, stage by stage."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ggt_hub.curation.run import Count
+
+app = typer.Typer(help="Make or choose data, stage by stage, safe to kill.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Make or choose data, stage by stage, safe to kill."""
+
+
+@app.command()
+def run(
+    preset: Annotated[str, typer.Argument(help="What is done: genir, or a YAML file.")],
+    source: Annotated[str, typer.Argument(help="Clean photographs: a folder, or a data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE=VALUE", help="A value in place of the file's, such as models.vision.url=http://..."
+        ),
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(min=0, help="Send at most so many requests to servers, in all runs.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Spend at most so much; the models need a price.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be asked, and ask nobody.")
+    ] = False,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="Also what was refused or possibly billed.")
+    ] = False,
+    ledger: Annotated[
+        Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of stages that neither ask nor learn.")] = 1,
+    engine: Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")] = "local",
+) -> None:
+    """Run the stages of PRESET; what is done is not done again. Exit code 1 if rows are left for a later run."""
+    from ggt_hub.curation.askers import bill, estimate, open_askers
+    from ggt_hub.curation.configuration import load_configuration
+    from ggt_hub.curation.run import run as run_stages
+    from ggt_hub.data.work.indexing import check_apart
+    from ggt_hub.engines import check_engine
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
+    check_engine(engine)
+    check_apart(output, source)
+    if dry_run:
+        for one in estimate(configuration, source):
+            typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, about {one.cost:g}")
+        return
+    limits = {"max_calls": max_calls, "max_cost": max_cost}
+    askers = open_askers(
+        configuration,
+        output,
+        Ledger(ledger or ledger_path()),
+        ask_again=ask_again,
+        **limits,  # type: ignore[arg-type]
+    )
+    counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
+    for count in counts:
+        _show(count)
+    for line in bill(askers):
+        typer.echo(line)
+    typer.echo(f"{output}: {counts[-1].kept} pictures")
+    raise typer.Exit(1 if any(count.later for count in counts) else 0)
+
+
+def _show(count: "Count") -> None:
+    reasons = [f"{reason} {number}" for reason, number in count.dropped.items()]
+    reasons += [f"later: {reason} {number}" for reason, number in count.later.items()]
+    typer.echo(f"{count.stage:<14} {count.rows} in, {count.kept} kept" + "".join(f"; {r}" for r in reasons))
+
+
+def _place_and_value(text: str) -> tuple[str, str]:
+    place, equals, value = text.partition("=")
+    if not (place and equals):
+        raise typer.BadParameter(f"{text!r}: write PLACE=VALUE", param_hint="--set")
+    return place, value

@@ -1,0 +1,113 @@
+"""Who is asked in a run, what that may cost, and what it would."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggt_hub.curation.configuration import Configuration
+from ggt_hub.curation.stage import Beginning, Deciding, Stage
+from ggt_hub.errors import CurationError
+from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
+
+_TOKENS_ASKED = 1500  # of a question with a picture, about
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage would ask, at most: nothing that is stored already is counted out."""
+
+    stage: str
+    model: str
+    questions: int
+    cost: float
+
+
+def open_askers(
+    configuration: Configuration,
+    purse: Path,
+    ledger: Ledger,
+    *,
+    max_calls: int | None = None,
+    max_cost: float | None = None,
+    ask_again: bool = False,
+) -> dict[str, Asker]:
+    """Who each stage asks, by its name; nobody is asked yet.
+
+    Args:
+        configuration: names the models.
+        purse: the folder of the run, whose budget is counted together.
+        ledger: where replies are kept.
+        max_calls: requests that may be made to servers.
+        max_cost: what they may cost.
+        ask_again: ask also what was refused or possibly billed before.
+
+    Raises:
+        CurationError: if what is to be limited has no price.
+        JudgeError: if an address is none, or the library that asks is not installed.
+    """
+    askers = {}
+    for stage in configuration.stages:
+        if stage.asks is None:
+            continue
+        told = configuration.models[stage.asks]
+        if max_cost is not None and told.url is not None and not any(told.price):
+            raise CurationError(
+                f"--max-cost limits nothing where {stage.asks} has no price: give "
+                f"--set models.{stage.asks}.price=[IN,OUT], of a million tokens"
+            )
+        budget = Budget(max_calls, max_cost, *told.price, ledger=ledger, purse=str(purse.resolve()))
+        askers[stage.name] = Asker(
+            _chat(configuration, stage, budget), ledger, workers=told.workers, ask_again=ask_again
+        )
+    return askers
+
+
+def estimate(configuration: Configuration, source: str) -> list[Estimate]:
+    """What a run would ask if no row were dropped before.
+
+    Raises:
+        DatasetError: if there is nothing to begin with.
+    """
+    rows, found = 0, []
+    for stage in configuration.stages:
+        if isinstance(stage, Beginning):
+            rows = len(stage.seeds(source))
+        if not isinstance(stage, Deciding) or stage.asks is None:
+            continue
+        model, questions = configuration.models[stage.asks], stage.questions(rows)
+        price = (_TOKENS_ASKED * model.price[0] + stage.tokens * model.price[1]) / 1e6
+        found.append(Estimate(stage.name, model.model, questions, questions * price))
+    return found
+
+
+def bill(askers: Mapping[str, Asker]) -> list[str]:
+    """What was paid from the purse of a run, in words, a line for each model."""
+    budgets = [asker.service.budget for asker in askers.values() if asker.service.budget is not None]
+    if not budgets:
+        return []
+    lines: dict[str, list[str]] = {}
+    for one in budgets[0].ledger.bill(budgets[0].purse):
+        # Nothing is in flight any more: it was when a run was killed.
+        state = "possibly billed" if one.state == "in flight" else one.state
+        lines.setdefault(one.model, []).append(f"{one.requests} {state}, {one.cost:g}")
+    return [f"{model}: {'; '.join(parts)}" for model, parts in lines.items()]
+
+
+def _chat(configuration: Configuration, stage: Stage, budget: Budget) -> ServerChat | LocalChat:
+    told = configuration.models[stage.asks or ""]
+    if told.url is None:
+        name, _, revision = told.model.partition("@")
+        return LocalChat(
+            name,
+            revision=revision or None,
+            max_new_tokens=stage.tokens,
+            temperature=stage.temperature,
+        )
+    return ServerChat(
+        told.model,
+        told.url,
+        budget=budget,
+        max_tokens=stage.tokens,
+        temperature=stage.temperature,
+        per_minute=told.per_minute,
+    )

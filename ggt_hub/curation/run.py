@@ -1,0 +1,310 @@
+"""A run: the stages of a configuration, one after the other, each slice of rows a shard.
+
+    OUT/run.yaml                     the configuration, with all settings, and the source
+    OUT/funnel.json                  of each stage how many rows came in, were kept, dropped and postponed, and why
+    OUT/learned/STAGE-HASH/          what stages have learned
+    OUT/data/default/*.parquet       what was packed, with README.md and SHA256SUMS
+    OUT/.ggt-hub/curation/STAGE/     what was decided of each row
+
+A stage's table of a slice is made anew when what it was made of has changed, or when it holds rows that are to be
+tried again; all else is done once, whoever is killed when.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
+from ggt_hub.curation.configuration import Configuration, identity
+from ggt_hub.curation.stage import Beginning, Context, Deciding, Learning, Packing, Seed, Stage
+from ggt_hub.curation.tables import Rows, has_postponed, read_kept, write_table
+from ggt_hub.data.batches import batched
+from ggt_hub.data.work.cards import write_card
+from ggt_hub.data.work.export import table_names, write_rows, write_tables
+from ggt_hub.errors import CurationError
+from ggt_hub.pipelines.text_to_image import find_text_to_image
+from ggt_hub.shards import Shard, remove_result, run_shards
+from ggt_hub.vlm import Asker
+
+RUN, FUNNEL = "run.yaml", "funnel.json"
+_TABLES = Path(RECORDS) / "curation"
+_LEARNED = "learned"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What became of the rows in a stage.
+
+    Attributes:
+        stage: its name.
+        rows: that came in.
+        kept: that went on.
+        dropped, later: by reason.
+    """
+
+    stage: str
+    rows: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    later: Mapping[str, int] = field(default_factory=dict)
+
+
+def run(
+    configuration: Configuration,
+    source: str,
+    output: Path,
+    askers: Mapping[str, Asker],
+    *,
+    workers: int = 1,
+    engine: str = "local",
+) -> list[Count]:
+    """Do what is not done yet; what `output` holds of this run stays as it is.
+
+    Args:
+        configuration: see there.
+        source: what the first stage gathers.
+        output: folder of the run.
+        askers: who is asked, by the names of stages.
+        workers: processes of stages that neither ask nor learn.
+        engine: whose processes, see `engines.run_tasks`.
+
+    Returns:
+        One for each stage that decides, in order.
+
+    Raises:
+        CurationError: if the folder is of a run of another configuration or source.
+        RestorerError, HubError: if the text-to-image pipeline cannot be had.
+        JudgeError: if a model cannot be asked, or the budget is spent; run again to go on.
+        BusyError: if another process runs there.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output / RECORDS / "lock-of-the-run", waits=False):
+        _check_folder(configuration, source, output)
+        if any(stage.draws for stage in configuration.stages):
+            find_text_to_image(configuration.pictures)  # before anything is paid
+        made = _Run(configuration, source, output, askers, workers, engine)
+        for stage in configuration.stages:
+            made.do(stage)
+        return made.counts
+
+
+@dataclass
+class _Run:
+    """What is known while stages are done: the tables of each slice so far, and what was learned."""
+
+    configuration: Configuration
+    source: str
+    output: Path
+    askers: Mapping[str, Asker]
+    workers: int
+    engine: str
+    slices: list[list[Path]] = field(default_factory=list)
+    hashes: list[list[str]] = field(default_factory=list)
+    learned: dict[str, Path] = field(default_factory=dict)
+    counts: list[Count] = field(default_factory=list)
+
+    @property
+    def tables(self) -> Path:
+        """Where tables are."""
+        return self.output / _TABLES
+
+    def context(self, stage: Stage) -> Context:
+        """What a stage has."""
+        learned = {name: folder for name, folder in self.learned.items() if name in (*stage.uses, stage.name)}
+        configuration = self.configuration
+        return Context(configuration.seed, configuration.pictures, learned, self.askers.get(stage.name))
+
+    def do(self, stage: Stage) -> None:
+        """One stage."""
+        seeds: list[list[Seed]] | None = None
+        if isinstance(stage, Beginning):
+            seeds = [*batched(stage.seeds(self.source), self.configuration.slice)]
+            self.slices, self.hashes = [[] for _ in seeds], [[] for _ in seeds]
+        if isinstance(stage, Learning):
+            self._learn(stage)
+        if isinstance(stage, Deciding):
+            self._decide(stage, seeds)
+        if isinstance(stage, Packing):
+            self._pack(stage)
+
+    def _decide(self, stage: Deciding, seeds: list[list[Seed]] | None) -> None:
+        shards = []
+        for number, (tables, hashes) in enumerate(zip(self.slices, self.hashes, strict=True)):
+            begun = seeds[number] if seeds is not None else None
+            told = [[one.id, one.version] for one in begun or ()]
+            learned = [self.learned[name].name for name in stage.uses if name in self.learned]
+            learned += [self.learned[stage.name].name] if stage.name in self.learned else []
+            name = f"{stage.name}/{number:06d}.arrow"
+            if has_postponed(self.tables / name):
+                remove_result(self.tables, name)
+            shards.append(Shard(name, (begun, tuple(tables)), _digest([told, hashes, learned])))
+        asks = stage.asks is not None  # in this process alone, whose threads wait for the replies
+        reports = run_shards(
+            partial(_decide_slice, stage, self.context(stage)),
+            shards,
+            self.tables,
+            settings=identity(stage, self.configuration),
+            workers=1 if asks else self.workers,
+            engine="local" if asks else self.engine,
+            title=stage.name,
+        )
+        for number, report in enumerate(reports):
+            self.slices[number].append(self.tables / report["name"])
+            self.hashes[number].append(report["sha256"])
+        self.counts.append(_count(stage.name, reports))
+        self._tell()
+
+    def _learn(self, stage: Learning) -> None:
+        rows = Rows(tuple(map(tuple, self.slices)), stage.needs)
+        if next(iter(replace(rows, columns=())), None) is None:
+            raise CurationError(
+                f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
+            )
+        told = [identity(stage, self.configuration), self.hashes, [self.learned[n].name for n in stage.uses]]
+        folder = self.output / _LEARNED / f"{stage.name}-{_digest(told)[:8]}"
+        shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
+        if not folder.is_dir():
+            remove_result(self.tables, shard.name)
+        work = partial(_learn, stage, self.context(stage), self.tables / stage.name / folder.name)
+        run_shards(work, [shard], self.tables, settings=None, title=stage.name)
+        self.learned[stage.name] = folder
+
+    def _pack(self, stage: Packing) -> None:
+        counts = [len(read_kept(tables, ())) for tables in self.slices]
+        if not sum(counts):
+            raise CurationError(
+                f"no row is left to pack: {self.output / FUNNEL} says which stages dropped them"
+            )
+        told = self.configuration.told()
+        groups = _grouped(counts, stage.rows)
+        names = table_names("default", "train", len(groups))
+        shards = [
+            Shard(
+                name,
+                (tuple(tuple(self.slices[n]) for n in group),),
+                _digest([self.hashes[n] for n in group]),
+            )
+            for name, group in zip(names, groups, strict=True)
+        ]
+        write_tables(
+            partial(_pack_slices, stage, told),
+            shards,
+            self.output,
+            config="default",
+            settings=identity(stage, self.configuration),
+            workers=self.workers,
+            engine=self.engine,
+            describe=lambda folder: write_card(folder, **stage.card(told)),
+        )
+
+    def _tell(self) -> None:
+        commit_json(self.output / FUNNEL, [vars(count) for count in self.counts])
+
+
+def _decide_slice(
+    stage: Deciding,
+    context: Context,
+    seeds: list[Seed] | None,
+    tables: tuple[Path, ...],
+    path: Path,
+) -> dict[str, Any]:
+    """Write what a stage decides of a slice."""
+    if seeds is not None:
+        rows = [{"id": seed.id, "seed": seed.content} for seed in seeds]
+    else:
+        rows = read_kept(tables, stage.needs)
+    outcomes = stage.decide(rows, context) if rows else []
+    return write_table(path, [row["id"] for row in rows], outcomes, stage.gives)
+
+
+def _learn(
+    stage: Learning, context: Context, working: Path, rows: Rows, folder: Path, path: Path
+) -> dict[str, Any]:
+    """Write what a stage learns, and a list of it."""
+    with committed_folder(folder) as unfinished:
+        report = stage.learn(rows, context, working, unfinished)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    commit_json(path, {file.relative_to(folder).as_posix(): file_sha256(file) for file in files})
+    return {"learned": report}
+
+
+def _pack_slices(
+    stage: Packing, told: Mapping[str, Any], slices: tuple[tuple[Path, ...], ...], path: Path
+) -> dict[str, Any]:
+    """Write the records of some slices."""
+    return {"rows": write_rows(path, (stage.row(row, told) for row in Rows(slices, stage.needs)))}
+
+
+def _grouped(counts: Sequence[int], rows: int) -> list[list[int]]:
+    """Numbers of slices, so many together that they hold about `rows`; none of nothing."""
+    groups: list[list[int]] = [[]]
+    held = 0
+    for number, count in enumerate(counts):
+        if held and held + count > rows:
+            groups.append([])
+            held = 0
+        if count:
+            groups[-1].append(number)
+            held += count
+    return groups
+
+
+def _count(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
+    rows, kept = (sum(report[name] for report in reports) for name in ("in", "kept"))
+    reasons = {
+        state: dict(sum((Counter(report[state]) for report in reports), Counter()).most_common())
+        for state in ("dropped", "later")
+    }
+    return Count(stage, rows, kept, reasons["dropped"], reasons["later"])
+
+
+def _check_folder(configuration: Configuration, source: str, output: Path) -> None:
+    """Record what this run does; refuse a folder of another.
+
+    Raises:
+        CurationError: naming the first difference.
+    """
+    # Through JSON, so that what was read compares with what is: tuples are lists.
+    place = str(Path(source).expanduser().resolve()) if Path(source).expanduser().is_dir() else source
+    told = json.loads(json.dumps({"source": place, **configuration.told()}, default=str))
+    path = output / RUN
+    if not path.exists():
+        if (output / _TABLES).exists():
+            raise CurationError(
+                f"{path} is gone, so nobody knows of which run {output} is: choose another --output"
+            )
+        commit_text(path, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+        return
+    try:
+        there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise CurationError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if difference := _difference(there, told):
+        raise CurationError(
+            f"{output} is of another run: {difference}. Choose another --output, or that configuration"
+        )
+
+
+def _difference(there: Any, here: Any, place: str = "") -> str:
+    """The first place where two configurations differ, in words; "" where they do not."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in dict.fromkeys([*here, *there]):
+            where = f"{place}.{name}" if place else str(name)
+            if found := _difference(there.get(name), here.get(name), where):
+                return found
+        return ""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True), 1)
+        return next((found for n, both in pairs if (found := _difference(*both, f"{place}[{n}]"))), "")
+    return "" if there == here else f"{place} is {there!r} there, and {here!r} here"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

@@ -1,0 +1,181 @@
+"""The contract of stages: all that a run knows of them.
+
+A stage is a frozen dataclass of its settings. What it decides of a row depends on its settings, the row, the seed,
+what earlier stages have learned and, where it asks a model, on the ledger, and on nothing else. So a run may be
+killed at any moment and goes on with the same bytes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import pyarrow as pa
+
+from ggt_hub.vlm import Asker
+
+Row = dict[str, Any]
+"""`id`, and the columns that a stage needs; pictures are the bytes of their files."""
+
+Role = Literal["vision", "language"]
+"""Who is asked: a model that sees pictures, or one that writes."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row goes on, with the columns that the stage gives."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A row ends here.
+
+    Attributes:
+        reason: a few words, by which the funnel counts.
+        detail: what is to be known of this one.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Later:
+    """Nothing is known yet, as where a question may have been billed and has no reply; the next run tries again.
+
+    Attributes: as of `Dropped`.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+Outcome = Kept | Dropped | Later
+
+
+class Seed(NamedTuple):
+    """What a row begins with: its id, what names the content's version, and the content, to be pickled."""
+
+    id: str
+    version: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage has besides its settings and its rows.
+
+    Attributes:
+        seed: of the run; what is drawn for a row is drawn from this and its id.
+        pictures: folder or id of the text-to-image pipeline.
+        learned: the folders of what earlier stages have learned, by their names.
+        asker: whom a stage asks that asks somebody.
+    """
+
+    seed: int
+    pictures: str = ""
+    learned: Mapping[str, Path] = field(default_factory=dict)
+    asker: Asker | None = None
+
+    @property
+    def asks(self) -> Asker:
+        """Whom a stage asks."""
+        if self.asker is None:
+            raise TypeError("a stage that asks nobody has no asker")
+        return self.asker
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """What all stages have.
+
+    Attributes:
+        name: what configurations call it.
+        version: to be raised when the same settings give other results.
+        needs: columns of earlier stages that it reads.
+        uses: stages whose learned folders it reads.
+        asks: who is asked, and paid; None for nobody.
+        tokens: of the longest reply.
+        temperature: of replies that are sampled; 0 for the likeliest.
+        draws: whether it uses the text-to-image pipeline.
+        words: texts that it depends on, by which models are asked.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    asks: ClassVar[Role | None] = None
+    tokens: ClassVar[int] = 128
+    temperature: ClassVar[float] = 0
+    draws: ClassVar[bool] = False
+    words: ClassVar[tuple[str, ...]] = ()
+
+
+class Deciding(Stage):
+    """A stage that decides of each row.
+
+    Attributes:
+        gives: columns, with their types.
+    """
+
+    gives: ClassVar[Mapping[str, pa.DataType]] = {}
+
+    @abstractmethod
+    def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
+        """One outcome for each row, in order."""
+
+    def questions(self, rows: int) -> int:
+        """How many questions so many rows take, at most; for estimates."""
+        return rows if self.asks else 0
+
+
+class Beginning(Deciding):
+    """A stage with which rows begin; `decide` gets their content as `seed`."""
+
+    @abstractmethod
+    def seeds(self, source: str) -> list[Seed]:
+        """What there is, in an order that is always the same.
+
+        Raises:
+            DatasetError: if there is nothing.
+        """
+
+
+class Learning(Stage):
+    """A stage that learns something of all rows together."""
+
+    @abstractmethod
+    def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
+        """Write what was learned.
+
+        Args:
+            rows: with the columns that it needs, read as they are taken; may be gone through several times.
+            context: see there.
+            working: a folder that stays when the work is interrupted, to go on from.
+            folder: to write into; it is shown when the work is done.
+
+        Returns:
+            What is to be known of it, for reports.
+        """
+
+
+class Packing(Stage):
+    """The last stage: writes what users load.
+
+    Attributes:
+        rows: in one file.
+    """
+
+    rows: int
+
+    @abstractmethod
+    def row(self, row: Row, run: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of a row, in the pair schema; `run` says how it was made."""
+
+    @abstractmethod
+    def card(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """What the card says, as arguments of `write_card`."""

@@ -1,0 +1,28 @@
+"""The stages that configurations may name: one file for each concern."""
+
+from ggt_hub.curation.stage import Stage
+from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.gather import Gather
+from ggt_hub.curation.stages.pack import Pack
+from ggt_hub.curation.stages.pictures import Generate, Spoil
+from ggt_hub.curation.stages.quality import Filter, LearnQuality
+from ggt_hub.curation.stages.tune import Tune
+from ggt_hub.curation.stages.unlike import Unlike
+
+STAGES: dict[str, type[Stage]] = {
+    stage.name: stage
+    for stage in (
+        Gather,
+        Caption,
+        Spoil,
+        Tune,
+        LearnQuality,
+        WritePrompts,
+        CheckPrompts,
+        Generate,
+        Filter,
+        Inspect,
+        Unlike,
+        Pack,
+    )
+}

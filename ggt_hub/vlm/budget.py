@@ -1,0 +1,55 @@
+"""What may be spent."""
+
+import threading
+from dataclasses import dataclass, field
+
+from ggt_hub.vlm.ledger import Entry, Ledger, Receipt
+
+
+@dataclass
+class Budget:
+    """What may be spent; what was spent is in the ledger, so that it survives the end of a run.
+
+    Attributes:
+        max_calls: requests that may be made, failed ones and repeated ones included; None for any number.
+        max_cost: what they may cost, in the currency of the prices; None for any amount.
+        price_in: price of a million tokens asked.
+        price_out: price of a million tokens answered.
+        ledger: where requests are counted; an `Asker` makes it the one that keeps the replies.
+        purse: what the budget belongs to, such as the folder of a run.
+        alone: held by who asks before any price is known.
+    """
+
+    max_calls: int | None = None
+    max_cost: float | None = None
+    price_in: float = 0.0
+    price_out: float = 0.0
+    ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"), repr=False)
+    purse: str = ""
+    alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @property
+    def calls(self) -> int:
+        """Requests made."""
+        return self.ledger.spent(self.purse)[0]
+
+    @property
+    def cost(self) -> float:
+        """What they cost; those of which it is not known count as much as the dearest."""
+        return self.ledger.spent(self.purse)[1]
+
+    def begin(self, model: str, key: str | None = None) -> int:
+        """Count a request that is about to be sent.
+
+        Raises:
+            JudgeError: if the budget does not allow it.
+        """
+        return self.ledger.begin_request(self.purse, self.max_calls, self.max_cost, key=key, model=model)
+
+    def end(self, request: int, receipt: Receipt, key: str | None = None, entry: Entry | None = None) -> None:
+        """Note what became of it, and of the question that it asked."""
+        self.ledger.end_request(request, receipt, key=key, entry=entry)
+
+    def price(self, tokens_in: int, tokens_out: int) -> float:
+        """What a reply costs."""
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6

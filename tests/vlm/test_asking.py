@@ -1,0 +1,217 @@
+"""The ledger as paid calls of all kinds use it: pictures, bills, pace, closed models, what kills leave behind."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.vlm import Asker, Budget, Ledger, Question, Reply, ServerChat
+from ggt_hub.vlm import asking as asking_module
+from ggt_hub.vlm.ledger import Entry
+from tests.servers.openai_chat import ChatServer
+
+
+class Painter:
+    """A service that does what its script says, and counts."""
+
+    model, revision, endpoint, parameters = "painter", None, "http://here", {}
+
+    def __init__(self, *script, per_minute=None, **budget):
+        self.budget, self.per_minute, self.max_retries = Budget(**budget), per_minute, 3
+        self.script, self.calls = list(script), 0
+
+    def send(self, question):
+        self.calls += 1
+        step = self.script[0] if len(self.script) == 1 else self.script.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The pauses that were made, none of which is."""
+    made = []
+    monkeypatch.setattr(
+        asking_module.time, "sleep", lambda seconds: made.append(seconds) if seconds else None
+    )
+    return made
+
+
+def bills(ledger, purse=""):
+    return {bill.state: (bill.requests, bill.cost, bill.unknown) for bill in ledger.bill(purse)}
+
+
+def test_pictures_are_kept_with_the_reply_as_they_came(ledger):
+    painter = Painter(Reply("done", (b"one", b"two"), cost=0.04, usage={"images": 2}, request_id="r-1"))
+    first = Asker(painter, ledger).ask(Question("paint"))
+    again = Asker(painter, Ledger(ledger.path)).ask(Question("paint"))
+    assert first == again == Entry("answered", "done", None, "http://here", (b"one", b"two"))
+    assert painter.calls == 1
+    row = ledger._connection.execute("SELECT model, state, cost, usage, request_id FROM requests").fetchone()
+    assert row == ("painter", "billed", 0.04, '{"images": 2}', "r-1")
+
+
+def test_a_picture_that_was_damaged_is_not_handed_out(ledger):
+    asker = Asker(Painter(Reply(pictures=(b"one",))), ledger)
+    asker.ask(Question("paint"))
+    ledger._connection.execute("UPDATE pictures SET data = ?", (b"two",))
+    with pytest.raises(JudgeError, match="is damaged or gone"):
+        asker.ask(Question("paint"))
+
+
+def test_a_refusal_that_looks_like_success_is_billed_and_no_answer(ledger):
+    asker = Asker(Painter(Reply("{}", refusal="IMAGE_SAFETY", cost=0.03)), ledger)
+    assert asker.ask(Question("paint")) == Entry("refused", "{}", "IMAGE_SAFETY", "http://here")
+    assert bills(ledger) == {"billed": (1, 0.03, 0)}
+
+
+def test_each_way_to_fail_is_billed_as_it_is(ledger, waits):
+    painter = Painter(
+        RejectedError("busy", passes=True),
+        RejectedError("slower", passes=True, wait=7),
+        QuestionRefusedError("not this"),
+        PossiblyBilledError("cut"),
+        Reply("fine", cost=1.0),
+    )
+    asker = Asker(painter, ledger)
+    states = [asker.ask(Question(text)).state for text in ("a", "b", "c")]
+    assert states == ["refused", "possibly billed", "answered"]
+    assert bills(ledger) == {"rejected": (3, 0.0, 0), "possibly billed": (1, 0.0, 1), "billed": (1, 1.0, 0)}
+    assert 0.5 <= waits[0] <= 1  # jittered
+    assert waits[1] == 7  # as asked for
+    assert painter.budget.cost == 2.0  # what is not known counts as much as the dearest
+
+
+def test_pauses_grow_until_no_try_is_left_and_the_question_stays_free(ledger, waits):
+    painter = Painter(RejectedError("busy", passes=True))
+    with pytest.raises(RejectedError, match="busy"):
+        Asker(painter, ledger).ask(Question("paint"))
+    assert painter.calls == 4
+    assert [low <= wait <= 2 * low for low, wait in zip((0.5, 1, 2), waits, strict=True)] == [True] * 3
+    painter.script = [Reply("fine")]
+    assert Asker(painter, ledger).ask(Question("paint")).state == "answered"
+
+
+def test_repeats_are_questions_of_their_own(ledger):
+    painter = Painter(Reply("a"), Reply("b"), Reply("c"))
+    asker = Asker(painter, ledger)
+    texts = [asker.ask(Question("paint"), number).content for number in ([0], [1], [0], [1])]
+    assert texts == ["a", "b", "a", "b"]
+
+
+def test_a_quota_that_is_used_up_closes_the_model_for_everybody(ledger):
+    painter = Painter(RejectedError("429", passes=True, wait=3600), Reply("fine"))
+    with pytest.raises(RejectedError):
+        Asker(painter, ledger).ask(Question("paint"))
+    with pytest.raises(JudgeError, match=r"painter takes no more questions until .*quota is used up"):
+        Asker(painter, Ledger(ledger.path)).ask(Question("paint"))
+    assert painter.calls == 1
+    other = Painter(Reply("fine"))
+    other.model = "other"
+    assert Asker(other, ledger).ask(Question("paint")).state == "answered"
+    assert Asker(painter, ledger, ask_again=True).ask(Question("paint")).state == "answered"
+
+
+def test_requests_keep_the_pace_also_across_processes(ledger, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("ggt_hub.vlm.ledger.time.time", lambda: now[0])
+    both = [ledger, Ledger(ledger.path)]
+    # 20 a minute are one in 3 s; those of 6 s may go at once
+    waits = [both[n % 2].reserve("m", 20) for n in range(6)]
+    assert waits == [0, 0, 0, 3, 6, 9]
+    assert ledger.reserve("another", 20) == 0
+    now[0] += 100
+    assert ledger.reserve("m", 20) == 0
+
+
+def test_a_budget_holds_over_all_processes_and_all_models(ledger):
+    cheap, dear = Painter(Reply(cost=0.1), max_cost=0.75), Painter(Reply(cost=0.3), max_cost=0.75)
+    dear.model = "dear"
+    for painter, number in ((cheap, 0), (dear, 1), (cheap, 2)):
+        Asker(painter, Ledger(ledger.path)).ask(Question("paint"), [number])
+    with pytest.raises(JudgeError, match=r"budget of 0\.75 is spent \(0\.5, and a request may cost 0\.3\)"):
+        Asker(cheap, ledger).ask(Question("paint"), [3])
+
+
+def test_a_ledger_of_0_1_is_brought_up_to_date_and_its_replies_are_found(tmp_path):
+    path = tmp_path / "old.sqlite"
+    painter = Painter(Reply("new"))
+    parameters = {"model": "painter", "revision": None, "parameters": {}, "system": "s", "question": "q"}
+    key = Ledger.key(**parameters, image=b"png", later=[], number=(0, 0))
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            "CREATE TABLE questions (key TEXT PRIMARY KEY, state TEXT NOT NULL, content TEXT, reason TEXT, "
+            "source TEXT, owner TEXT, at TEXT NOT NULL);"
+            "CREATE TABLE requests (id INTEGER PRIMARY KEY, purse TEXT NOT NULL, state TEXT NOT NULL, cost REAL, "
+            "at TEXT NOT NULL);"
+            "INSERT INTO requests VALUES (1, '', 'billed', 0.5, 'then');"
+        )
+        old.execute("INSERT INTO questions VALUES (?, 'answered', 'old', NULL, NULL, NULL, 'then')", (key,))
+    asker = Asker(painter, Ledger(path))
+    assert asker.ask(Question("q", "s", (b"png",))).content == "old"
+    assert painter.calls == 0
+    assert bills(asker.ledger) == {"billed": (1, 0.5, 0)}
+    assert (painter.budget.calls, painter.budget.cost) == (1, 0.5)
+
+
+KILLED = """
+import sys
+from ggt_hub.vlm import Asker, Budget, Ledger, Question, ServerChat
+from ggt_hub.vlm.asking import at_once
+chat = ServerChat("m", sys.argv[1], budget=Budget(purse="run"), per_minute=float(sys.argv[3]))
+asker = Asker(chat, Ledger(sys.argv[2]))
+at_once(lambda n: asker.ask(Question(f"question {n}")), range(12), 3, "asking", "question")
+"""
+
+
+def test_after_a_kill_nothing_stored_is_paid_twice_and_what_was_in_flight_is_reported(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with ChatServer("a", "b", "c", "d", ("sleep", 60)) as server:
+        # 12 may go at once, so all workers are inside of a request when the server hangs
+        run = subprocess.Popen([sys.executable, "-c", KILLED, server.url, str(path), "120"], env=os.environ)
+        while len(server.requests) < 7:
+            assert run.poll() is None
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        server.script = ["again"]
+        asker = Asker(ServerChat("m", server.url, budget=Budget(purse="run")), Ledger(path))
+        entries = [asker.ask(Question(f"question {n}")) for n in range(12)]
+        asked = [request["messages"][0]["content"][-1]["text"] for request in server.requests]
+    lost = [n for n, entry in enumerate(entries) if entry.state == "possibly billed"]
+    assert len(lost) == 3
+    assert len(asked) == 12 == len(set(asked))
+    assert {bill.state: bill.requests for bill in asker.ledger.bill("run")} == {
+        "billed": 9,
+        "possibly billed": 3,
+    }
+
+
+def test_what_waited_for_its_turn_when_it_was_killed_is_asked_again(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    watched = Ledger(path)
+    with ChatServer("answer") as server:
+        run = subprocess.Popen([sys.executable, "-c", KILLED, server.url, str(path), "20"], env=os.environ)
+        states: list[str] = []
+        while sorted(states) != ["answered"] * 3 + ["claimed"] * 3:  # 3 at once, then one in 3 s
+            assert run.poll() is None
+            time.sleep(0.02)
+            rows = watched._connection.execute("SELECT state FROM questions").fetchall()
+            states = [state for (state,) in rows]
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        asker = Asker(ServerChat("m", server.url, budget=Budget(purse="run")), Ledger(path))
+        entries = [asker.ask(Question(f"question {n}")).state for n in range(12)]
+    assert entries == ["answered"] * 12
+    assert len(server.requests) == 12
