@@ -160,7 +160,7 @@ def test_each_published_tensor_is_used_once_or_named_as_not_needed() -> None:
 @torch.no_grad()
 def test_golden_weights_give_golden_output_after_conversion(repository: Path, tmp_path: Path) -> None:
     """Read from a pickle, written in shards, loaded by diffusers: the heads are told, all else follows."""
-    torch.save({"state_dict": tensors("transformer/weights.safetensors")}, repository / WEIGHTS)
+    torch.save({"state_dict": dict(tensors("transformer/weights.safetensors"))}, repository / WEIGHTS)
     convert_dreamclear(repository, tmp_path / "own", heads=4, largest=10**6)
     files = sorted((tmp_path / "own/transformer").glob("*.safetensors"))
     assert len(files) > 3 and max(file.stat().st_size for file in files) < 1.1e6
