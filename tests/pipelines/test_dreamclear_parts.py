@@ -259,11 +259,11 @@ def test_the_whole_pipeline_ends_as_the_reference(name: str) -> None:
     assert off.max() <= 1 and np.mean(off > 0) < 1e-3  # reached: 1.6e-4
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 0.005), (torch.bfloat16, 0.04)])
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 0.005), (torch.bfloat16, 0.015)])
 def test_in_16_bits_the_restored_latent_is_near_that_of_float32(
     dtype: torch.dtype, most: float, tmp_path
 ) -> None:
-    """Relative L2. Reached: 0.0018 and 0.0035 in float16, as published; 0.019 and 0.027 in bfloat16."""
+    """Relative L2. Reached: 0.0019 and 0.0035 with weights in float16; 0.0082 and 0.0089 in bfloat16."""
     transformer().save_pretrained(tmp_path)
     narrow = type(transformer()).from_pretrained(tmp_path, torch_dtype=dtype)
     assert narrow.dtype == dtype and narrow.adaln_single.linear.weight.dtype == torch.float32

@@ -175,8 +175,8 @@ class DreamClearSteps(RestorerPipeline):
             latent = on_step(step, time, sampler.step(given, time, latent, return_dict=False, **draws)[0])
         if not latent.isfinite().all():
             raise RestorerError(
-                "denoising overflowed (NaN or infinite), so nothing is restored: load in bfloat16 or float32 "
-                "rather than float16, and check the weights, LoRAs and embeddings that were given"
+                "denoising overflowed (NaN or infinite), so nothing is restored: load in float32, and check "
+                "the weights, LoRAs and embeddings that were given"
             )
         return latent
 
