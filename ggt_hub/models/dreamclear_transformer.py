@@ -127,7 +127,7 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
                     norm_type="ada_norm_single",
                     norm_elementwise_affine=False,
                     norm_eps=1e-6,
-                    ff_inner_dim=int(width * mlp_ratio),
+                    ff_inner_dim=round(width * mlp_ratio),
                 )
                 for _ in range(layers)
             )
