@@ -42,7 +42,7 @@ _MARGIN = 1.02
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """What is to be run; the defaults are the published networks and call, in bfloat16.
+    """What is to be run; the defaults are the published networks and call, in 16 bits.
 
     Attributes:
         weights: bytes of each network.
