@@ -12,6 +12,7 @@ OURS: dict[tuple[str, str], str] = {
     ("model", f"{NAMESPACE}/compact"): "v0.1.0",
     ("model", f"{NAMESPACE}/realrestorer"): "v0.1.0",
     ("model", f"{NAMESPACE}/iqpir"): "v0.1.0",
+    ("model", f"{NAMESPACE}/dreamclear"): "v0.1.0",
     ("space", f"{NAMESPACE}/psnr_ssim"): "v0.1.0",
     ("space", f"{NAMESPACE}/lpips_dists"): "v0.1.0",
     ("space", f"{NAMESPACE}/niqe"): "v0.1.0",
@@ -25,6 +26,7 @@ THIRD_PARTY: dict[tuple[str, str], str | None] = {
     ("dataset", "VCLab-PolyU/GGT-100K"): None,
     ("dataset", "RealRestorer/RealIR-Bench"): None,
     ("model", "RealRestorer/RealRestorer"): None,
+    ("model", "shallowdream204/DreamClear"): None,
 }
 """(kind, id) of somebody else's repository -> the commit (40 hex digits) to load; None while it is not known."""
 

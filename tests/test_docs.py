@@ -30,7 +30,7 @@ def test_the_site_builds_and_shows_the_options_of_each_command(tmp_path: Path) -
     assert run.returncode == 0, run.stderr
     assert {path.stem for path in (tmp_path / "commands").glob("*.html")} == set(COMMANDS.commands)
     page = (tmp_path / "commands/restore.html").read_text(encoding="utf-8")
-    assert "<code>--upscale &lt;int&gt;</code>: Enlarge by this factor." in page
+    assert "<code>--upscale &lt;float&gt;</code>: Enlarge by this factor." in page
     assert "scans/**/*.jpg" in page
     assert not list(tmp_path.rglob("*.py"))
 

@@ -59,7 +59,8 @@ def _of_restorer(model: str, revision: str | None) -> dict[str, Any]:
         "found as": layout.name,
         "tasks": ", ".join(description.tasks) or "makes no difference",
         "prompt": "taken" if description.takes_prompt else "not taken",
-        "upscale": ", ".join(map(str, description.upscales)),
+        "upscale": ", ".join(map(str, description.upscales))
+        + (" and what is between" if description.between_upscales else ""),
         "sizes": str(description.sizes),
         "tiling": description.tiling
         if description.tile is None

@@ -41,7 +41,7 @@ def restore(
     task: Annotated[
         str | None, typer.Option(help="What is wrong, if you know: noise, blur, low_light ...")
     ] = None,
-    upscale: Annotated[int | None, typer.Option(help="Enlarge by this factor.")] = None,
+    upscale: Annotated[float | None, typer.Option(help="Enlarge by this factor.")] = None,
     quality: Annotated[
         float | None,
         typer.Option(
@@ -91,7 +91,13 @@ def restore(
 
     device = check_device(device) if device else _best_device()
     pipe = load_quietly(model, revision, dtype)
-    named = {"task": task, "upscale": upscale, "quality": quality, "background": background, "tile": tile}
+    named = {
+        "task": task,
+        "upscale": _plain(upscale),
+        "quality": quality,
+        "background": background,
+        "tile": tile,
+    }
     arguments = call_arguments(pipe, named, set or [])
     if detector is not None:
         _use_detector(pipe, detector)
@@ -104,7 +110,7 @@ def restore(
     scale = arguments.get("upscale") or pipe.description.upscales[0]
 
     def work(picture: Picture, job: Job) -> tuple[Picture, dict[str, Any]]:
-        check_format((scale * picture.size[0], scale * picture.size[1]), job.result.suffix)
+        check_format((round(scale * picture.size[0]), round(scale * picture.size[1])), job.result.suffix)
         generator = torch.Generator().manual_seed(job.seed(seed))
         result = pipe(picture, generator=generator, output_type="np", **arguments)
         findings = [asdict(finding) for finding in result.findings[0]] if result.findings else []
@@ -176,6 +182,11 @@ def call_arguments(pipe: Any, named: dict[str, Any], assignments: list[str]) -> 
     further = {name: value for name, value in arguments.items() if name in options and name not in checked}
     pipe.check_inputs(output_type="np", **checked, **further)
     return arguments
+
+
+def _plain(factor: float | None) -> float | None:
+    """A whole number as such: restorers count with it."""
+    return int(factor) if factor is not None and factor == int(factor) else factor
 
 
 def _kinds_of_call(pipe: Any) -> dict[str, frozenset[Any]]:

@@ -26,7 +26,7 @@ from ggt_hub.converters.networks import published_network
 from ggt_hub.converters.pickles import PickledTensors, explained
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import DreamClearTransformer2DModel
-from ggt_hub.shards import Shard, run_shards
+from ggt_hub.shards import Shard, remove_result, results, run_shards
 
 WEIGHTS, PRE_CLEANER = "DreamClear-1024.pth", "general_swinir_v1.ckpt"
 AUTOENCODER, TEXT_ENCODER = "sd-vae-ft-ema", "t5-v1_1-xxl"
@@ -303,6 +303,8 @@ def _write(
     asked = {"files": state, "dtypes": [str(piece.dtype) for piece in pieces], "largest": largest}
     shards = [Shard(name, (group,)) for name, group in zip(names, groups, strict=True)]
     run_shards(partial(_write_shard, readers), shards, folder, settings=asked, title=folder.name)
+    for name in set(results(folder, "")) - set(names):  # of an earlier run in another precision
+        remove_result(folder, name)
     if len(groups) > 1:
         where = {piece.name: name for name, group in zip(names, groups, strict=True) for piece in group}
         total = sum(piece.nbytes for piece in pieces)

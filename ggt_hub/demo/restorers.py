@@ -84,7 +84,7 @@ class Restorer:
         """
         if not (steps := self.steps(request)):
             return 15
-        megapixels = max(1.0, picture.size[0] * picture.size[1] / 1e6)
+        megapixels = max(1.0, picture.size[0] * picture.size[1] * request.upscale**2 / 1e6)
         return round(min(self.settings.time_limit, 20 + 2 * steps * min(megapixels, 4.0)))
 
     def _restore(self, picture: Picture, request: Request, progress: Progress | None = None) -> Restored:

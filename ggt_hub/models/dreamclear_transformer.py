@@ -9,7 +9,7 @@ tokens are changed by what the two stacks have at that depth.
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +54,10 @@ class Conditions:
 class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin):
     """Predicts noise and its variance from a noisy latent, two conditioning latents and a caption.
 
-    In 16 bits matrices and attention are computed in those, under autocast; the residual streams, norms,
-    modulation, embeddings of patches, times and captions, and the output stay in float32.
+    With weights in 16 bits matrices and attention are computed in float16, as its authors run it; the residual
+    streams, norms, modulation, embeddings of patches, times and captions, and the output stay in float32. So it is
+    where weights are stored in bfloat16, too: float16 holds nearly all of its numbers exactly, and has three bits
+    more for what is computed, of which guidance and the first steps amplify every error.
 
     Args:
         num_attention_heads: heads of all attention.
@@ -125,7 +127,7 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
                     norm_type="ada_norm_single",
                     norm_elementwise_affine=False,
                     norm_eps=1e-6,
-                    ff_inner_dim=int(width * mlp_ratio),
+                    ff_inner_dim=round(width * mlp_ratio),
                 )
                 for _ in range(layers)
             )
@@ -146,6 +148,17 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         self.am_pre = nn.ModuleList(Modulator(width) for _ in every)
         self.am_lq = nn.ModuleList(MixtureModulator(width, num_experts) for _ in every)
         self.gradient_checkpointing = False
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As in PyTorch; but what is delicate stays in float32, as it does where weights are loaded in 16 bits."""
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype is None:
+            return super().to(*args, **kwargs)
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            if tensor.is_floating_point():
+                kept = any(part in name for part in self._keep_in_fp32_modules)
+                tensor.data = tensor.data.to(torch.float32 if kept else dtype)
+        return self if device is None else super().to(device)
 
     def begin_from_backbone(self) -> None:
         """Make the two stacks and their embedders copies of the backbone, as training begins."""
@@ -322,10 +335,10 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         return torch.einsum("bhwpqc->bchpwq", grid).reshape(len(x), -1, *size)
 
     def _autocast(self, device: torch.device) -> Any:
-        """Matrices in the 16 bits that the weights have; what is around decides for weights in float32."""
+        """Matrices in float16 for weights in 16 bits; what is around decides for weights in float32."""
         if self.dtype not in (torch.float16, torch.bfloat16):
             return nullcontext()
-        return torch.autocast(device.type, self.dtype, cache_enabled=False)
+        return torch.autocast(device.type, torch.float16, cache_enabled=False)
 
 
 class BranchAttention(nn.Module):

@@ -48,7 +48,7 @@ class SwinIR(ModelMixin, ConfigMixin):
         self.conv_first = nn.Sequential(nn.PixelUnshuffle(_UNSHUFFLE), _conv(3 * _UNSHUFFLE**2, embed_dim))
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed_dim)})
         self.layers = nn.ModuleList(
-            Group(embed_dim, depth, heads, window, int(embed_dim * mlp_ratio))
+            Group(embed_dim, depth, heads, window, round(embed_dim * mlp_ratio))
             for depth, heads in zip(depths, num_heads, strict=True)
         )
         self.norm = nn.LayerNorm(embed_dim)

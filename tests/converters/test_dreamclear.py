@@ -160,7 +160,7 @@ def test_each_published_tensor_is_used_once_or_named_as_not_needed() -> None:
 @torch.no_grad()
 def test_golden_weights_give_golden_output_after_conversion(repository: Path, tmp_path: Path) -> None:
     """Read from a pickle, written in shards, loaded by diffusers: the heads are told, all else follows."""
-    torch.save({"state_dict": tensors("transformer/weights.safetensors")}, repository / WEIGHTS)
+    torch.save({"state_dict": dict(tensors("transformer/weights.safetensors"))}, repository / WEIGHTS)
     convert_dreamclear(repository, tmp_path / "own", heads=4, largest=10**6)
     files = sorted((tmp_path / "own/transformer").glob("*.safetensors"))
     assert len(files) > 3 and max(file.stat().st_size for file in files) < 1.1e6
@@ -236,7 +236,8 @@ def test_in_16_bits_what_is_delicate_stays_in_float32(repository: Path, tmp_path
     )
 
 
-def test_what_was_cut_off_goes_on(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_off(repository: Path, target: Path) -> None:
+    """Convert two shards, and be killed."""
     written, real = [], converter._write_shard
 
     def write(readers: Any, pieces: Any, path: Path) -> dict[str, Any]:
@@ -245,12 +246,29 @@ def test_what_was_cut_off_goes_on(repository: Path, tmp_path: Path, monkeypatch:
         written.append(path.name)
         return real(readers, pieces, path)
 
-    monkeypatch.setattr(converter, "_write_shard", write)
-    with pytest.raises(KeyboardInterrupt):
-        convert_dreamclear(repository, tmp_path / "own", heads=2, largest=200_000)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(converter, "_write_shard", write)
+        convert_dreamclear(repository, target, heads=2, largest=200_000)
+
+
+def test_what_was_cut_off_is_no_restorer_and_the_command_goes_on(repository: Path, tmp_path: Path) -> None:
+    cut_off(repository, tmp_path / "own")
     assert not (tmp_path / "own/model_index.json").exists()
     with pytest.raises(RestorerError, match="is not a restorer"):
         RestorerPipeline.from_pretrained(tmp_path / "own")
+    result = run(
+        repository, tmp_path / "own", "--heads", 2
+    )  # its shards are larger: those of before are gone
+    assert result.exit_code == 0, result.output
+    files = ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert sorted(file.name for file in (tmp_path / "own/transformer").iterdir()) == files
+
+
+def test_what_is_done_is_not_done_again(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(repository, tmp_path / "own")
+    real = converter._write_shard
     again = []
     monkeypatch.setattr(converter, "_write_shard", lambda *given: again.append(1) or real(*given))
     convert_dreamclear(repository, tmp_path / "own", heads=2, largest=200_000)

@@ -207,7 +207,7 @@ def test_conditions_that_were_embedded_before_give_the_same() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.no_grad()
 def test_in_16_bits_the_stream_stays_in_float32(dtype: torch.dtype) -> None:
-    """Reached: 0.0034 relative where all weights are cast; with the stream in bfloat16 it would be 0.008."""
+    """Reached: 0.0002 and 0.0006 relative; it was 0.0034 in bfloat16 before what is delicate was kept."""
     wanted = tensors("transformer/outputs.safetensors")["cfg_pair.output"]
     network, seen = copy.deepcopy(transformer()).to(dtype), []
     network.transformer_blocks[1].register_forward_hook(
@@ -215,7 +215,9 @@ def test_in_16_bits_the_stream_stays_in_float32(dtype: torch.dtype) -> None:
     )
     found = network(**case("cfg_pair")).sample
     assert seen == [torch.float32, torch.float32] and found.dtype == torch.float32
-    assert float((found - wanted).norm() / wanted.norm()) < 0.005
+    assert float((found - wanted).norm() / wanted.norm()) < 0.001
+    assert network.adaln_single.linear.weight.dtype == network.y_embedding.dtype == torch.float32
+    assert network.dtype == network.controlnet_lq[0].attn1.to_q.weight.dtype == dtype
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:

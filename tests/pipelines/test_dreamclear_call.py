@@ -10,11 +10,12 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from torch import Tensor
+from transformers import BatchFeature
 
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import QualityPrior
-from ggt_hub.pipelines.dreamclear import DreamClearPipeline, steps
+from ggt_hub.pipelines.dreamclear import DreamClearPipeline, captions, steps
 from ggt_hub.pipelines.dreamclear.captions import QUESTION
 from tests.golden_dreamclear import difference
 from tests.photographs import photograph
@@ -202,6 +203,40 @@ def test_a_callback_sees_each_step_and_may_change_it(pipe: DreamClearPipeline) -
     assert seen == [(0, 999), (1, 500), (2, 0)] and not found.any()
     with pytest.raises(RestorerError, match="no prompt_embeds here, only latents"):
         restore(pipe, callback_on_step_end_tensor_inputs=["prompt_embeds"])
+
+
+def test_a_callback_may_change_the_guidance_of_the_steps_to_come(pipe: DreamClearPipeline) -> None:
+    def more(pipeline: Any, step: int, time: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        pipeline._guidance_scale += 1
+        return {}
+
+    given = {"prompt_embeds": caption(), "num_inference_steps": 3, "guidance_scale": 2.0}
+    assert not torch.equal(restore(pipe, callback_on_step_end=more, **given), restore(pipe, **given))
+    restore(pipe, callback_on_step_end=more, **given)
+    assert pipe.guidance_scale == 2.0 + pipe.num_timesteps
+
+
+def test_a_captioner_of_transformers_is_shown_the_pre_cleaned_picture_and_asked() -> None:
+    class Processor:
+        def apply_chat_template(self, conversation: Any, **how: Any) -> Any:
+            (turn,) = conversation
+            shown, question = turn["content"]
+            assert question["text"] == QUESTION and how["add_generation_prompt"] and how["tokenize"]
+            seen.append(np.asarray(shown["image"]))
+            return BatchFeature({"input_ids": torch.tensor([[7, 8]])})
+
+        def batch_decode(self, tokens: Tensor, skip_special_tokens: bool) -> list[str]:
+            return [f"tokens {tokens[0].tolist()}\n end "]
+
+    class Captioner:
+        def generate(self, input_ids: Tensor, max_new_tokens: int, do_sample: bool) -> Tensor:
+            assert not do_sample
+            return torch.cat([input_ids, torch.tensor([[1, 2]])], dim=1)
+
+    seen: list[np.ndarray] = []
+    picture = photograph(32).astype(np.float32) / 255
+    told = captions.describe(picture, Captioner(), Processor(), None, torch.device("cpu"))
+    assert told == "tokens [1, 2] end" and np.array_equal(seen[0], photograph(32))
 
 
 def test_what_is_interrupted_or_not_begun_is_none(pipe: DreamClearPipeline) -> None:

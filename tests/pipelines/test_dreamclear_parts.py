@@ -97,9 +97,11 @@ def test_a_guided_prediction_in_tiles_is_that_of_the_reference(name: str) -> Non
     latent, time = given[f"{name}.latent"], torch.tensor(setting["timestep"])
     for side, kind in ((setting["tile"], "guided_tiled"), (None, "guided_untiled")):
         tiles = Tiles.of(setting["h"], setting["w"], side, setting["overlap"])
-        predict = Prediction.of(transformer(), latents, caption, tiles, setting["guidance_scale"])
+        predict = Prediction.of(transformer(), latents, caption, tiles)
         # Reached: 9e-6.
-        assert difference(predict(latent, time), wanted[f"{name}.{kind}"][:1]) < 5e-5
+        assert (
+            difference(predict(latent, time, setting["guidance_scale"]), wanted[f"{name}.{kind}"][:1]) < 5e-5
+        )
 
 
 def test_tiles_that_do_not_fit_a_thin_latent_share_less() -> None:
@@ -116,7 +118,7 @@ def test_the_fourth_channel_of_the_noise_and_the_variance_are_not_guided() -> No
     caption = given["encoder_hidden_states"][0], given["encoder_attention_mask"].reshape(1, -1)
     tiles = Tiles.of(*latent.shape[-2:], None, 0)
     latents = given["condition_lq"], given["condition_reference"]
-    found = Prediction.of(transformer(), latents, caption, tiles, scale)(latent, given["timestep"][:1])
+    found = Prediction.of(transformer(), latents, caption, tiles)(latent, given["timestep"][:1], scale)
     assert difference(found, wanted) < 5e-5
 
 
@@ -127,9 +129,9 @@ def test_what_stays_the_same_is_embedded_once_for_each_tile(monkeypatch: pytest.
     handles = [part.register_forward_hook(lambda module, *_: calls.append(module)) for part in parts]
     latent = torch.zeros(1, 4, 16, 24)
     tiles = Tiles.of(16, 24, 16, 4)
-    predict = Prediction.of(network, (latent, latent), None, tiles, 4.5)
+    predict = Prediction.of(network, (latent, latent), None, tiles)
     for time in (999, 500, 0):
-        predict(latent, torch.tensor(time))
+        predict(latent, torch.tensor(time), 4.5)
     for handle in handles:
         handle.remove()
     assert len(list(tiles.windows())) == 2 and len(calls) == 2 * len(parts)
@@ -175,7 +177,8 @@ def test_a_long_guided_run_ends_as_in_the_reference() -> None:
     pipe, latents = pipeline(), (given["loop.cond_lq"], given["loop.cond_ref"])
     caption = given["loop.caption"][0], given["loop.caption_mask"][0]
     tiles = Tiles.of(*latents[0].shape[-2:], None, 0)
-    predict = Prediction.of(transformer(), latents, caption, tiles, setting["guidance_scale"])
+    predict = Prediction.of(transformer(), latents, caption, tiles)
+    pipe._guidance_scale = setting["guidance_scale"]
     pipe.scheduler.set_timesteps(setting["steps"])
     begin = start(given["loop.init_noise"], latents[1], pipe.scheduler, setting["start_timestep"])
     assert difference(begin, given["loop.init"]) < 1e-5
@@ -259,11 +262,11 @@ def test_the_whole_pipeline_ends_as_the_reference(name: str) -> None:
     assert off.max() <= 1 and np.mean(off > 0) < 1e-3  # reached: 1.6e-4
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 0.005), (torch.bfloat16, 0.04)])
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 0.005), (torch.bfloat16, 0.015)])
 def test_in_16_bits_the_restored_latent_is_near_that_of_float32(
     dtype: torch.dtype, most: float, tmp_path
 ) -> None:
-    """Relative L2. Reached: 0.0018 and 0.0035 in float16, as published; 0.019 and 0.027 in bfloat16."""
+    """Relative L2. Reached: 0.0019 and 0.0035 with weights in float16; 0.0082 and 0.0089 in bfloat16."""
     transformer().save_pretrained(tmp_path)
     narrow = type(transformer()).from_pretrained(tmp_path, torch_dtype=dtype)
     assert narrow.dtype == dtype and narrow.adaln_single.linear.weight.dtype == torch.float32

@@ -11,7 +11,7 @@ from torch import Tensor
 from ggt_hub.models import DreamClearTransformer2DModel
 from ggt_hub.models.dreamclear_transformer import Conditions
 from ggt_hub.pipelines.dreamclear.captions import Embeds
-from ggt_hub.pipelines.dreamclear.tiles import Tiles, Window
+from ggt_hub.pipelines.dreamclear.tiles import Tiles
 
 _GUIDED = 3
 """Channels of the noise that guidance changes; the fourth is as the caption has it, as published."""
@@ -25,14 +25,14 @@ class Prediction:
         transformer: predicts those of one tile.
         conditions: of each tile. Those of several wait in main memory.
         tiles: how the latent is cut.
-        scale: weight of the caption against the empty one; None where there is only that.
+        told: whether there is a caption beside the empty one.
         attention: `attention_kwargs` of the transformer.
     """
 
     transformer: DreamClearTransformer2DModel
     conditions: Sequence[Conditions]
     tiles: Tiles
-    scale: float | None
+    told: bool
     attention: dict[str, Any] | None
 
     @classmethod
@@ -42,7 +42,6 @@ class Prediction:
         latents: tuple[Tensor, Tensor],
         embeds: Embeds | None,
         tiles: Tiles,
-        scale: float,
         attention: dict[str, Any] | None = None,
     ) -> "Prediction":
         """Embed what stays the same in all steps.
@@ -53,7 +52,6 @@ class Prediction:
             embeds: states and mask of the caption, (1, length, width) and (1, length); None is the learned empty
                 one.
             tiles: how the latents are cut.
-            scale: of guidance.
             attention: `attention_kwargs`.
         """
         states, mask = (None, None) if embeds is None else (one.to(latents[0].device) for one in embeds)
@@ -67,27 +65,34 @@ class Prediction:
                     kept, lq=_waiting(conditions.lq), reference=_waiting(conditions.reference)
                 )
             found.append(conditions)
-        return cls(transformer, found, tiles, None if embeds is None else scale, attention)
+        return cls(transformer, found, tiles, embeds is not None, attention)
 
-    def __call__(self, latent: Tensor, timestep: Tensor) -> Tensor:
-        """Noise and variance (1, 8, H, W) of a latent (1, 4, H, W) at a time from 999 to 0."""
+    def __call__(self, latent: Tensor, timestep: Tensor, scale: float) -> Tensor:
+        """Noise and variance (1, 8, H, W).
+
+        Args:
+            latent: noisy, (1, 4, H, W).
+            timestep: from 999 to 0.
+            scale: weight of the caption against the empty one.
+        """
         like = latent.new_zeros(1, 2 * latent.shape[1], *latent.shape[2:])
-        return self.tiles.blend(lambda number, window: self._of_tile(latent, timestep, number, window), like)
+        return self.tiles.blend(
+            lambda number, window: self._of_tile(latent[..., *window], timestep, number, scale), like
+        )
 
-    def _of_tile(self, latent: Tensor, timestep: Tensor, number: int, window: Window) -> Tensor:
-        tile = latent[..., *window]
-        rows = tile if self.scale is None else tile.repeat(2, 1, 1, 1)
+    def _of_tile(self, tile: Tensor, timestep: Tensor, number: int, scale: float) -> Tensor:
+        rows = tile.repeat(2, 1, 1, 1) if self.told else tile
         predicted = self.transformer(
             rows,
             timestep,
-            conditions=self.conditions[number].to(latent.device),
+            conditions=self.conditions[number].to(tile.device),
             attention_kwargs=self.attention,
             return_dict=False,
         )[0]
-        if self.scale is None:
+        if not self.told:
             return predicted
         told, empty = predicted.chunk(2)
-        guided = empty[:, :_GUIDED] + self.scale * (told[:, :_GUIDED] - empty[:, :_GUIDED])
+        guided = empty[:, :_GUIDED] + scale * (told[:, :_GUIDED] - empty[:, :_GUIDED])
         return torch.cat([guided, told[:, _GUIDED:]], dim=1)
 
 

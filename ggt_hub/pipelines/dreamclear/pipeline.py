@@ -56,7 +56,7 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
         takes_prompt=True,
         prior_host="transformer.adaln_single.emb",
         phases=PHASES,
-        memory="bfloat16: 4.8 GB for the networks without text encoder; see plan_memory",
+        memory="16 bits: 4.8 GB for the networks without text encoder; see plan_memory",
     )
     model_cpu_offload_seq = "pre_cleaner->captioner->text_encoder->transformer->vae"
     _optional_components = [  # noqa: RUF012 (names and types are diffusers')
@@ -239,8 +239,8 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
                 (4, height / 8, width / 8) for `decode`.
             return_dict: False returns a tuple, as in diffusers.
             callback_on_step_end: called with pipeline, step, time and tensors, as in diffusers; returns a
-                dictionary, with other `latents` where it wants to change them. It may set `pipe._interrupt =
-                True`.
+                dictionary, with other `latents` where it wants to change them. It may set
+                `pipe._guidance_scale` for the steps to come, or `pipe._interrupt = True`.
             callback_on_step_end_tensor_inputs: what it is given: `latents`, (1, 4, height / 8, width / 8).
 
         Returns:
@@ -305,9 +305,7 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
                 told = None if embeds is None else captions.rows(embeds, number)
                 height, width = encodings[0].shape[-2:]
                 tiles = Tiles.of(height, width, side and side // 8, shared // 8)
-                predict = Prediction.of(
-                    self.transformer, encodings, told, tiles, guidance_scale, attention_kwargs
-                )
+                predict = Prediction.of(self.transformer, encodings, told, tiles, attention_kwargs)
                 begin = encodings[1] if start_from_reference else None
                 with self.at_quality([qualities[number]]):
                     latent = self.denoise(

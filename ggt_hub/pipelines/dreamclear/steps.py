@@ -32,15 +32,15 @@ _SHARED = 128  # pixels over which neighbouring pieces of autoencoder and pre-cl
 class DreamClearSteps(RestorerPipeline):
     """What is done with the networks, and how far the call is that runs."""
 
-    _guidance_scale: float | None = None
+    _guidance_scale = 4.5
     _current_timestep: Tensor | None = None
     _num_timesteps = 0
     _interrupt = False
     _chat: Chat | None = None
 
     @property
-    def guidance_scale(self) -> float | None:
-        """Weight of the caption against the empty one in the call that runs."""
+    def guidance_scale(self) -> float:
+        """Weight of the caption against the empty one in the call that runs; a callback may change it."""
         return self._guidance_scale
 
     @property
@@ -170,13 +170,13 @@ class DreamClearSteps(RestorerPipeline):
             if self.interrupt:
                 return latent
             self._current_timestep = time
-            predicted = predict(sampler.scale_model_input(latent, time), time)
+            predicted = predict(sampler.scale_model_input(latent, time), time, self._guidance_scale)
             given = denoising.taken(predicted, sampler)
             latent = on_step(step, time, sampler.step(given, time, latent, return_dict=False, **draws)[0])
         if not latent.isfinite().all():
             raise RestorerError(
-                "denoising overflowed (NaN or infinite), so nothing is restored: load in bfloat16 or float32 "
-                "rather than float16, and check the weights, LoRAs and embeddings that were given"
+                "denoising overflowed (NaN or infinite), so nothing is restored: load in float32, and check "
+                "the weights, LoRAs and embeddings that were given"
             )
         return latent
 

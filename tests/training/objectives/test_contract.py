@@ -28,11 +28,16 @@ def built(recipe: Recipe) -> Objective:
     return load_objective(recipe.objective).build(recipe.model, recipe.settings)
 
 
-def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
+def mixture_of(recipe: Recipe) -> Mixture:
     stage = recipe.stages[0]
     sources = [(open_source(name), share) for name, share in stage.data.items()]
     how = {"crop": stage.crop, "aligned": stage.aligned, "seed": recipe.seed, "needs_quality": True}
-    mixture = Mixture(sources, stage.groups, **how)
+    return Mixture(sources, stage.groups, **how)
+
+
+def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
+    stage = recipe.stages[0]
+    mixture = mixture_of(recipe)
     items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
@@ -90,8 +95,7 @@ def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
 def test_what_prepares_examples_goes_to_processes_of_its_own(recipe: Recipe) -> None:
     """They are started anew, and not forked."""
     objective, stage = built(recipe), recipe.stages[0]
-    sources = [(open_source(name), 1.0) for name in stage.data]
-    mixture = Mixture(sources, stage.groups, crop=stage.crop, seed=recipe.seed, aligned=stage.aligned)
+    mixture = mixture_of(recipe)
     wanted = objective.prepare(mixture[0], stage.crop)
     mixture, prepare = pickle.loads(pickle.dumps((mixture, objective.prepare)))
     found = prepare(mixture[0], stage.crop)
