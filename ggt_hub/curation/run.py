@@ -149,7 +149,7 @@ class _Run:
             partial(_decide_slice, stage, self.context(stage)),
             shards,
             self.tables,
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=1 if asks else self.workers,
             engine="local" if asks else self.engine,
             title=stage.name,
@@ -166,7 +166,7 @@ class _Run:
             raise CurationError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
-        told = [identity(stage, self.configuration), self.hashes, [self.learned[n].name for n in stage.uses]]
+        told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
         folder = self.output / _LEARNED / f"{stage.name}-{_digest(told)[:8]}"
         shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
         if not folder.is_dir():
@@ -197,7 +197,7 @@ class _Run:
             shards,
             self.output,
             config="default",
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=self.workers,
             engine=self.engine,
             describe=lambda folder: write_card(folder, **stage.card(told)),
