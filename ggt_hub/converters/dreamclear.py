@@ -21,16 +21,19 @@ from transformers.convert_slow_tokenizer import import_protobuf
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, file_sha256
 from ggt_hub.converters.checkpoint import AGAIN, Checkpoint, Destination, one_line, plan, read_json
-from ggt_hub.converters.dreamclear_names import settings_of, transformer_destinations
+from ggt_hub.converters.dreamclear_names import (
+    AUTOENCODER,
+    PRE_CLEANER,
+    TEXT_ENCODER,
+    WEIGHTS,
+    settings_of,
+    transformer_destinations,
+)
 from ggt_hub.converters.networks import published_network
 from ggt_hub.converters.pickles import PickledTensors, explained
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import DreamClearTransformer2DModel
 from ggt_hub.shards import Shard, remove_result, results, run_shards
-
-WEIGHTS, PRE_CLEANER = "DreamClear-1024.pth", "general_swinir_v1.ckpt"
-AUTOENCODER, TEXT_ENCODER = "sd-vae-ft-ema", "t5-v1_1-xxl"
-"""What the published repository calls its files and folders."""
 
 PUBLISHED = [WEIGHTS, PRE_CLEANER, f"{AUTOENCODER}/*", f"{TEXT_ENCODER}/*"]
 """What is needed of the repository: not the networks that the authors evaluate with."""

@@ -15,6 +15,7 @@ from diffusers.loaders import SanaLoraLoaderMixin
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin, T5EncoderModel
 
+from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import DreamClearTransformer2DModel, QualityPrior, SwinIR
 from ggt_hub.pipelines.base import RestorerPipelineOutput
@@ -133,6 +134,18 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
         dtype, variant = kwargs.pop("torch_dtype", dtype), kwargs.pop("variant", None)
         dtypes = loading.dtypes(folder, dtype, vae_dtype, variant, kwargs)
         return super().from_folder(folder, dtype=dtypes, variant=variant, **kwargs)
+
+    @classmethod
+    def from_published(cls, folder: Path, **_: Any) -> Self:
+        """Say how the published files are loaded: reading pickles of 9 GB each time would be a waste.
+
+        Raises:
+            RestorerError: always.
+        """
+        raise RestorerError(
+            f"{folder} holds DreamClear as its authors publish it: write it once with `ggt-hub convert dreamclear "
+            f"{folder} DST`, and load DST"
+        )
 
     def plan_memory(
         self,
