@@ -148,6 +148,7 @@ def test_each_option_changes_the_result(pipe: DreamClearPipeline) -> None:
         return pipe(IMAGE, color_fix=color_fix, output_type="np", **given).images[0]
 
     found = [pixels(color_fix) for color_fix in (None, "wavelet", "adain")]
+    assert np.array_equal(pixels("none"), found[0])
     assert all(not np.array_equal(found[a], found[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 

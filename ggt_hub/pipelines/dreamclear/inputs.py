@@ -18,9 +18,9 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "color_fix": Option(
         default="wavelet",
-        choices=("wavelet", "adain"),
+        choices=("wavelet", "adain", "none"),
         optional=True,
-        help="how the result gets the colours of the pre-cleaned picture; None leaves them",
+        help="how the result gets the colours of the pre-cleaned picture; none, or None, leaves them",
     ),
     "scheduler": Option(
         default=None,

@@ -236,8 +236,8 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
                 same.
             start_from_reference: whether it starts with the reference, as the authors recommend, or with noise
                 alone.
-            color_fix: `wavelet` or `adain`: how the result gets the colours of the reference; None leaves it as
-                it is.
+            color_fix: `wavelet` or `adain`: how the result gets the colours of the reference; `none` or None
+                leaves it as it is.
             scheduler: `dpmsolver` samples by DPM-Solver++ instead of the pipeline's scheduler; 20 steps are
                 enough.
             quality: how good the result should be, 0..1, or one for each picture, where there is a quality prior;
