@@ -31,9 +31,7 @@ PHASES = {
 PIECE = 1024
 """Side of the largest piece that autoencoder and pre-cleaner see."""
 
-_TRANSFORMER = (
-    46.1  # bytes per row, token and channel: three streams in float32, and what a feed-forward holds
-)
+_TRANSFORMER = 58.4  # bytes per row, token and channel: streams in float32, twice, and a feed-forward
 _CONDITIONS = 12  # bytes per token and channel: two embedded latents and the table of positions, in float32
 _AUTOENCODER = 24.1  # bytes per pixel and channel of the first level, at the decoder's last level, float32
 _WORKSPACES = 1.65  # convolutions on a GPU, beyond that; measured with the same autoencoder in RealRestorer
