@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from safetensors import safe_open
@@ -358,9 +359,11 @@ def _index(absent: Sequence[str], encoder: TextEncoder | None) -> dict[str, Any]
         "captioner_processor": (None, None),
         "quality_prior": (None, None),
     }
-    return {"_class_name": "DreamClearPipeline", "_diffusers_version": "0.42.1", "minimum_size": 1024} | {
-        name: [None, None] if name in absent else list(part) for name, part in parts.items()
-    }
+    return {
+        "_class_name": "DreamClearPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "minimum_size": 1024,
+    } | {name: [None, None] if name in absent else list(part) for name, part in parts.items()}
 
 
 def _card(weights: Path, absent: Sequence[str]) -> str:

@@ -92,6 +92,11 @@ def test_what_is_not_read_of_a_caption_makes_no_difference(pipe: DreamClearPipel
     states, other = caption(), caption()
     other[:, 5:] = 7.0
     one = restore(pipe, prompt_embeds=states, prompt_attention_mask=mask)
+    stored = {
+        "prompt_embeds": states[None],
+        "prompt_attention_mask": mask[None, None],
+    }  # as features are stored
+    assert torch.equal(one, restore(pipe, **stored))
     assert torch.equal(one, restore(pipe, prompt_embeds=other, prompt_attention_mask=mask))
     with torch.no_grad():
         pipe.transformer.y_embedding[5:] += 3.0
