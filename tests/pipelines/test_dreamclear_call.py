@@ -420,3 +420,42 @@ def test_copies_are_independent(pipe: DreamClearPipeline) -> None:
     with torch.no_grad():
         other.proj_out.weight.zero_()
     assert restore(pipe).abs().sum() > 0
+
+
+def test_another_pipeline_shares_the_networks(pipe: DreamClearPipeline, tmp_path: Path) -> None:
+    other = DreamClearPipeline.from_pipe(pipe)
+    assert other.transformer is pipe.transformer and other.config.minimum_size == 64
+    assert torch.equal(restore(other), restore(pipe))
+    pipe.save_pretrained(tmp_path)
+    trained = tiny_pipeline(seed=1).transformer
+    loaded = RestorerPipeline.from_pretrained(tmp_path, transformer=trained, minimum_size=128)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.transformer is trained and restore(loaded).shape == (4, 16, 24)
+
+
+@pytest.mark.parametrize("size", ["10GB", "100KB"])
+def test_a_variant_is_loaded_where_it_is_there(pipe: DreamClearPipeline, tmp_path: Path, size: str) -> None:
+    other = tiny_pipeline(seed=1)
+    pipe.save_pretrained(tmp_path, max_shard_size=size)
+    other.save_pretrained(tmp_path, variant="fp16", max_shard_size=size)
+    for wanted, variant in ((pipe, None), (other, "fp16")):
+        found, wanted = (
+            restore(one) for one in (RestorerPipeline.from_pretrained(tmp_path, variant=variant), wanted)
+        )
+        # Weights lie elsewhere in memory, and sums are taken in another order where they are not aligned.
+        assert difference(found, wanted) < 1e-4 * float(wanted.abs().max())
+
+
+def test_damaged_files_are_refused(pipe: DreamClearPipeline, tmp_path: Path) -> None:
+    def damaged(name: str, content: bytes | str) -> str:
+        folder = tmp_path / name.replace("/", "-")
+        pipe.save_pretrained(folder)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(RestorerError) as caught:
+            RestorerPipeline.from_pretrained(folder)
+        return str(caught.value)
+
+    assert "is damaged or cut off" in damaged("transformer/diffusion_pytorch_model.safetensors", b"\x00" * 9)
+    config = {"_class_name": "DreamClearTransformer2DModel", "control_layers": 10**9}
+    assert "has control_layers 1000000000" in damaged("transformer/config.json", json.dumps(config))
+    assert "is not JSON" in damaged("vae/config.json", "{")
