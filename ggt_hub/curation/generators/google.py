@@ -4,7 +4,6 @@ Refusals come with status 200, and the reason stands beside the missing picture.
 come before the final one. The library's own retries and continuations are billed and not counted: both are off.
 """
 
-import io
 import threading
 import time
 from collections.abc import Mapping
@@ -13,8 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from PIL import Image
-
+from ggt_hub.curation.generators.canvas import Size, canvas_of_ratio, nearest_ratio, size_of
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import LONGEST_REPLY, reply_with
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
@@ -126,6 +124,10 @@ class GoogleEditor:
         """What else decides the reply."""
         return {"size": self.size}
 
+    def canvas(self, size: Size) -> Size:
+        """The canvas on which a picture is shown."""
+        return canvas_of_ratio(size, self.ratios)
+
     def check(self) -> None:
         """Ask, for nothing, whether the key is taken and the model is there.
 
@@ -143,7 +145,7 @@ class GoogleEditor:
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
-        ratio = nearest_ratio(Image.open(io.BytesIO(question.pictures[0])).size, self.ratios)
+        ratio = nearest_ratio(size_of(question.pictures[0]), self.ratios)
         exchange, error = self._exchange(
             lambda: self._client.models.generate_content(
                 model=self.model, contents=self._contents(question), config=self._config(ratio)
@@ -275,17 +277,6 @@ class GoogleEditor:
         elif error is None:
             said = _message(exchange.body) or "an empty reply"
         return f"{self.model} could not be asked: {masked(' '.join(said.split()), self._key)[:300]}"
-
-
-def nearest_ratio(size: tuple[int, int], ratios: tuple[str, ...]) -> str:
-    """The ratio of the sides that comes next to a picture's."""
-
-    def apart(ratio: str) -> float:
-        wide, high = map(int, ratio.split(":"))
-        own = size[0] / size[1]
-        return max(own * high / wide, wide / high / own)
-
-    return min(ratios, key=apart)
 
 
 def _camel(value: Any) -> Any:

@@ -7,8 +7,9 @@ import io
 from typing import Any
 
 from huggingface_hub import InferenceClient
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
+from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
@@ -22,13 +23,14 @@ from ggt_hub.vlm.openai_server import (
     seconds_of,
 )
 
+_GRID, _STEEPEST = 16, 3.0
+
 
 class InferenceEditor:
     """A model that edits pictures by instruction, behind Hugging Face's client."""
 
     max_retries = 5
     revision = None
-    ratios = None
 
     def __init__(
         self,
@@ -74,12 +76,16 @@ class InferenceEditor:
         """What else decides the reply."""
         return {} if self._via is None else {"via": self._via}
 
+    def canvas(self, size: Size) -> Size:
+        """The canvas on which a picture is shown: most of these models work in multiples of 16."""
+        return canvas_of_grid(size, _GRID, _STEEPEST)
+
     def check(self) -> None:
         """Nothing can be asked for free here; the first request tells."""
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
-        width, height = Image.open(io.BytesIO(question.pictures[0])).size
+        width, height = size_of(question.pictures[0])
         try:
             drawn = self._client.image_to_image(
                 question.pictures[0],

@@ -1,10 +1,9 @@
 """OpenAI's models that edit pictures, and any server that speaks their protocol (`POST /v1/images/edits`)."""
 
-import io
+import math
 from typing import Any
 
-from PIL import Image
-
+from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import LONGEST_REPLY, reply_with
 from ggt_hub.errors import JudgeError, PossiblyBilledError
@@ -12,7 +11,7 @@ from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import OpenAIServer, count, member, read_json
 
 _GRID = 16
-_FEWEST, _MOST = 655_360, 3840 * 2160  # pixels that OpenAI draws
+_FEWEST = 655_360  # pixels that OpenAI draws
 _STEEPEST = 3.0
 
 
@@ -53,12 +52,16 @@ class OpenAIEditor:
         self._server = OpenAIServer(url, api_key, timeout)
         self.model, self.price, self.budget = model, price, budget
         self.quality, self.per_minute = quality, per_minute
-        self.endpoint, self.ratios = self._server.endpoint, None
+        self.endpoint = self._server.endpoint
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What else decides the reply."""
         return {} if self.quality is None else {"quality": self.quality}
+
+    def canvas(self, size: Size) -> Size:
+        """The canvas on which a picture is shown: sides in multiples of 16, at most 3 to 1."""
+        return canvas_of_grid(size, _GRID, _STEEPEST)
 
     def check(self) -> None:
         """Ask, for nothing, whether the key is taken and the model is there.
@@ -99,10 +102,10 @@ class OpenAIEditor:
 
     def asked_of(self, picture: bytes) -> dict[str, Any]:
         """The size that is asked for, and what else only OpenAI's own server knows."""
-        size = Image.open(io.BytesIO(picture)).size
+        wide, high = size_of(picture)
         if self.quality is None:
-            return {"size": f"{size[0]}x{size[1]}", "n": 1, "response_format": "b64_json"}
-        wide, high = size_near(size)
+            return {"size": f"{wide}x{high}", "n": 1, "response_format": "b64_json"}
+        wide, high = size_drawn((wide, high))
         return {"size": f"{wide}x{high}", "n": 1, "quality": self.quality, "output_format": "png"}
 
     def reply_of(self, content: dict[str, Any], request_id: str | None = None, share: float = 1.0) -> Reply:
@@ -141,16 +144,10 @@ class OpenAIEditor:
         return self.price.of(asked - told, words, answered - words) + told * self.price.text / 1e6
 
 
-def size_near(size: tuple[int, int]) -> tuple[int, int]:
-    """The size next to a picture's that OpenAI draws: sides in multiples of 16, 0.65 to 8.3 million pixels."""
-    wide, high = size
-    scale = max(1.0, (_FEWEST / (wide * high)) ** 0.5)
-    scale = min(scale, (_MOST / (wide * high)) ** 0.5)
-    sides = [max(_GRID, round(side * scale / _GRID) * _GRID) for side in (wide, high)]
-    while sides[0] * sides[1] < _FEWEST:  # rounded down
-        sides[sides.index(min(sides))] += _GRID
-    longest = int(min(sides) * _STEEPEST)
-    return min(sides[0], longest), min(sides[1], longest)
+def size_drawn(size: Size) -> Size:
+    """The size in which OpenAI draws a canvas: some times as large where it has too few pixels."""
+    times = math.ceil(math.sqrt(_FEWEST / (size[0] * size[1])))
+    return size[0] * max(1, times), size[1] * max(1, times)
 
 
 def _words(content: dict[str, Any]) -> str:

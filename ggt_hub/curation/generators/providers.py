@@ -24,6 +24,7 @@ class Price:
         tokens: of a picture that is drawn.
         asked: of a question with one picture, about.
         batch: the share of it that is paid in a batch.
+        flat: of one request, whatever it takes, instead of all these.
     """
 
     input: float = 0.0
@@ -32,6 +33,7 @@ class Price:
     tokens: int = 0
     asked: int = 0
     batch: float = 1.0
+    flat: float = 0.0
 
     @property
     def expected(self) -> float:
@@ -40,6 +42,8 @@ class Price:
 
     def of(self, asked: int, words: int, picture: int) -> float:
         """Of so many tokens of each kind."""
+        if self.flat:
+            return self.flat
         return (asked * self.input + words * self.text + picture * self.picture) / 1e6
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.generators.google import GoogleEditor, nearest_ratio
+from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.generators.providers import price_of
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
@@ -248,12 +248,6 @@ def test_the_check_is_free_and_names_a_rejected_key_and_an_unknown_model():
         server.models[MODEL] = Step(404, b"nothing here")  # says nothing of models
         editor(server).check()
         assert server.billed == 0
-
-
-def test_the_ratio_is_the_nearest_one():
-    ratios = ("1:1", "3:2", "2:3", "16:9", "9:16")
-    sizes = [(1000, 1010), (1200, 801), (100, 150), (1920, 1080), (50, 400)]
-    assert [nearest_ratio(size, ratios) for size in sizes] == ["1:1", "3:2", "2:3", "16:9", "9:16"]
 
 
 def test_what_the_library_logs_does_not_hold_the_key(caplog):

@@ -12,7 +12,7 @@ from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError, RejectedEr
 from ggt_hub.vlm import Budget, Question
 from tests.servers.image_editors import KEY, EditorServer, Step, picture
 
-PRICE = Price(picture=1e6, tokens=1, asked=0)
+PRICE = Price(flat=1.0)
 QUESTION = Question("remove the snow", pictures=(picture((96, 64)),))
 
 
