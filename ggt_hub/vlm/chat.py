@@ -1,7 +1,7 @@
 """Asking a vision-language model behind an OpenAI-compatible server."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ggt_hub.errors import QuestionRefusedError
@@ -35,6 +35,7 @@ class ServerChat:
         budget: Budget | None = None,
         max_tokens: int = 32,
         temperature: float = 0,
+        replies: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
         max_retries: int = 5,
         per_minute: float | None = None,
@@ -51,6 +52,7 @@ class ServerChat:
             budget: what may be spent; None for no limit.
             max_tokens: the longest reply.
             temperature: of sampling; at 0 replies are decoded greedily.
+            replies: the form of replies, as `structured.response_format` gives it; None for words.
             timeout: seconds that one try may take.
             max_retries: further tries after a failure that may pass.
             per_minute: requests that may be sent in a minute; None for any number.
@@ -59,14 +61,15 @@ class ServerChat:
         self.model = model
         self.revision = None  # a server does not say
         self.budget = budget or Budget()
-        self.max_tokens, self.temperature = max_tokens, temperature
+        self.max_tokens, self.temperature, self.replies = max_tokens, temperature, replies
         self.timeout, self.max_retries, self.per_minute = timeout, max_retries, per_minute
         self.endpoint = self._server.endpoint
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What else decides the reply."""
-        return {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        told = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return told | ({"response_format": self.replies} if self.replies is not None else {})
 
     def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
         """The model's reply to a question about one picture; "" for an empty one.

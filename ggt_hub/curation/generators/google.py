@@ -70,6 +70,7 @@ class GoogleEditor:
         budget: Budget,
         size: str = "1K",
         ratios: tuple[str, ...] = ("1:1",),
+        largest: int = 7_000_000,
         url: str | None = None,
         api_version: str = "v1",
         timeout: float = 300.0,
@@ -84,6 +85,7 @@ class GoogleEditor:
             budget: what may be spent.
             size: `1K`, `2K` or `4K`, as the model offers.
             ratios: of the sides of pictures that it draws.
+            largest: bytes of a picture that is sent.
             url: of another server that speaks this protocol.
             api_version: `v1`, or `v1beta` with older servers.
             timeout: seconds that one try may take.
@@ -99,7 +101,7 @@ class GoogleEditor:
         if url is not None:
             check_address(url)
         self.model, self.price, self.budget = model, price, budget
-        self.size, self.ratios, self.per_minute = size, ratios, per_minute
+        self.size, self.ratios, self.largest, self.per_minute = size, ratios, largest, per_minute
         self.endpoint = public_address(url or "https://generativelanguage.googleapis.com")
         self._key, self._timeout, self._types = api_key, timeout, types
         self._own = threading.local()
@@ -145,6 +147,10 @@ class GoogleEditor:
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
+        if (length := len(question.pictures[0])) > self.largest:
+            raise QuestionRefusedError(
+                f"the picture has {length} bytes, and {self.model} takes {self.largest}: crop smaller"
+            )
         ratio = nearest_ratio(size_of(question.pictures[0]), self.ratios)
         exchange, error = self._exchange(
             lambda: self._client.models.generate_content(
