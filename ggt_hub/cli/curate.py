@@ -39,6 +39,12 @@ def run(
     ask_again: Annotated[
         bool, typer.Option("--ask-again", help="Also what was refused or possibly billed.")
     ] = False,
+    accept_terms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."
+        ),
+    ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
     ] = None,
@@ -46,8 +52,9 @@ def run(
     engine: Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")] = "local",
 ) -> None:
     """Run the stages of PRESET; what is done is not done again. Exit code 1 if rows are left for a later run."""
-    from ggt_hub.curation.askers import bill, estimate, open_askers
+    from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
     from ggt_hub.curation.configuration import load_configuration
+    from ggt_hub.curation.generators import accept_terms as accept
     from ggt_hub.curation.run import run as run_stages
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.engines import check_engine
@@ -61,13 +68,17 @@ def run(
             typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, about {one.cost:g}")
         return
     limits = {"max_calls": max_calls, "max_cost": max_cost}
+    kept = Ledger(ledger or ledger_path())
+    for provider in accept_terms or ():
+        accept(kept, provider)
     askers = open_askers(
         configuration,
         output,
-        Ledger(ledger or ledger_path()),
+        kept,
         ask_again=ask_again,
         **limits,  # type: ignore[arg-type]
     )
+    check_generators(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:
         _show(count)

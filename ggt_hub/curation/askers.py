@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from ggt_hub.curation.configuration import Configuration
+from ggt_hub.curation.configuration import GENERATOR, Configuration
+from ggt_hub.curation.generators import Generator, check_terms, open_generator
 from ggt_hub.curation.stage import Beginning, Deciding, Stage
+from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.edit import Edit
 from ggt_hub.errors import CurationError
 from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
+from ggt_hub.vlm.structured import response_format
 
 _TOKENS_ASKED = 1500  # of a question with a picture, about
 
@@ -45,7 +50,9 @@ def open_askers(
         CurationError: if what is to be limited has no price.
         JudgeError: if an address is none, or the library that asks is not installed.
     """
-    askers = {}
+    askers = open_generators(
+        configuration, purse, ledger, max_calls=max_calls, max_cost=max_cost, ask_again=ask_again
+    )
     for stage in configuration.stages:
         if stage.asks is None:
             continue
@@ -62,6 +69,48 @@ def open_askers(
     return askers
 
 
+def open_generators(
+    configuration: Configuration,
+    purse: Path,
+    ledger: Ledger,
+    *,
+    max_calls: int | None = None,
+    max_cost: float | None = None,
+    ask_again: bool = False,
+) -> dict[str, Asker]:
+    """The generators, by `GENERATOR` and their names; nobody is asked yet, and arguments are as of `open_askers`.
+
+    Raises:
+        CurationError: if terms are not accepted, there is no key, nothing is known of a model, or what is to be
+            limited has no price.
+        JudgeError: if an address is none, or a library is not installed.
+    """
+    askers = {}
+    for name, named in configuration.generators.items():
+        if named.is_sold:
+            check_terms(ledger, named.provider)
+        if max_cost is not None and named.provider != "local" and not named.priced().expected:
+            raise CurationError(
+                f"--max-cost limits nothing where {name} has no price: give "
+                f"--set generators.{name}.per_picture=PRICE"
+            )
+        budget = Budget(max_calls, max_cost, ledger=ledger, purse=str(purse.resolve()))
+        service = open_generator(named, budget)
+        askers[GENERATOR + name] = Asker(service, ledger, workers=named.workers, ask_again=ask_again)
+    return askers
+
+
+def check_generators(askers: Mapping[str, Asker]) -> None:
+    """Ask all generators, for nothing, whether they can be asked: before anything is paid.
+
+    Raises:
+        JudgeError: if one says no: its key is rejected, it knows no such model, it takes no instruction.
+    """
+    for name, asker in askers.items():
+        if name.startswith(GENERATOR):
+            cast("Generator", asker.service).check()
+
+
 def estimate(configuration: Configuration, source: str) -> list[Estimate]:
     """What a run would ask if no row were dropped before.
 
@@ -72,6 +121,13 @@ def estimate(configuration: Configuration, source: str) -> list[Estimate]:
     for stage in configuration.stages:
         if isinstance(stage, Beginning):
             rows = len(stage.seeds(source))
+        if isinstance(stage, Crop):
+            rows *= stage.count
+        if isinstance(stage, Edit):
+            questions = stage.questions(rows)
+            for named in configuration.generators.values():
+                cost = questions * named.priced().expected
+                found.append(Estimate(stage.name, named.model, questions, cost))
         if not isinstance(stage, Deciding) or stage.asks is None:
             continue
         model, questions = configuration.models[stage.asks], stage.questions(rows)
@@ -109,5 +165,6 @@ def _chat(configuration: Configuration, stage: Stage, budget: Budget) -> ServerC
         budget=budget,
         max_tokens=stage.tokens,
         temperature=stage.temperature,
+        replies=None if stage.replies is None else response_format(stage.replies),
         per_minute=told.per_minute,
     )

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
-from ggt_hub.curation.configuration import Configuration, identity
+from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
 from ggt_hub.curation.stage import Beginning, Context, Deciding, Learning, Packing, Seed, Stage
 from ggt_hub.curation.tables import Rows, has_postponed, read_kept, write_table
 from ggt_hub.data.batches import batched
@@ -71,7 +71,7 @@ def run(
         configuration: see there.
         source: what the first stage gathers.
         output: folder of the run.
-        askers: who is asked, by the names of stages.
+        askers: who is asked, by the names of stages, and of generators (`GENERATOR` and the name).
         workers: processes of stages that neither ask nor learn.
         engine: whose processes, see `engines.run_tasks`.
 
@@ -121,7 +121,10 @@ class _Run:
         """What a stage has."""
         learned = {name: folder for name, folder in self.learned.items() if name in (*stage.uses, stage.name)}
         configuration = self.configuration
-        return Context(configuration.seed, configuration.pictures, learned, self.askers.get(stage.name))
+        asker, generators = self.askers.get(stage.name), {}
+        if stage.edits:
+            generators = {name: self.askers[GENERATOR + name] for name in configuration.generators}
+        return Context(configuration.seed, configuration.pictures, learned, asker, generators)
 
     def do(self, stage: Stage) -> None:
         """One stage."""
@@ -147,7 +150,9 @@ class _Run:
             if has_postponed(self.tables / name):
                 remove_result(self.tables, name)
             shards.append(Shard(name, (begun, tuple(tables)), _digest([told, hashes, learned])))
-        asks = stage.asks is not None  # in this process alone, whose threads wait for the replies
+        asks = (
+            stage.asks is not None or stage.edits
+        )  # in this process alone, whose threads wait for the replies
         reports = run_shards(
             partial(_decide_slice, stage, self.context(stage)),
             shards,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from ggt_hub.vlm import Asker
 
@@ -58,10 +59,10 @@ class Split:
     """A row goes on as several, such as the crops of a photograph, each with its own columns.
 
     Attributes:
-        parts: by what is added to the id, `ID/PART`.
+        parts: by what is added to the id, `ID/PART`; some of them may end here, or wait.
     """
 
-    parts: Mapping[str, Mapping[str, Any]]
+    parts: Mapping[str, Mapping[str, Any] | Dropped | Later]
 
 
 Outcome = Kept | Dropped | Later | Split
@@ -84,12 +85,14 @@ class Context:
         pictures: folder or id of the text-to-image pipeline.
         learned: the folders of what earlier stages have learned, by their names.
         asker: whom a stage asks that asks somebody.
+        generators: who edits pictures, by the names that the configuration gives them.
     """
 
     seed: int
     pictures: str = ""
     learned: Mapping[str, Path] = field(default_factory=dict)
     asker: Asker | None = None
+    generators: Mapping[str, Asker] = field(default_factory=dict)
 
     @property
     def asks(self) -> Asker:
@@ -111,7 +114,9 @@ class Stage(ABC):
         asks: who is asked, and paid; None for nobody.
         tokens: of the longest reply.
         temperature: of replies that are sampled; 0 for the likeliest.
+        replies: what replies are to be, in JSON; None for words.
         draws: whether it uses the text-to-image pipeline.
+        edits: whether it asks the generators.
         words: texts that it depends on, by which models are asked.
     """
 
@@ -122,7 +127,9 @@ class Stage(ABC):
     asks: ClassVar[Role | None] = None
     tokens: ClassVar[int] = 128
     temperature: ClassVar[float] = 0
+    replies: ClassVar[type[BaseModel] | None] = None
     draws: ClassVar[bool] = False
+    edits: ClassVar[bool] = False
     words: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:  # noqa: B027 - most need nothing

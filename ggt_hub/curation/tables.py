@@ -38,15 +38,17 @@ def write_table(
 def _rows(name: str, outcome: Outcome) -> list[Row]:
     """What a table holds of an outcome."""
     if isinstance(outcome, Split):
-        return [
-            {"id": f"{name}/{part}", "parent": name, "state": "kept", "reason": "", "detail": "", **values}
-            for part, values in outcome.parts.items()
-        ]
-    own = {"id": name, "parent": name, "reason": "", "detail": ""}
-    if isinstance(outcome, Kept):
-        return [own | {"state": "kept"} | dict(outcome.values)]
-    state = {Dropped: "dropped", Later: "later"}[type(outcome)]
-    return [own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}]
+        return [_row(f"{name}/{part}", name, one) for part, one in outcome.parts.items()]
+    return [_row(name, name, outcome)]
+
+
+def _row(name: str, parent: str, outcome: Mapping[str, Any] | Kept | Dropped | Later) -> Row:
+    own = {"id": name, "parent": parent, "reason": "", "detail": ""}
+    if isinstance(outcome, (Dropped, Later)):
+        state = "dropped" if isinstance(outcome, Dropped) else "later"
+        return own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}
+    values = outcome.values if isinstance(outcome, Kept) else outcome
+    return own | {"state": "kept"} | dict(values)
 
 
 def has_postponed(path: Path) -> bool:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
@@ -40,12 +40,14 @@ class Question:
         system: the system prompt; "" for none.
         pictures: files, PNG.
         later: further turns, oldest first.
+        number: of the repeat, set by the asker; what is drawn at random here is drawn from it.
     """
 
     text: str
     system: str = ""
     pictures: tuple[bytes, ...] = ()
     later: tuple[Turn, ...] = ()
+    number: tuple[int, ...] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
         if service.per_minute is not None:
             time.sleep(budget.ledger.reserve(service.model, service.per_minute))
         # Where money is limited the first request goes alone, for until its reply comes no price is known.
-        priced = budget.max_cost is None or budget.cost > 0
+        priced = budget.max_cost is None or budget.expected > 0 or budget.cost > 0
         with nullcontext() if priced else budget.alone:
             try:
                 return _try(service, budget, question, key)
@@ -182,7 +184,8 @@ def _pause(service: Service, budget: Budget, error: RejectedError, attempt: int)
         budget.ledger.close_model(service.model, wait, "its quota is used up")
     if not error.passes or wait > LONGEST_WAIT or attempt == service.max_retries:
         raise error from None
-    return error.wait if error.wait is not None else random.uniform(0.5, 1.0) * min(2**attempt, 30)  # noqa: S311
+    # A server that asks for no time at all, or for one that is past, asks for nothing.
+    return error.wait or random.uniform(0.5, 1.0) * min(2**attempt, 30)  # noqa: S311
 
 
 class Asker:
@@ -243,7 +246,7 @@ class Asker:
         if entry is None:
             self._asked_again.add(key)
             time.sleep(pause)
-            entry = self._asked(key, question)
+            entry = self._asked(key, replace(question, number=tuple(number)))
         if entry.source:
             self.sources.add(entry.source)
         return entry

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS purses (
     name TEXT PRIMARY KEY, calls INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL,
     dearest REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS terms (provider TEXT PRIMARY KEY, url TEXT NOT NULL, at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
 """
 _ADDED_SINCE = {  # to ledgers of 0.1
@@ -192,10 +193,11 @@ class Ledger:
         *,
         key: str | None = None,
         model: str = "",
+        expected: float = 0.0,
     ) -> int:
         """Count a request that is about to be sent; parallel ones and those of earlier runs count, too.
 
-        What is in flight, or of unknown fate, counts at the price of the dearest reply so far.
+        What is in flight, or of unknown fate, counts at the price of the dearest reply so far, or what is expected.
 
         Args:
             purse: what the budget belongs to.
@@ -203,13 +205,14 @@ class Ledger:
             max_cost: what they may cost; None for any amount.
             key: of the question that it asks, which was claimed.
             model: who is asked.
+            expected: what it costs, where that is known before.
 
         Raises:
             JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
             _check_open(connection, model)
-            calls, cost, dearest = _spent(connection, purse)
+            calls, cost, dearest = _spent(connection, purse, expected)
             if max_calls is not None and calls >= max_calls:
                 raise JudgeError(f"the budget of {max_calls} calls is spent: raise it and run again")
             if max_cost is not None and (cost + dearest > max_cost or cost >= max_cost):
@@ -223,9 +226,9 @@ class Ledger:
                 (purse, key, model),
             )
             connection.execute(
-                "INSERT INTO purses VALUES (?, 1, 0, 1, 0) "
-                "ON CONFLICT (name) DO UPDATE SET calls = calls + 1, unknown = unknown + 1",
-                (purse,),
+                "INSERT INTO purses VALUES (?1, 1, 0, 1, ?2) ON CONFLICT (name) DO UPDATE SET "
+                "calls = calls + 1, unknown = unknown + 1, dearest = max(dearest, ?2)",
+                (purse, expected),
             )
             connection.execute(
                 "UPDATE questions SET state = 'asked' WHERE key = ? AND state = 'claimed'", (key,)
@@ -308,6 +311,17 @@ class Ledger:
         """Requests made from a purse, and what they cost."""
         with self._transaction() as connection:
             return _spent(connection, purse)[:2]
+
+    def accept_terms(self, provider: str, url: str) -> None:
+        """Remember that the user has accepted the terms of a provider, which stand there."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO terms VALUES (?, ?, datetime('now'))", (provider, url))
+
+    def has_accepted(self, provider: str, url: str) -> bool:
+        """Whether the user has; terms at another address are other terms."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT url FROM terms WHERE provider = ?", (provider,)).fetchone()
+        return row is not None and row[0] == url
 
     def close(self) -> None:
         """Close the file."""
@@ -393,11 +407,12 @@ def _check_open(connection: sqlite3.Connection, model: str) -> None:
         raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
 
 
-def _spent(connection: sqlite3.Connection, purse: str) -> tuple[int, float, float]:
+def _spent(connection: sqlite3.Connection, purse: str, expected: float = 0.0) -> tuple[int, float, float]:
     row = connection.execute(
         "SELECT calls, cost, unknown, dearest FROM purses WHERE name = ?", (purse,)
     ).fetchone()
     calls, known, unknown, dearest = row or (0, 0.0, 0, 0.0)
+    dearest = max(dearest, expected)
     return calls, known + unknown * dearest, dearest
 
 

@@ -2,7 +2,10 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.compose import Compose, ComposeAdaptive
 from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.diagnose import Diagnose
+from ggt_hub.curation.stages.edit import Edit
 from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.gather import Gather
 from ggt_hub.curation.stages.pack import Pack
@@ -28,6 +31,10 @@ STAGES: dict[str, type[Stage]] = {
         Unlike,
         Apart,
         Crop,
+        Diagnose,
+        Compose,
+        ComposeAdaptive,
+        Edit,
         Register,
         Measure,
         Gate,

@@ -1,0 +1,98 @@
+"""Restorers that take instructions, on this machine: nothing is billed."""
+
+import io
+import threading
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ggt_hub.curation.generators.canvas import Size
+from ggt_hub.errors import GGTHubError, JudgeError
+from ggt_hub.hub import resolve
+from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.vlm import Question, Reply
+
+
+class LocalEditor:
+    """A restorer of ours, or an editor of diffusers, that restores by instruction."""
+
+    max_retries = 0
+    per_minute = None
+    budget = None
+    endpoint = None
+
+    def __init__(self, model: str, options: dict[str, Any]) -> None:
+        """Name it; its networks are read with the first question.
+
+        Args:
+            model: a folder or an id on the Hub, ID or ID@REVISION.
+            options: of its call.
+        """
+        self._source, _, asked = model.partition("@")
+        self.model = Path(self._source).name if Path(self._source).is_dir() else self._source
+        self._asked, self._options = asked or None, options
+        self._lock = threading.Lock()  # one question at a time
+
+    @cached_property
+    def revision(self) -> str | None:
+        """The commit on the Hub, or a hash of the folder's files.
+
+        Raises:
+            JudgeError: if it is neither a folder, nor on the Hub at the revision asked for.
+        """
+        from ggt_hub.vlm.local import fingerprint
+
+        folder = Path(self._source)
+        try:
+            return fingerprint(folder) if folder.is_dir() else resolve(self._source, revision=self._asked)
+        except GGTHubError as error:
+            raise JudgeError(f"the generator {self.model} cannot be loaded: {error}") from error
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What else decides the reply."""
+        return dict(self._options)
+
+    def canvas(self, size: Size) -> Size:
+        """Restorers give the size that they are given."""
+        return size
+
+    def check(self) -> None:
+        """Load it, and refuse one that takes no instruction.
+
+        Raises:
+            JudgeError: if it cannot be loaded, or takes none.
+        """
+        pipe = self._pipe
+        if not pipe.description.takes_prompt:
+            raise JudgeError(f"{self.model} is a {type(pipe).__name__}, which takes no instruction")
+
+    def send(self, question: Question) -> Reply:
+        """The picture, as PNG; drawn from a seed of the question and its number."""
+        told = f"{question.text}|{question.number}|{sha256(question.pictures[0]).hexdigest()}"
+        seed = int.from_bytes(sha256(told.encode()).digest()[:8], "big") >> 1
+        with self._lock:
+            drawn = self._pipe(
+                question.pictures[0],
+                prompt=question.text,
+                generator=torch.Generator().manual_seed(seed),
+                **self._options,
+            ).images[0]
+        drawn.save(buffer := io.BytesIO(), "PNG", compress_level=1)
+        return Reply(pictures=(buffer.getvalue(),))
+
+    @cached_property
+    def _pipe(self) -> Any:
+        where = {} if Path(self._source).exists() else {"revision": self.revision}
+        is_accelerated = torch.accelerator.is_available()
+        try:
+            pipe = RestorerPipeline.from_pretrained(
+                self._source, dtype=torch.bfloat16 if is_accelerated else torch.float32, **where
+            )
+        except GGTHubError as error:
+            raise JudgeError(f"the generator {self.model} cannot be loaded: {error}") from error
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(torch.accelerator.current_accelerator()) if is_accelerated else pipe
