@@ -8,6 +8,7 @@ from ggt_hub.curation.stages.diagnose import Diagnose
 from ggt_hub.curation.stages.edit import Edit
 from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.gather import Gather
+from ggt_hub.curation.stages.judge import Judge
 from ggt_hub.curation.stages.pack import Pack
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
@@ -38,6 +39,7 @@ STAGES: dict[str, type[Stage]] = {
         Register,
         Measure,
         Gate,
+        Judge,
         Pack,
     )
 }
