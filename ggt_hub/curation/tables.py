@@ -92,6 +92,18 @@ def read_kept(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
+def read_dropped(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
+    """The rows of a slice that its last stage has dropped, with `reason` and `detail`.
+
+    Parts that ended as they were split off were no rows before, and are not among them.
+    """
+    last = _read(tables[-1], ["id", "state", "reason", "detail"]).to_pylist()
+    dropped = {one["id"]: one for one in last if one.pop("state") == "dropped"}
+    if not dropped or len(tables) == 1:
+        return []
+    return [row | dropped[row["id"]] for row in read_kept(tables[:-1], columns) if row["id"] in dropped]
+
+
 def _names(path: Path) -> list[str]:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).schema.names
