@@ -45,6 +45,13 @@ def run(
             metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."
         ),
     ] = None,
+    takedown: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the photographs of these ids and SHA-256, one in a line, out of the run, and end.",
+        ),
+    ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
     ] = None,
@@ -60,6 +67,9 @@ def run(
     from ggt_hub.engines import check_engine
     from ggt_hub.vlm import Ledger, ledger_path
 
+    if takedown is not None:
+        _take_down(output, takedown)
+        return
     configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
     check_engine(engine)
     check_apart(output, source)
@@ -86,6 +96,16 @@ def run(
         typer.echo(line)
     typer.echo(f"{output}: {counts[-1].kept} pictures")
     raise typer.Exit(1 if any(count.later for count in counts) else 0)
+
+
+def _take_down(output: Path, listed: Path) -> None:
+    from ggt_hub.curation.takedown import take_down
+
+    gone = take_down(output, listed)
+    for name in gone.unknown:
+        typer.echo(f"{name}: nothing of this run")
+    typer.echo(f"{output}: {len(gone.photographs)} photographs and {gone.pairs} pairs have left")
+    raise typer.Exit(1 if gone.unknown else 0)
 
 
 def _show(count: "Count") -> None:

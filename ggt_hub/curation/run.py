@@ -1,6 +1,7 @@
 """A run: the stages of a configuration, one after the other, each slice of rows a shard.
 
     OUT/run.yaml                     the configuration, with all settings, and the source
+    OUT/takedown.json                what has left it for good
     OUT/funnel.json                  of each stage how many rows came in, were kept, dropped and postponed, and why
     OUT/learned/STAGE-HASH/          what stages have learned
     OUT/data/default/*.parquet       what was packed, with README.md and SHA256SUMS
@@ -24,8 +25,19 @@ import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
 from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
-from ggt_hub.curation.stage import Beginning, Context, Deciding, Learning, Packing, Row, Seed, Stage
-from ggt_hub.curation.tables import Rows, has_postponed, read_dropped, read_kept, write_table
+from ggt_hub.curation.stage import (
+    Beginning,
+    Context,
+    Deciding,
+    Kept,
+    Learning,
+    Outcome,
+    Packing,
+    Row,
+    Seed,
+    Stage,
+)
+from ggt_hub.curation.tables import TAKEN_DOWN, Rows, has_postponed, read_dropped, read_kept, write_table
 from ggt_hub.data.batches import batched
 from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
@@ -35,8 +47,8 @@ from ggt_hub.pipelines.text_to_image import find_text_to_image
 from ggt_hub.shards import Shard, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
-RUN, FUNNEL = "run.yaml", "funnel.json"
-_TABLES = Path(RECORDS) / "curation"
+RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
+TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
 
 
@@ -117,7 +129,7 @@ class _Run:
     @property
     def tables(self) -> Path:
         """Where tables are."""
-        return self.output / _TABLES
+        return self.output / TABLES
 
     def context(self, stage: Stage) -> Context:
         """What a stage has."""
@@ -156,7 +168,7 @@ class _Run:
             stage.asks is not None or stage.edits
         )  # in this process alone, whose threads wait for the replies
         reports = run_shards(
-            partial(_decide_slice, stage, self.context(stage)),
+            partial(_decide_slice, stage, self.context(stage), read_taken(self.output)),
             shards,
             self.tables,
             settings=identity(stage),
@@ -166,7 +178,7 @@ class _Run:
         )
         for number, report in enumerate(reports):
             self.slices[number].append(self.tables / report["name"])
-            self.hashes[number].append(report["sha256"])
+            self.hashes[number].append(report.get("made_as", report["sha256"]))
         self.counts.append(_count(stage.name, reports))
         self._tell()
 
@@ -227,6 +239,7 @@ class _Run:
 def _decide_slice(
     stage: Deciding,
     context: Context,
+    taken: frozenset[str],
     seeds: list[Seed] | None,
     tables: tuple[Path, ...],
     path: Path,
@@ -237,7 +250,22 @@ def _decide_slice(
     else:
         rows = read_kept(tables, stage.needs)
     outcomes = stage.decide(rows, context) if rows else []
+    if seeds is not None and taken:
+        outcomes = [
+            TAKEN_DOWN if _is_taken(row["id"], one, taken) else one
+            for row, one in zip(rows, outcomes, strict=True)
+        ]
     return write_table(path, [row["id"] for row in rows], outcomes, stage.gives)
+
+
+def read_taken(output: Path) -> frozenset[str]:
+    """The ids and hashes that have left a run for good; see `takedown`."""
+    path = output / TAKEN
+    return frozenset(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ())
+
+
+def _is_taken(name: str, outcome: Outcome, taken: frozenset[str]) -> bool:
+    return name in taken or (isinstance(outcome, Kept) and outcome.values.get("sha256") in taken)
 
 
 def _learn(
@@ -336,7 +364,7 @@ def _check_folder(output: Path, told: dict[str, Any]) -> None:
     """
     path = output / RUN
     if not path.exists():
-        if (output / _TABLES).exists():
+        if (output / TABLES).exists():
             raise CurationError(
                 f"{path} is gone, so nobody knows of which run {output} is: choose another --output"
             )

@@ -101,5 +101,5 @@ of each pair: the SHA-256 of the photograph, its crop, generator, template, what
     pairs.filter(lambda pair: pair["has_faces"] is False)
 
 is a part without faces. To have a photograph removed, send its SHA-256 or its `id` to whoever publishes this set;
-`ggt-hub curate takedown` removes it, whatever was made of it, and its negatives."""
+`ggt-hub curate run --takedown` removes it, and all that was made of it."""
         return {"about": _ABOUT, "how": how, "limits": _LIMITS}
