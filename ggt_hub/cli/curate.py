@@ -98,6 +98,43 @@ def run(
     raise typer.Exit(1 if any(count.later for count in counts) else 0)
 
 
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or not.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file; RUN-report.html beside RUN.")
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="The ledger of the run, if not the user's.")] = None,
+) -> None:
+    """Write one HTML file: where every picture went and why, at what cost, with some of them to look at."""
+    from ggt_hub.curation.report import report_run
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    path = output or folder.with_name(f"{folder.resolve().name}-report.html")
+    typer.echo(str(report_run(folder, path, Ledger(ledger or ledger_path()))))
+
+
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    labels: Annotated[Path, typer.Argument(help="CSV with the columns id and label (accept or reject).")],
+    lost: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of accepted candidates that a limit may refuse.")
+    ] = 0.02,
+) -> None:
+    """Try the limits of a run on labels of people: precision and recall, and limits that suit them better."""
+    from ggt_hub.curation.calibration import calibrate as try_limits
+
+    found = try_limits(folder, labels, lost)
+    for one in found.limits:
+        typer.echo(one.in_words())
+    for name, score in (("as it is", found.now), ("with these", found.then)):
+        typer.echo(f"{name}: {score.in_words()}")
+    for one in found.limits:
+        if one.then != one.now:
+            typer.echo(f"--set {one.place}={one.then:g}")
+
+
 def _take_down(output: Path, listed: Path) -> None:
     from ggt_hub.curation.takedown import take_down
 
