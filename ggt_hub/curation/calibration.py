@@ -104,8 +104,8 @@ def calibrate(folder: Path, labels: Path, lost: float) -> Calibration:
     """Try each limit of gate and judge on labels.
 
     A limit that refuses more good candidates than it may is moved to where it does not. Then, as long as bad ones
-    pass all limits, the one is moved that stops most of them, to between the good and the next bad. Others stay, and
-    so do limits of a share of each category (`gate.redegraded`).
+    pass all limits, the one is moved that stops most of them, to between the good and the next bad. Others stay,
+    and so do limits of a share of each category (`gate.redegraded`).
 
     Args:
         folder: of a run.
