@@ -87,8 +87,7 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / RECORDS / "lock-of-the-run", waits=False):
         _check_folder(configuration, source, output)
-        if any(stage.draws for stage in configuration.stages):
-            find_text_to_image(configuration.pictures)  # before anything is paid
+        _check_stages(configuration)
         made = _Run(configuration, source, output, askers, workers, engine)
         for stage in configuration.stages:
             made.do(stage)
@@ -150,7 +149,7 @@ class _Run:
             partial(_decide_slice, stage, self.context(stage)),
             shards,
             self.tables,
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=1 if asks else self.workers,
             engine="local" if asks else self.engine,
             title=stage.name,
@@ -167,7 +166,7 @@ class _Run:
             raise CurationError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
-        told = [identity(stage, self.configuration), self.hashes, [self.learned[n].name for n in stage.uses]]
+        told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
         folder = self.output / _LEARNED / f"{stage.name}-{_digest(told)[:8]}"
         shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
         if not folder.is_dir():
@@ -198,7 +197,7 @@ class _Run:
             shards,
             self.output,
             config="default",
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=self.workers,
             engine=self.engine,
             describe=lambda folder: write_card(folder, **stage.card(told)),
@@ -263,6 +262,19 @@ def _count(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
         for state in ("dropped", "later")
     }
     return Count(stage, rows, kept, reasons["dropped"], reasons["later"])
+
+
+def _check_stages(configuration: Configuration) -> None:
+    """Refuse what cannot be done here, before anything is paid.
+
+    Raises:
+        CurationError: if something is not installed.
+        RestorerError, HubError: if the text-to-image pipeline cannot be had.
+    """
+    for stage in configuration.stages:
+        stage.check()
+    if any(stage.draws for stage in configuration.stages):
+        find_text_to_image(configuration.pictures)
 
 
 def _check_folder(configuration: Configuration, source: str, output: Path) -> None:

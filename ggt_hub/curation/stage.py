@@ -53,7 +53,18 @@ class Later:
     detail: str = ""
 
 
-Outcome = Kept | Dropped | Later
+@dataclass(frozen=True)
+class Split:
+    """A row goes on as several, such as the crops of a photograph, each with its own columns.
+
+    Attributes:
+        parts: by what is added to the id, `ID/PART`.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+
+
+Outcome = Kept | Dropped | Later | Split
 
 
 class Seed(NamedTuple):
@@ -113,6 +124,13 @@ class Stage(ABC):
     temperature: ClassVar[float] = 0
     draws: ClassVar[bool] = False
     words: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:  # noqa: B027 - most need nothing
+        """Say what is missing on this machine, before anything is done or paid.
+
+        Raises:
+            CurationError: naming it, and what to install.
+        """
 
 
 class Deciding(Stage):

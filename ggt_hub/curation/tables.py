@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ggt_hub.curation.stage import Kept, Outcome, Row
+from ggt_hub.curation.stage import Dropped, Kept, Later, Outcome, Row, Split
 
-_STATES = {"Kept": "kept", "Dropped": "dropped", "Later": "later"}
-_OWN = {"id": pa.string(), "state": pa.string(), "reason": pa.string(), "detail": pa.string()}
+_OWN = {name: pa.string() for name in ("id", "parent", "state", "reason", "detail")}
 
 
 def write_table(
@@ -20,26 +19,34 @@ def write_table(
     """Write what was decided of some rows.
 
     Returns:
-        How many rows came in, and how many were kept, dropped and postponed, by reason.
+        How many rows came in, how many go on, and how many were dropped and postponed, by reason.
     """
     if len(outcomes) != len(ids):
         raise ValueError(f"a stage gave {len(outcomes)} outcomes for {len(ids)} rows")
-    columns: dict[str, list[Any]] = {name: [] for name in (*_OWN, *gives)}
-    counts: dict[str, Counter[str]] = {"dropped": Counter(), "later": Counter()}
-    for name, outcome in zip(ids, outcomes, strict=True):
-        state = _STATES[type(outcome).__name__]
-        reason, detail = ("", "") if isinstance(outcome, Kept) else (outcome.reason, outcome.detail)
-        values = outcome.values if isinstance(outcome, Kept) else {}
-        if state in counts:
-            counts[state][reason] += 1
-        told = {"id": name, "state": state, "reason": reason, "detail": detail}
-        for column, content in columns.items():
-            content.append(told[column] if column in told else values.get(column))
+    rows = [row for name, outcome in zip(ids, outcomes, strict=True) for row in _rows(name, outcome)]
+    columns = {name: [row.get(name) for row in rows] for name in (*_OWN, *gives)}
     schema = pa.schema(_OWN | dict(gives))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_table(pa.table(columns, schema))
-    kept = columns["state"].count("kept")
-    return {"in": len(ids), "kept": kept, **{state: dict(count) for state, count in counts.items()}}
+    counts = {
+        state: dict(Counter(row["reason"] for row in rows if row["state"] == state))
+        for state in ("dropped", "later")
+    }
+    return {"in": len(ids), "kept": columns["state"].count("kept"), **counts}
+
+
+def _rows(name: str, outcome: Outcome) -> list[Row]:
+    """What a table holds of an outcome."""
+    if isinstance(outcome, Split):
+        return [
+            {"id": f"{name}/{part}", "parent": name, "state": "kept", "reason": "", "detail": "", **values}
+            for part, values in outcome.parts.items()
+        ]
+    own = {"id": name, "parent": name, "reason": "", "detail": ""}
+    if isinstance(outcome, Kept):
+        return [own | {"state": "kept"} | dict(outcome.values)]
+    state = {Dropped: "dropped", Later: "later"}[type(outcome)]
+    return [own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}]
 
 
 def has_postponed(path: Path) -> bool:
@@ -65,17 +72,22 @@ class Rows:
 
 
 def read_kept(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
-    """The rows of a slice that its last stage has kept, with columns that any of its stages gave."""
-    last = _read(tables[-1], ["id", "state"])
-    ids = [one["id"] for one in last.to_pylist() if one["state"] == "kept"]
-    rows: dict[str, Row] = {name: {"id": name} for name in ids}
-    for column in columns:
-        table = next(path for path in reversed(tables) if column in _names(path))
-        found = _read(table, ["id", column])
-        for name, value in zip(found["id"].to_pylist(), found[column], strict=True):
-            if name in rows:
-                rows[name][column] = value.as_py()
-    return list(rows.values())
+    """The rows of a slice that its last stage has kept; a column that several stages gave is of the last."""
+    last = _read(tables[-1], ["id", "state"]).to_pylist()
+    rows: list[Row] = [{"id": one["id"]} for one in last if one["state"] == "kept"]
+    wanted, names = set(columns), [row["id"] for row in rows]
+    for path in reversed(tables):
+        here = sorted(wanted & set(_names(path)))
+        wanted -= set(here)
+        table = _read(path, ["id", "parent", *here])
+        places = {name: place for place, name in enumerate(table["id"].to_pylist())}
+        for row, name in zip(rows, names, strict=True):
+            row |= {column: table[column][places[name]].as_py() for column in here}
+        parents = table["parent"].to_pylist()
+        names = [parents[places[name]] for name in names]
+        if not wanted:
+            break
+    return rows
 
 
 def _names(path: Path) -> list[str]:

@@ -41,6 +41,9 @@ class CompactRestorerPipeline(PictureByPicture):
     """
 
     _optional_components: ClassVar[list[str]] = ["parts", "detector", "quality_prior"]
+    # All of it is small, and its parts are not called as one module: where models are offloaded, it stays.
+    model_cpu_offload_seq = ""
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["restorer", *_optional_components]
 
     description = RestorerDescription(
         tasks=TASKS,

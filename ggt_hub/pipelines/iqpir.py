@@ -93,6 +93,8 @@ class IQPIRPipeline(PictureByPicture):
     """
 
     _optional_components: ClassVar[list[str]] = ["detector"]
+    model_cpu_offload_seq = "network"
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["detector"]  # it is small, and not called as one module
 
     description = RestorerDescription(
         upscales=(1, 2, 3, 4),

@@ -97,6 +97,12 @@ def test_what_can_be_known_to_be_wrong_is_said_before_anybody_is_asked(tmp_path:
         open_askers(other, tmp_path / "out", Ledger(":memory:"))
 
 
+def test_what_is_not_installed_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ggt_hub.curation.stages.tune.find_spec", lambda name: None)
+    with pytest.raises(CurationError, match=r"stage tune needs peft: pip install 'ggt-hub\[curation\]'"):
+        run(load_configuration("genir"), str(tmp_path), tmp_path / "out", {})
+
+
 def test_models_run_here_unless_a_server_is_named(tmp_path: Path) -> None:
     askers = open_askers(load_configuration("genir"), tmp_path, Ledger(":memory:"))
     assert {name: type(asker.service) for name, asker in askers.items()} == dict.fromkeys(

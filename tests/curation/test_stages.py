@@ -1,6 +1,8 @@
 """What the stages make of replies and pictures."""
 
 import io
+import pickle
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.stage import Context, Dropped, Kept, Later
+from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Later, Split
 from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
 from ggt_hub.curation.stages.gather import Gather
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
-from ggt_hub.curation.stages.unlike import Unlike
+from ggt_hub.curation.stages.unlike import Apart, Unlike
 from ggt_hub.curation.tables import has_postponed, read_kept, write_table
 from ggt_hub.curation.words import words
+from ggt_hub.data.work.duplicates import perceptual_hash
 from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError
+from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.photographs import photograph
 
@@ -134,6 +138,26 @@ def test_what_cannot_be_read_or_is_too_small_is_not_gathered(tmp_path: Path) -> 
     assert torn.reason == "unreadable"
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+        b"\0\0\1\0tEXtparameters\0a cat",
+    ],
+)
+def test_what_says_that_a_model_has_drawn_it_is_not_gathered(mark: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "drawn.png"
+    Image.fromarray(photograph(64)).save(path)
+    path.write_bytes(path.read_bytes() + mark)  # readers look no further than the end of the picture
+    (seed,) = Gather(smallest=32).seeds(str(tmp_path))
+    row = {"id": seed.id, "seed": seed.content}
+    assert Gather(smallest=32).decide([row], Context(0))[0].reason == "drawn by a model"
+    assert isinstance(Gather(smallest=32, drawn_too=True).decide([row], Context(0))[0], Kept)
+    captured = path.read_bytes().replace(mark, b"digitalsourcetype/digitalCapture")
+    path.write_bytes(captured)
+    assert isinstance(Gather(smallest=32).decide([row], Context(0))[0], Kept)
+
+
 def test_a_classifier_learns_to_tell_and_filters(tmp_path: Path) -> None:
     """Spoilt pictures are without texture here, so a few steps suffice."""
     rng = np.random.default_rng(0)
@@ -168,6 +192,23 @@ def test_of_pictures_that_are_alike_the_first_stays(tmp_path: Path) -> None:
     assert outcomes == [Kept(), alike, Kept(), alike, Kept(), Kept()]
 
 
+def test_pictures_of_evaluation_sets_leave(tmp_path: Path) -> None:
+    (tmp_path / "evaluated").mkdir()
+    mine = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(mine).save(tmp_path / "evaluated/mine.png")
+    shipped = shown_rgb(str(files("ggt_hub.samples") / "chelsea.jpg"))
+    recompressed = io.BytesIO()
+    Image.fromarray(shipped).resize((300, 200)).save(recompressed, "JPEG", quality=60)
+    pictures = {"a": photograph(64), "b": mine, "c": shown_rgb(recompressed.getvalue())}
+    found = [{"id": name, "hash": perceptual_hash(pixels)} for name, pixels in pictures.items()]
+    stage = Apart(sets=(str(tmp_path / "evaluated"),))
+    assert stage.learn(found, Context(0), tmp_path, tmp_path)["alike"] == 2
+    kept, own, ours = stage.decide(found, Context(0, learned={"apart": tmp_path}))
+    assert kept == Kept()
+    assert own == Dropped("in an evaluation set", f"mine.png of {tmp_path / 'evaluated'}")
+    assert ours == Dropped("in an evaluation set", "chelsea.jpg of the pictures of the package")
+
+
 def test_tables_keep_what_stages_gave_and_count_reasons(tmp_path: Path) -> None:
     first, second = tmp_path / "first.arrow", tmp_path / "second.arrow"
     report = write_table(
@@ -180,6 +221,14 @@ def test_tables_keep_what_stages_gave_and_count_reasons(tmp_path: Path) -> None:
     write_table(second, ["a", "c"], [Dropped("no"), Kept({"number": 3})], {"number": pa.int64()})
     assert read_kept([first], ["word"]) == [{"id": "a", "word": "one"}, {"id": "c", "word": "three"}]
     assert read_kept([first, second], ["word", "number"]) == [{"id": "c", "word": "three", "number": 3}]
+    third = tmp_path / "third.arrow"
+    split = Split({"0": {"word": "left"}, "1": {"word": "right"}})
+    assert write_table(third, ["c"], [split], {"word": pa.string()})["kept"] == 2
+    assert read_kept([first, second, third], ["word", "number"]) == [
+        {"id": "c/0", "word": "left", "number": 3},
+        {"id": "c/1", "word": "right", "number": 3},
+    ]
+    assert read_kept([first, second, third], []) == [{"id": "c/0"}, {"id": "c/1"}]
     assert (has_postponed(first), has_postponed(second), has_postponed(tmp_path / "none")) == (
         True,
         False,
@@ -192,3 +241,10 @@ def test_every_stage_is_known_by_its_name() -> None:
         assert stage.name == name
         for file in stage.words:
             assert words(file)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in STAGES.items() if issubclass(kind, Deciding)])
+def test_what_other_processes_need_is_pickled(name: str) -> None:
+    stage = STAGES[name](**({"count": 3} if name == "write-prompts" else {}))
+    context = Context(1, "sdxl", {"tune": Path("learned")})
+    assert pickle.loads(pickle.dumps((stage, context))) == (stage, context)

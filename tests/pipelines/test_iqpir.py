@@ -281,6 +281,21 @@ def test_the_plan_counts_faces_that_run_together_and_what_is_around() -> None:
         pipe.plan_memory(5 * 10**8)
 
 
+@pytest.mark.parametrize("way", ["model", "block_level", "leaf_level", "compiled"])
+def test_offloading_and_compiling_give_the_same(way: str) -> None:
+    pipe, cpu, face = tiny_iqpir(), torch.device("cpu"), portrait()[60:360, 60:360]
+    call = {"output_type": "np", "background": "none", "quality": 0.9, "fidelity": 0.5}
+    expected, (finding,) = (found[0] for found in pipe(face, **call).to_tuple())
+    assert finding.value == 1
+    if way == "model":
+        pipe.enable_model_cpu_offload(device="cpu")
+    elif way == "compiled":
+        pipe.network = torch.compile(pipe.network, backend="eager")
+    else:
+        pipe.enable_group_offload(cpu, cpu, offload_type=way, num_blocks_per_group=1)
+    assert np.array_equal(pipe(face, **call).images[0], expected)
+
+
 def test_an_overflow_is_an_error(same: IQPIRPipeline) -> None:
     same.network.forward = lambda image, quality, **options: image * float("nan")
     with pytest.raises(RestorerError, match=r"overflowed \(NaN or infinite\)"):

@@ -265,6 +265,21 @@ def test_a_compiled_restorer_takes_the_changes_of_its_weights(tmp_path: Path) ->
     assert all(torch.equal(restored(pipe, **call), one) for call, one in zip(calls, eager, strict=True))
 
 
+@pytest.mark.parametrize("way", ["model", "sequential", "block_level", "leaf_level"])
+def test_the_compact_restorer_may_be_told_to_offload(way: str, tmp_path: Path) -> None:
+    pipe, cpu = tiny_told(), torch.device("cpu")
+    pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
+    calls: list[dict[str, Any]] = [{}, {"quality": 0.9}, {"task": "rain", "quality": 0.9}]
+    expected = [restored(pipe, **call) for call in calls]
+    if way == "model":
+        pipe.enable_model_cpu_offload(device="cpu")
+    elif way == "sequential":
+        pipe.enable_sequential_cpu_offload(device="cpu")
+    else:
+        pipe.enable_group_offload(cpu, cpu, offload_type=way, num_blocks_per_group=1)
+    assert all(torch.equal(restored(pipe, **call), one) for call, one in zip(calls, expected, strict=True))
+
+
 def test_loras_and_the_changes_of_weights_add_up(tmp_path: Path) -> None:
     pipe = tiny_told()
     pipe.load_quality_prior(saved(trained(QualityPrior.of(pipe.restorer, rank=2)), tmp_path))
@@ -570,5 +585,5 @@ def test_priors_of_other_transformers_and_late_ones_are_refused(tmp_path: Path) 
 
 def test_the_four_classes_are_those_that_the_function_names() -> None:
     assert {FluxTransformer2DModel.__name__, *(type(make()).__name__ for make, _ in STOCK.values())} == (
-        set(HOSTS) - {"CompactRestorer"}
+        set(HOSTS) - {"CompactRestorer", "DreamClearTransformer2DModel"}  # of restorers of ours
     )

@@ -2,12 +2,15 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.gather import Gather
 from ggt_hub.curation.stages.pack import Pack
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
+from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.tune import Tune
-from ggt_hub.curation.stages.unlike import Unlike
+from ggt_hub.curation.stages.unlike import Apart, Unlike
 
 STAGES: dict[str, type[Stage]] = {
     stage.name: stage
@@ -23,6 +26,11 @@ STAGES: dict[str, type[Stage]] = {
         Filter,
         Inspect,
         Unlike,
+        Apart,
+        Crop,
+        Register,
+        Measure,
+        Gate,
         Pack,
     )
 }

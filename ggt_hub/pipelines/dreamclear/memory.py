@@ -63,10 +63,9 @@ class MemoryConfig:
     @classmethod
     def of(cls, pipe: "DreamClearPipeline", **run: Any) -> Self:
         """The configuration of a pipeline that is loaded, or on `meta`; `run` sets the rest."""
-        networks = {name: net for name, net in pipe.components.items() if isinstance(net, nn.Module)}
         transformer = pipe.transformer.config
         return cls(
-            weights={name: _weights_of(network) for name, network in networks.items()},
+            weights={name: _weights_of(network) for name, network in placement.networks_of(pipe).items()},
             width=transformer.num_attention_heads * transformer.attention_head_dim,
             vae_width=pipe.vae.config.block_out_channels[0],
             **run,

@@ -129,7 +129,7 @@ class MemoryConfig:
     @classmethod
     def of(cls, pipe: "RealRestorerPipeline", **run: int | bool | None) -> Self:
         """The configuration of a pipeline that is loaded, or on `meta`; `run` sets the rest."""
-        parts = {name: Part.of(net) for name, net in pipe.components.items() if isinstance(net, nn.Module)}
+        parts = {name: Part.of(net) for name, net in placement.networks_of(pipe).items()}
         return cls(
             parts=parts,
             width=pipe.transformer.inner_dim,

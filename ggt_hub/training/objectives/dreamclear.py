@@ -21,7 +21,7 @@ from ggt_hub.models import DreamClearTransformer2DModel, SwinIR
 from ggt_hub.pipelines.dreamclear.captions import clean
 from ggt_hub.pipelines.dreamclear.sizes import MULTIPLE, enlarged
 from ggt_hub.settings import checked
-from ggt_hub.training.objectives.base import Loss, Objective
+from ggt_hub.training.objectives.base import Loss, Objective, building
 from ggt_hub.training.objectives.compact import to_tensor
 
 TRAINED = ("controlnet_", "cross_de", "am_", "c_embedder_", "x_embedder_")
@@ -141,10 +141,8 @@ class DreamClearObjective(Objective):
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From arguments of `DreamClearTransformer2DModel`; what is not given is that of parts or backbone."""
         told = Settings(**checked(Settings, settings, "settings of the dreamclear objective", TrainingError))
-        try:
+        with building(model):
             return cls(_network(model, told), *_frozen(told.parts), told, *_reading(told.parts))
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"the recipe's model {model} cannot be built: {error}") from error
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Pairs`; the gain is how far the noise is above its error."""

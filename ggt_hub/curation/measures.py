@@ -1,0 +1,190 @@
+"""What is measured of a candidate beside its photograph, by parts that are free: numbers, and no verdicts.
+
+All of them compare; an absolute value says little, for how hard a picture is decides it. Names are those under
+which gates have their limits.
+"""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ggt_hub.errors import MetricError
+from ggt_hub.metrics.brisque import brisque
+from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
+from ggt_hub.metrics.niqe import niqe
+from ggt_hub.metrics.piqe import piqe
+
+Pixels = NDArray[np.uint8]
+
+_NEVER = 100.0  # dB, of equal pictures
+_EXPERTS: dict[str, Callable[..., Any]] = {"brisque": brisque, "piqe": piqe, "niqe": niqe}
+_QUALITIES = range(70, 101)
+_SUBSAMPLINGS = (0, 2)  # Pillow's numbers of 4:4:4 and 4:2:0
+_LOOKED_AT = 256  # side of the part that is coded again
+_GRIDS = (8, 16, 32)
+_FLAT = 1.5  # levels; the spread of a row below which it is a bar
+
+
+def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
+    """All values of a pair; not a number where one cannot be had.
+
+    Args:
+        lq: the photograph, 8-bit RGB.
+        gt: what was made of it, of the same size.
+
+    Returns:
+        By name:
+        `bar`: share of the longer side that is a uniform bar in `gt` and not in `lq`, at the worst edge.
+        `structure`: SSIM at 192 pixels after the brightness of `gt` was given the histogram of `lq`'s, -1..1;
+            without that, true pairs of low light have 0.17 to 0.43.
+        `mirrored`: the same for the mirrored `gt`, less `structure`.
+        `unchanged`: PSNR of the two in dB, or of `gt` and what JPEG makes of `lq`, where that explains `gt` by far.
+        `colour`: chromaticity drift at 192 pixels, where noise has none, 0..1.42.
+        `redegraded`: PSNR in dB of `lq` and a copy of `gt` that was blurred and recoloured to fit it best.
+        `brisque`, `piqe`, `niqe`: by how much `gt` is better than `lq`, in their own units.
+        `grid`: how far the spectrum of `gt` sticks out at the periods of decoders (8, 16, 32 pixels), in standard
+            deviations of its neighbourhood, less the same of `lq`.
+    """
+    grey, grey_gt = _brightness(lq), _brightness(gt)
+    matched = _with_histogram(grey_gt, grey)
+    structure = _ssim(grey, matched)
+    return {
+        "bar": max(0.0, _bar(gt) - _bar(lq)),
+        "structure": structure,
+        "mirrored": _ssim(grey, matched[:, ::-1]) - structure,
+        "unchanged": unchanged(lq, gt),
+        "colour": _number(lambda: chromaticity_drift(_small(gt)[None], _small(lq)[None])),
+        "redegraded": redegraded(lq, gt),
+        **{name: _gain(expert, lq, gt) for name, expert in _EXPERTS.items()},
+        "grid": grid(grey_gt) - grid(grey),
+    }
+
+
+def unchanged(lq: Pixels, gt: Pixels) -> float:
+    """How much a picture is the one that was given, in dB.
+
+    A limit on SSIM refuses most good restorations of light damage, which change little. What was returned as it was
+    is equal, or equal to what a coder makes of it; a restoration is neither.
+    """
+    plain = _psnr(lq, gt)
+    part = _most_detail(_brightness(lq))
+    coded = max(
+        _psnr(_coded(lq[part], quality, subsampling), gt[part])
+        for quality in _QUALITIES
+        for subsampling in _SUBSAMPLINGS
+    )
+    return coded if coded > plain + 6 else plain
+
+
+def redegraded(lq: Pixels, gt: Pixels) -> float:
+    """How well a blur and a change of brightness lead back from a candidate: dB, of the brightness at half size."""
+    size = max(1, lq.shape[1] // 2), max(1, lq.shape[0] // 2)
+    ours, theirs = (
+        cv2.resize(_brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        for one in (gt, lq)
+    )
+    theirs = cv2.GaussianBlur(theirs, (0, 0), 1.0)  # noise, rain and the like need not come back
+    return max(
+        _fitted_psnr(cv2.GaussianBlur(ours, (0, 0), sigma), theirs) for sigma in (0.7, 1, 1.5, 2, 3, 4, 6)
+    )
+
+
+def grid(grey: Pixels) -> float:
+    """How far the spectrum sticks out at the periods of 8, 16 and 32 pixels, in standard deviations around them."""
+    plane = grey.astype(np.float32)
+    plane = plane - cv2.GaussianBlur(plane, (0, 0), 3)
+    found = 0.0
+    for axis in (0, 1):
+        line = np.abs(np.fft.rfft(plane.mean(1 - axis)))  # textures cancel out, a grid does not
+        length = plane.shape[axis]
+        for period in _GRIDS:
+            place = round(length / period)
+            around = np.r_[line[max(1, place - 12) : place - 2], line[place + 3 : place + 13]]
+            if len(around) >= 12:
+                peak = line[place - 1 : place + 2].max()
+                spread = 1.4826 * np.median(np.abs(around - np.median(around)))
+                found = max(found, float((peak - np.median(around)) / (spread + 1e-3)))
+    return found
+
+
+def _gain(expert: Callable[..., Any], lq: Pixels, gt: Pixels) -> float:
+    """All three are lower for better pictures."""
+    return _number(lambda: expert(lq[None])) - _number(lambda: expert(gt[None]))
+
+
+def _number(score: Callable[[], Any]) -> float:
+    try:
+        return float(score()[0])
+    except MetricError:
+        return float("nan")
+
+
+def _ssim(x: Pixels, y: Pixels) -> float:
+    return _number(lambda: ssim_at_192(x[None, ..., None], y[None, ..., None]))
+
+
+def _psnr(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:
+    error = float(np.square(x.astype(np.float32) - y.astype(np.float32)).mean())
+    return min(_NEVER, float(10 * np.log10(255**2 / error))) if error else _NEVER
+
+
+def _fitted_psnr(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    """After the gain and the offset that fit best."""
+    centred = ours - ours.mean()
+    gain = float((centred * (theirs - theirs.mean())).sum() / max(float(np.square(centred).sum()), 1e-6))
+    return _psnr(theirs.mean() + gain * centred, theirs)
+
+
+def _coded(pixels: Pixels, quality: int, subsampling: int) -> Pixels:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(file))
+
+
+def _most_detail(grey: Pixels) -> tuple[slice, slice]:
+    """The part with most detail, at a place where the blocks of coders begin."""
+    detail = np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F))
+    sums, (height, width) = cv2.integral(detail), (min(_LOOKED_AT, extent) for extent in grey.shape)
+    places = [
+        (top, left)
+        for top in range(0, grey.shape[0] - height + 1, 64)
+        for left in range(0, grey.shape[1] - width + 1, 64)
+    ]
+
+    def shows(place: tuple[int, int]) -> float:
+        (top, left), (bottom, right) = place, (place[0] + height, place[1] + width)
+        return float(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
+
+    top, left = max(places, key=shows)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _small(pixels: Pixels) -> Pixels:
+    scale = min(1.0, 192 / max(pixels.shape[:2]))
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _brightness(pixels: Pixels) -> Pixels:
+    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+
+
+def _with_histogram(plane: Pixels, like: Pixels) -> Pixels:
+    """A plane whose levels are as frequent as another's."""
+    ours, theirs = (np.cumsum(np.bincount(one.ravel(), minlength=256)) / one.size for one in (plane, like))
+    return np.interp(ours, theirs, np.arange(256)).round().astype(np.uint8)[plane]
+
+
+def _bar(pixels: Pixels) -> float:
+    """The thickest uniform bar at an edge, as a share of the longer side."""
+    grey = _brightness(pixels).astype(np.float32)
+    thickest = 0
+    for lines in (grey, grey[::-1], grey.T, grey.T[::-1]):
+        shows = lines.std(axis=1) > _FLAT
+        thickest = max(thickest, int(shows.argmax()) if shows.any() else len(lines))
+    return thickest / max(grey.shape)

@@ -1,0 +1,109 @@
+"""The metric gate: everything is measured and kept, then limits decide; some of them are of a category."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from annotated_types import Ge, Le, Lt
+
+from ggt_hub.commit import commit_json
+from ggt_hub.curation.measures import measured
+from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
+from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
+from ggt_hub.images.shown import shown_rgb
+
+_CLEARLY = {"brisque": 2.0, "piqe": 3.0, "niqe": 0.5}  # in light low light all three prefer a little noise
+_FILE = "limits.json"
+
+
+@dataclass(frozen=True)
+class Measure(Deciding):
+    """Measures every candidate beside its photograph; see `measures.measured` for what."""
+
+    name: ClassVar[str] = "measure"
+    needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
+    gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
+
+    def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
+        """Keep all, with the values as JSON; null is a value that cannot be had."""
+        found = [measured(shown_rgb(row["lq"]), shown_rgb(row["gt"])) for row in rows]
+        plain = [
+            {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
+            for values in found
+        ]
+        return [Kept({"measures": json.dumps(values)}) for values in plain]
+
+
+@dataclass(frozen=True)
+class Gate(Learning, Deciding):
+    """Refuses by what was measured. A value that cannot be had refuses nothing: the judge will see.
+
+    Attributes:
+        bar: largest uniform bar at an edge, as a share of the side.
+        structure: least likeness of the scenes.
+        mirrored: largest gain in likeness by mirroring.
+        unchanged: PSNR in dB from which a candidate is the photograph that was given.
+        colour: largest chromaticity drift, where colours may not change.
+        any_colour: the same where they may: beyond, it is another scene.
+        worse: how many of the three free metrics may find the candidate clearly worse.
+        grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
+            another spectrum, in which a grid of six levels does not show.
+        redegraded: share of each category, 0..1, that leads back to its photograph worst, and leaves.
+    """
+
+    bar: Annotated[float, Ge(0), Le(1)] = 0.02
+    structure: Annotated[float, Ge(-1), Le(1)] = 0.30
+    mirrored: Annotated[float, Ge(0)] = 0.05
+    unchanged: Annotated[float, Ge(0)] = 50.0
+    colour: Annotated[float, Ge(0)] = 0.10
+    any_colour: Annotated[float, Ge(0)] = 0.25
+    worse: Annotated[int, Ge(0), Le(3)] = 2
+    grid: Annotated[float, Ge(0)] = 4.0
+    redegraded: Annotated[float, Ge(0), Lt(1)] = 0.05
+
+    name: ClassVar[str] = "gate"
+    needs: ClassVar[tuple[str, ...]] = ("measures", "category")
+
+    def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
+        """The limits that depend on all candidates of a category, in `limits.json`."""
+        of_category = defaultdict(list)
+        for row in rows:
+            value = json.loads(row["measures"])["redegraded"]
+            if value is not None:
+                of_category[row["category"] or ""].append(value)
+        limits = {
+            name: float(np.quantile(values, self.redegraded)) for name, values in sorted(of_category.items())
+        }
+        commit_json(folder / _FILE, limits)
+        return {"redegraded": limits}
+
+    def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
+        """Keep what passes all; the reason is the first that it fails."""
+        limits = json.loads((context.learned[self.name] / _FILE).read_text(encoding="utf-8"))
+        return [self._decide(json.loads(row["measures"]), row["category"] or "", limits) for row in rows]
+
+    def _decide(
+        self, told: Mapping[str, float | None], category: str, limits: Mapping[str, float]
+    ) -> Outcome:
+        values = {name: math.nan if value is None else value for name, value in told.items()}
+        worse = sum(values[name] < -margin for name, margin in _CLEARLY.items())
+        colour = self.any_colour if category in MAY_CHANGE_COLOUR else self.colour
+        # Comparisons with what is not a number are false.
+        fails = {
+            "a bar at the edge": values["bar"] > self.bar,
+            "nothing has changed": values["unchanged"] >= self.unchanged,
+            "mirrored": values["mirrored"] > self.mirrored,
+            "another scene": values["structure"] < self.structure,
+            "other colours": values["colour"] > colour,
+            "a grid": values["grid"] > self.grid,
+            "worse by the metrics": worse > self.worse,
+            "does not lead back": values["redegraded"] < limits.get(category, -math.inf),
+        }
+        reason = next((reason for reason, does in fails.items() if does), None)
+        return Kept() if reason is None else Dropped(f"gate: {reason}", json.dumps(dict(told)))

@@ -1,0 +1,157 @@
+"""Which gate catches which planted fault, and that good candidates pass all of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ggt_hub.curation.measures import measured
+from ggt_hub.curation.stage import Context, Dropped, Kept, Split
+from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.gate import Gate, Measure
+from ggt_hub.curation.stages.pictures import png
+from ggt_hub.curation.stages.register import Register, affine_colours, mean_colours
+from tests.curation.planted import barred, coded, damaged, graded, gridded, sample, shifted
+
+CASES = [
+    ("chelsea", "noise", 0.15),
+    ("china", "blur", 0.15),
+    ("china", "haze", 0.5),
+    ("chelsea", "low_light", 0.15),
+]
+
+
+def file(pixels: np.ndarray) -> bytes:
+    return png(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def verdict(lq: np.ndarray, gt: np.ndarray, category: str, folder: Path) -> Any:
+    (kept,) = Measure().decide([{"id": "a", "lq": file(lq), "gt": file(gt)}], Context(0))
+    row = {"id": "a", "measures": kept.values["measures"], "category": category}
+    (folder / "limits.json").write_text("{}")
+    return Gate().decide([row], Context(0, learned={"gate": folder}))[0]
+
+
+@pytest.mark.parametrize(("name", "task", "severity"), CASES)
+def test_good_candidates_pass_also_those_of_light_damage(
+    name: str, task: str, severity: float, tmp_path: Path
+) -> None:
+    good = sample(name)
+    lq = damaged(good, task, severity)
+    half = np.rint(0.6 * good + 0.4 * lq).astype(np.uint8)
+    assert verdict(lq, good if severity > 0.2 else half, task, tmp_path) == Kept()
+
+
+@pytest.mark.parametrize(
+    ("task", "fault", "reason"),
+    [
+        ("rain", lambda lq, good: lq, "nothing has changed"),
+        ("noise", lambda lq, good: coded(lq, 95), "nothing has changed"),
+        ("blur", lambda lq, good: coded(lq, 83, 0), "nothing has changed"),
+        ("haze", lambda lq, good: good[:, ::-1], "mirrored"),
+        ("noise", lambda lq, good: barred(good), "a bar at the edge"),
+        ("haze", lambda lq, good: gridded(good), "a grid"),
+        ("blur", lambda lq, good: sample("coffee"), "another scene"),
+        ("noise", lambda lq, good: cv2.GaussianBlur(lq, (0, 0), 2), "worse by the metrics"),
+    ],
+)
+def test_each_fault_is_caught_by_its_gate(
+    task: str, fault: Callable[[np.ndarray, np.ndarray], np.ndarray], reason: str, tmp_path: Path
+) -> None:
+    good = sample("china")
+    lq = damaged(good, task)
+    found = verdict(lq, fault(lq, good), task, tmp_path)
+    assert isinstance(found, Dropped) and found.reason == f"gate: {reason}"
+    assert set(json.loads(found.detail)) == set(measured(lq, good))  # every value is kept
+
+
+def test_colours_count_where_they_may_not_change(tmp_path: Path) -> None:
+    good = sample("china")
+    for task, allowed in (("blur", False), ("haze", True)):
+        found = verdict(damaged(good, task), graded(good), task, tmp_path)
+        assert isinstance(found, Kept) == allowed, task
+
+
+def test_the_worst_of_each_category_leave(tmp_path: Path) -> None:
+    values = dict.fromkeys(measured(*[sample("chelsea")] * 2), 0.0)
+    values |= {"structure": 1.0}
+    rows = [
+        {
+            "id": f"{category}{n}",
+            "category": category,
+            "measures": json.dumps(values | {"redegraded": base + n}),
+        }
+        for category, base in (("rain", 20), ("haze", 50))
+        for n in range(21)
+    ]
+    report = Gate().learn(rows, Context(0), tmp_path, tmp_path)
+    assert report == {"redegraded": {"haze": 51.0, "rain": 21.0}}
+    outcomes = Gate().decide(rows, Context(0, learned={"gate": tmp_path}))
+    left = [row["id"] for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Dropped)]
+    assert left == ["rain0", "haze0"]
+
+
+def test_a_value_that_cannot_be_had_refuses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text('{"": 20}')
+    row = {
+        "id": "a",
+        "category": None,
+        "measures": json.dumps(dict.fromkeys(measured(*[sample("chelsea")] * 2))),
+    }
+    assert Gate().decide([row], Context(0, learned={"gate": tmp_path})) == [Kept()]
+
+
+@pytest.mark.parametrize(("bring_back", "tolerance"), [(affine_colours, 1.5), (mean_colours, 4.0)])
+def test_colours_come_back(bring_back: Any, tolerance: float) -> None:
+    """A linear map, clipping and rounding aside, exactly; the channels' spread, nearly."""
+    good = sample("chelsea") // 2 + 30
+    changed = np.rint(good * np.array([1.1, 1.0, 0.9])).astype(np.uint8)
+    found = bring_back(changed, good)
+    assert np.abs(found.astype(float) - good).mean() < tolerance < np.abs(changed.astype(float) - good).mean()
+
+
+def test_registering_cuts_both_and_brings_colours_back_by_category() -> None:
+    good = sample("chelsea")
+    lq = damaged(good, "blur")
+    candidate = shifted(np.clip(good * np.array([1.06, 1.0, 0.95]), 0, 255).astype(np.uint8), 4, 0)
+    rows = [
+        {"id": task, "lq": file(lq), "candidate": file(candidate), "category": task}
+        for task in ("rain", "haze")
+    ]
+    rain, haze, torn = Register().decide([*rows, rows[0] | {"candidate": b"GIF8"}], Context(0))
+    assert torn.reason == "unreadable candidate"
+    told = json.loads(rain.values["registration"])
+    assert told["corner"] == pytest.approx(8, abs=1)
+    assert rain.values["lq"] == haze.values["lq"] != rows[0]["lq"]
+    assert rain.values["gt"] != haze.values["gt"]
+    far = Register().decide([rows[0] | {"candidate": file(shifted(good, 20, 0))}], Context(0))[0]
+    assert far.reason == "registration: moved too far"
+
+
+def test_squares_lie_where_a_photograph_shows_most() -> None:
+    rng = np.random.default_rng(0)
+    wide = np.full((256, 1024, 3), 128, np.uint8)
+    wide[:, 192:448] = rng.integers(0, 256, (256, 256, 3))
+    wide[:, 768:] = rng.integers(64, 192, (256, 256, 3))
+    (found,) = Crop(side=256).decide([{"id": "a", "photograph": file(wide)}], Context(0))
+    assert isinstance(found, Split)
+    first, second = found.parts["0"], found.parts["1"]
+    assert first["box"] == [192, 0, 448, 256]
+    assert second["box"] == [768, 0, 1024, 256]
+    assert (first["scale"], second["scale"]) == (1.0, 1.0)
+    assert second["lq"] == file(wide[:, 768:])
+
+
+def test_a_small_photograph_is_enlarged_whole_and_a_flat_one_dropped() -> None:
+    small = sample("chelsea")[:192, :256]
+    flat = np.full((256, 256, 3), 90, np.uint8)
+    rows = [{"id": "small", "photograph": file(small)}, {"id": "flat", "photograph": file(flat)}]
+    found, dropped = Crop(side=512).decide(rows, Context(0))
+    part = found.parts["0"]
+    assert (part["box"], part["scale"]) == ([0, 0, 256, 192], 2.0)
+    assert dropped == Dropped("no texture")
