@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from ggt_hub import __version__
 from ggt_hub.curation.generators.canvas import Size
 from ggt_hub.errors import GGTHubError, JudgeError
+from ggt_hub.files import fingerprint
 from ggt_hub.hub import resolve
 from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.vlm import Question, Reply
@@ -38,14 +40,14 @@ class LocalEditor:
 
     @cached_property
     def revision(self) -> str | None:
-        """The commit on the Hub, or a hash of the folder's files.
+        """The commit on the Hub, or a hash of the folder's files; of what ships the version of this package.
 
         Raises:
             JudgeError: if it is neither a folder, nor on the Hub at the revision asked for.
         """
-        from ggt_hub.vlm.local import fingerprint
-
         folder = Path(self._source)
+        if not folder.exists() and "/" not in self._source:
+            return __version__
         try:
             return fingerprint(folder) if folder.is_dir() else resolve(self._source, revision=self._asked)
         except GGTHubError as error:
@@ -86,7 +88,8 @@ class LocalEditor:
 
     @cached_property
     def _pipe(self) -> Any:
-        where = {} if Path(self._source).exists() else {"revision": self.revision}
+        is_of_the_hub = not Path(self._source).exists() and "/" in self._source
+        where = {"revision": self.revision} if is_of_the_hub else {}
         is_accelerated = torch.accelerator.is_available()
         try:
             pipe = RestorerPipeline.from_pretrained(
