@@ -49,7 +49,7 @@ class EditorPipeline(PeerPipeline):
     """A stock pipeline of diffusers that edits by instruction, under the contract of restorers.
 
     Attributes:
-        editor: the pipeline itself: for LoRAs (`pipe.editor.load_lora_weights`), offloading, schedulers.
+        editor: the pipeline itself: for offloading, schedulers, and what else only diffusers has.
     """
 
     description = _DESCRIPTION
@@ -60,12 +60,11 @@ class EditorPipeline(PeerPipeline):
         self.register_to_config(_name_or_path=name)
 
     @classmethod
-    def from_editor(cls, folder: Path, *, lora: str | Path | None = None, **kwargs: Any) -> Self:
+    def from_editor(cls, folder: Path, **kwargs: Any) -> Self:
         """Load from a folder that diffusers wrote.
 
         Args:
             folder: of the pipeline.
-            lora: a folder, file or id on the Hub with LoRA weights for it.
             **kwargs: as for `DiffusionPipeline.from_pretrained`: `dtype`, components, quantisation.
 
         Raises:
@@ -75,8 +74,6 @@ class EditorPipeline(PeerPipeline):
             kwargs["dtype"] = kwargs.pop("torch_dtype")
         try:
             editor = DiffusionPipeline.from_pretrained(str(folder), use_safetensors=True, **kwargs)
-            if lora is not None:
-                editor.load_lora_weights(str(lora))
         except Exception as error:  # files of strangers break loaders in every way
             raise RestorerError(f"the editor in {folder} cannot be loaded: {one_line(error)}") from error
         return cls(editor, str(folder))
@@ -95,6 +92,10 @@ class EditorPipeline(PeerPipeline):
     def dtype(self) -> torch.dtype:
         """What the editor computes in."""
         return self.editor.dtype
+
+    def load_lora_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Of the editor, as in diffusers."""
+        self.editor.load_lora_weights(*args, **kwargs)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the editor."""

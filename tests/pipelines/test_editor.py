@@ -116,10 +116,11 @@ def test_a_folder_of_diffusers_loads_as_a_restorer_and_with_a_lora_draws_otherwi
 
     layers = get_peft_model_state_dict(stock.transformer)
     diffusers.FluxKontextPipeline.save_lora_weights(tmp_path / "lora", transformer_lora_layers=layers)
-    tuned = RestorerPipeline.from_pretrained(tmp_path / "editor", lora=tmp_path / "lora")
+    tuned = RestorerPipeline.from_pretrained(tmp_path / "editor")
+    tuned.load_lora_weights(tmp_path / "lora")
     tuned.set_progress_bar_config(disable=True)
-    assert np.abs(drawn(tuned) - plain).max() > 1e-3
-    assert np.abs(drawn(tuned) - drawn(EditorPipeline(stock))).max() < 1e-5
+    assert np.abs(drawn(tuned) - plain).max() > 2e-3
+    assert np.abs(drawn(tuned) - drawn(EditorPipeline(stock))).max() < 2e-4
 
 
 def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
 def test_a_local_generator_draws_each_candidate_from_a_seed_of_its_own(tmp_path: Path) -> None:
     tiny_kontext().save_pretrained(tmp_path / "editor")
     options = {"num_inference_steps": 1, "size_level": 32}
-    editor = LocalEditor(str(tmp_path / "editor"), options)
+    editor = LocalEditor(str(tmp_path / "editor"), options=options)
     editor.check()
     assert (editor.model, editor.parameters, editor.canvas((37, 21))) == ("editor", options, (37, 21))
     shown = picture((40, 24))
@@ -141,11 +142,36 @@ def test_a_local_generator_draws_each_candidate_from_a_seed_of_its_own(tmp_path:
         for number in ((0, 0), (1, 0), (0, 0))
     )
     assert first == again != second
-    assert LocalEditor(str(tmp_path / "editor"), options).revision == editor.revision
+    assert LocalEditor(str(tmp_path / "editor"), options=options).revision == editor.revision
 
 
 def test_a_restorer_that_takes_no_instruction_is_no_generator(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="is a CompactRestorerPipeline, which takes no instruction"):
-        LocalEditor("compact", {}).check()
+        LocalEditor("compact").check()
     with pytest.raises(JudgeError, match=r"the generator .* cannot be loaded"):
-        LocalEditor(str(tmp_path), {}).check()
+        LocalEditor(str(tmp_path)).check()
+
+
+def test_step1x_edit_is_a_file_of_its_own_among_the_parts_of_realrestorer(tmp_path: Path) -> None:
+    """It has RealRestorer's architecture, and comes as one file; a LoRA changes it further."""
+    from safetensors.torch import save_file
+
+    from tests.pipelines.tiny_realrestorer import tiny_pipeline
+
+    tiny_pipeline(0).save_pretrained(tmp_path / "parts")
+    other = tiny_pipeline(1)
+    tensors = {
+        f"{part}.{name}": weight.contiguous()
+        for part in ("transformer", "connector")
+        for name, weight in getattr(other, part).state_dict().items()
+    }
+    save_file(tensors, tmp_path / "step1x.safetensors")
+    options = {"num_inference_steps": 1, "size_level": 64}
+    question = Question("no rain", pictures=(picture((64, 64)),))
+    parts = LocalEditor(str(tmp_path / "parts"), options=options)
+    whole = LocalEditor(
+        str(tmp_path / "parts"), weights=str(tmp_path / "step1x.safetensors"), options=options
+    )
+    whole.check()
+    assert whole.revision != parts.revision
+    assert whole.send(question).pictures != parts.send(question).pictures
