@@ -11,6 +11,9 @@ from ggt_hub.errors import CurationError
 from ggt_hub.vlm import Budget, Service
 
 Provider = Literal["google", "openai", "server", "hub", "local"]
+BATCHING: tuple[Provider, ...] = ("google", "openai")
+"""Those that may be asked in batches."""
+
 _OWN: dict[Provider, tuple[str, ...]] = {
     "google": ("size",),
     "openai": ("quality",),
@@ -94,14 +97,19 @@ class Named:
         return Price(*(self.price or (0.0, 0.0, 0.0)), tokens=1120, asked=1400)
 
 
-def open_generator(named: Named, budget: Budget) -> Generator:
+def open_generator(named: Named, budget: Budget, price: Price | None = None) -> Generator:
     """The generator; nobody is asked yet.
+
+    Args:
+        named: what the configuration says of it.
+        budget: what may be spent; it learns what a picture costs.
+        price: in place of what is known.
 
     Raises:
         CurationError: if there is no key, or nothing is known of the model.
         JudgeError: if an address is none, or a library is not installed.
     """
-    price = named.priced()
+    price = price or named.priced()
     budget.expected = price.expected
     common: dict[str, Any] = {
         "price": price,
