@@ -57,6 +57,7 @@ class Step:
         billed: whether it is charged for; None means with status 200.
         delay: seconds before the answer.
         cut: bytes after which the connection is closed; -1 for a whole answer.
+        drip: seconds between the tenths of the answer.
     """
 
     status: int = 200
@@ -65,6 +66,7 @@ class Step:
     billed: bool | None = None
     delay: float = 0.0
     cut: int = -1
+    drip: float = 0.0
 
 
 def google_error(status: int, name: str, message: str, *details: Any, **more: Any) -> Step:
@@ -195,7 +197,11 @@ class EditorServer:
                 http.send_header(name, value)
             http.send_header("Content-Length", str(len(data)))
             http.end_headers()
-            http.wfile.write(data if step.cut < 0 else data[: step.cut])
+            sent = data if step.cut < 0 else data[: step.cut]
+            part = -(-len(sent) // 10) if step.drip else len(sent)
+            for begin in range(0, len(sent), max(1, part)):
+                http.wfile.write(sent[begin : begin + part])
+                time.sleep(step.drip)
             if step.cut >= 0:
                 http.close_connection = True
         except OSError:  # the client has given up waiting
@@ -235,12 +241,13 @@ def _read_form(kind: str, body: bytes) -> dict[str, Any]:
 class BatchServer(EditorServer):
     """Also takes batches, as Google and OpenAI do; `work()` does what is there, by the script, line by line.
 
-    `lost` swallows the answer to so many requests that make a batch, after the batch was made.
+    `lost` swallows the answer to so many requests that make a batch, after the batch was made; `down` answers 503 to
+    everything, and `refuses` with that status to the next request that makes a batch.
     """
 
     def __init__(self, *script: Step) -> None:
         super().__init__(*script)
-        self.state, self.lost, self.down = "", 0, False
+        self.lost, self.down, self.refuses = 0, False, 0
 
     def work(self, state: str = "SUCCEEDED", leave_out: int = 0) -> None:
         """Do all batches; `leave_out` lines of each are not done."""
@@ -320,6 +327,9 @@ class BatchServer(EditorServer):
         return Step(body={"file": {"name": name}}, headers={"X-Goog-Upload-Status": "final"})
 
     def _made(self, name: str, told: dict[str, Any]) -> Step:
+        if self.refuses:
+            status, self.refuses = self.refuses, 0
+            return Step(status, {"error": {"message": "no batch", "code": status}})
         self.batches[name] = told | {"done": False, "state": "PENDING", "output": None}
         if self.lost:
             self.lost -= 1

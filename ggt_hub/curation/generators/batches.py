@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol
 
 from ggt_hub.curation.generators.providers import Price
-from ggt_hub.errors import JudgeError, QuestionRefusedError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError
 from ggt_hub.vlm import Asker, Ledger, Question, Reply, Service
 from ggt_hub.vlm.asking import entry_of
 from ggt_hub.vlm.batch_book import Batch
@@ -81,10 +81,11 @@ class BatchAsker(Asker):
     def ask(self, question: Question, number: Sequence[int] = (0, 0), pause: float = 0.0) -> Entry:
         """What is known of a question; what is not known yet is in a batch from now on."""
         key = self.key(question, number)
-        entry = self.claim(key)
-        if entry is not None:
-            return entry
         with self._sending:
+            # A claim of ours would wait for itself until the batch is sent.
+            entry = None if key in self._waiting else self.claim(key)
+            if entry is not None:
+                return entry
             self._waiting[key] = question
             size = sum(len(picture) for one in self._waiting.values() for picture in one.pictures)
             if len(self._waiting) >= _MOST_LINES or size >= _MOST_BYTES:
@@ -115,7 +116,7 @@ class BatchAsker(Asker):
             raise
         try:
             name = service.submit(batch.id, lines)
-        except QuestionRefusedError:
+        except PossiblyBilledError:
             self.ledger.name_batch(batch.id, None)  # whether it came will be asked
             raise
         except JudgeError:

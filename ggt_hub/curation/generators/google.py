@@ -6,6 +6,7 @@ come before the final one. The library's own retries and continuations are bille
 
 import base64
 import json
+import os
 import tempfile
 import threading
 import time
@@ -103,6 +104,7 @@ class GoogleEditor:
             from google.genai import Client, types
         except ImportError as error:
             raise JudgeError("Google's models need google-genai: pip install 'ggt-hub[curation]'") from error
+        url = url or os.environ.get("GOOGLE_GEMINI_BASE_URL")  # as the library does
         if url is not None:
             check_address(url)
         self.model, self.price, self.budget = model, price, budget
@@ -187,6 +189,8 @@ class GoogleEditor:
         name = member(read_json(exchange.body), "name") if exchange.status == 200 else None
         if isinstance(name, str):
             return name
+        if (exchange.status or 500) >= 500 and exchange.was_sent:  # it may be there all the same
+            raise PossiblyBilledError(self._about(exchange, error))
         raise self._failure(exchange, error)
 
     def find(self, batch: str) -> str | None:
@@ -216,7 +220,10 @@ class GoogleEditor:
     def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError:
         response = member(line, "response")
         if isinstance(response, dict):
-            return self.reply_of(response, share=self.price.batch)
+            try:
+                return self.reply_of(response, share=self.price.batch)
+            except RejectedError as error:
+                return error
         said = member(member(line, "error"), "message") or "no reply in its line"
         code = member(member(line, "error"), "code")
         # 3 is INVALID_ARGUMENT among the codes of gRPC, in which lines of batches speak.

@@ -121,7 +121,10 @@ class OpenAIEditor:
                 metadata={_OURS: batch},
             ).id
         except Exception as error:  # noqa: BLE001
-            raise self._server.failure(error, self.model) from None
+            failure = self._server.failure(error, self.model)
+            if getattr(error, "status_code", 0) >= 500:  # it may be there all the same
+                failure = PossiblyBilledError(str(failure))
+            raise failure from None
 
     def find(self, batch: str) -> str | None:
         """See `Batching.find`."""

@@ -137,6 +137,36 @@ def test_a_batch_that_was_never_taken_frees_its_questions(tmp_path, eyes):
         assert place.bills()["rejected"] == (6, 0)
 
 
+def test_what_two_rows_have_in_common_is_one_line(tmp_path, eyes):
+    """And does not wait for itself."""
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        for name in ("1.png", "2.png"):
+            (place.photographs / name).write_bytes((place.photographs / "0.png").read_bytes())
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}
+        maker.work()
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(2, 0, 0, 0)}
+        assert (place.run(eyes)["edit"].kept, maker.billed) == (6, 2)
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_a_batch_that_is_refused_outright_frees_its_questions_at_once(provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, provider)
+        maker.refuses = 400
+        with pytest.raises(JudgeError):
+            place.run(eyes, batch=True)
+        assert fetch_batches(place.output, place.ledger) == {}
+        maker.refuses = 500
+        with pytest.raises(JudgeError):
+            place.run(eyes, batch=True)
+        assert fetch_batches(place.output, place.ledger) == {
+            "banana": Fetched(0, 0, 6, 0)
+        }  # it has none of that name
+        assert place.run(eyes)["edit"].kept == 6
+        assert maker.billed == 6
+
+
 def test_a_batch_as_a_whole_must_fit_the_budget(tmp_path, eyes):
     with BatchServer() as maker:
         place = Place(tmp_path, maker)
