@@ -39,6 +39,10 @@ def run(
     ask_again: Annotated[
         bool, typer.Option("--ask-again", help="Also what was refused or possibly billed.")
     ] = False,
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="Ask generators in batches, at half the price; then `curate fetch`."),
+    ] = False,
     accept_terms: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,6 +90,7 @@ def run(
         output,
         kept,
         ask_again=ask_again,
+        batch=batch,
         **limits,  # type: ignore[arg-type]
     )
     check_generators(askers)
@@ -96,6 +101,28 @@ def run(
         typer.echo(line)
     typer.echo(f"{output}: {counts[-1].kept} pictures")
     raise typer.Exit(1 if any(count.later for count in counts) else 0)
+
+
+@app.command()
+def fetch(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    ledger: Annotated[
+        Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
+    ] = None,
+) -> None:
+    """Bring what has come back of the batches of RUN; then run it again. Exit code 1 if some still wait."""
+    from ggt_hub.curation.askers import fetch_batches
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    found = fetch_batches(run, Ledger(ledger or ledger_path()))
+    for name, one in found.items():
+        typer.echo(
+            f"{name:<14} {one.answered} answered, {one.refused} refused, {one.free} not done and free again, "
+            f"{one.waiting} waiting"
+        )
+    if not found:
+        typer.echo(f"{run} has no batches out")
+    raise typer.Exit(1 if any(one.waiting for one in found.values()) else 0)
 
 
 @app.command()

@@ -108,6 +108,8 @@ def run(
         made = _Run(configuration, source, output, askers, workers, engine)
         for stage in configuration.stages:
             made.do(stage)
+            if made.counts[-1].later and not made.counts[-1].kept:
+                break  # all of it waits
         return made.counts
 
 
@@ -176,6 +178,8 @@ class _Run:
             engine="local" if asks else self.engine,
             title=stage.name,
         )
+        for generator in self.context(stage).generators.values():
+            generator.flush()
         for number, report in enumerate(reports):
             self.slices[number].append(self.tables / report["name"])
             self.hashes[number].append(report.get("made_as", report["sha256"]))

@@ -154,7 +154,7 @@ def _try(service: Service, budget: Budget, question: Question, key: str | None) 
         raise
     seconds = time.monotonic() - began
     receipt = Receipt("billed", reply.cost, reply.usage, reply.request_id, seconds)
-    budget.end(request, receipt, key, _entry(service, reply))
+    budget.end(request, receipt, key, entry_of(reply, service.endpoint))
     return reply
 
 
@@ -168,9 +168,10 @@ def _failed(service: Service, error: BaseException) -> tuple[Outcome, Entry | No
     return "possibly billed", Entry("possibly billed", reason=reason, source=service.endpoint)
 
 
-def _entry(service: Service, reply: Reply) -> Entry:
+def entry_of(reply: Reply, endpoint: str | None) -> Entry:
+    """What the ledger keeps of a reply."""
     state: State = "answered" if reply.refusal is None else "refused"
-    return Entry(state, reply.text, reply.refusal, service.endpoint, reply.pictures)
+    return Entry(state, reply.text, reply.refusal, endpoint, reply.pictures)
 
 
 def _pause(service: Service, budget: Budget, error: RejectedError, attempt: int) -> float:
@@ -241,15 +242,23 @@ class Asker:
             JudgeError: if the service fails for good, or the budget is spent; the question then is as before.
         """
         key = self.key(question, number)
-        # What was refused may be asked again once in a run.
-        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        entry = self.claim(key)
         if entry is None:
-            self._asked_again.add(key)
             time.sleep(pause)
             entry = self._asked(key, replace(question, number=tuple(number)))
         if entry.source:
             self.sources.add(entry.source)
         return entry
+
+    def claim(self, key: str) -> Entry | None:
+        """What is known of a question; None makes it ours. What was refused may be asked again once in a run."""
+        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        if entry is None:
+            self._asked_again.add(key)
+        return entry
+
+    def flush(self) -> None:
+        """Send what waits to be sent together: nothing does here."""
 
     def _asked(self, key: str, question: Question) -> Entry:
         try:
@@ -261,7 +270,7 @@ class Asker:
         except BaseException:
             self.ledger.release(key)  # what may have been billed is settled already, and stays
             raise
-        entry = _entry(self.service, reply)
+        entry = entry_of(reply, self.service.endpoint)
         if self.service.budget is None:
             self.ledger.settle(key, entry)
         return entry

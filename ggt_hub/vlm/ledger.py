@@ -24,9 +24,10 @@ from typing import Any, Literal, NamedTuple
 import psutil
 
 from ggt_hub.errors import JudgeError
+from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 
-State = Literal["claimed", "asked", "answered", "refused", "possibly billed"]
-Outcome = Literal["in flight", "billed", "rejected", "possibly billed"]
+State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
+Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
 _SCHEMA = """
@@ -56,7 +57,7 @@ class Entry:
     """What is known of a question.
 
     Attributes:
-        state: "answered", "refused" or "possibly billed".
+        state: "answered", "refused", "possibly billed", or "in a batch".
         content: the reply as it came; of a refusal, too, where there was one.
         reason: why it was refused.
         source: where it was asked.
@@ -107,7 +108,7 @@ def ledger_path() -> Path:
     return Path(os.environ.get("GGT_HUB_LEDGER") or Path(HF_HOME) / "ggt-hub" / "ledger.sqlite")
 
 
-class Ledger:
+class Ledger(BatchBook):
     """A SQLite file. Safe to use from several threads and processes of one machine.
 
     Args:
@@ -127,7 +128,7 @@ class Ledger:
                 path, timeout=60, check_same_thread=False, isolation_level=None
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(_SCHEMA + BATCHES)
             self._bring_up_to_date()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
@@ -158,14 +159,14 @@ class Ledger:
                     "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?",
                     (key,),
                 ).fetchone()
-                state, owner, *known = found or (None, None)
-                if state in ("claimed", "asked") and not _lives(owner):
+                state, asked_by, *known = found or (None, None)
+                if state in ("claimed", "asked") and not lives(asked_by):
                     state, known = _left_behind(connection, key, state)
                 if state is None or (again and state in ("refused", "possibly billed")):
                     connection.execute(
                         "INSERT OR REPLACE INTO questions (key, state, owner, at) "
                         "VALUES (?, 'claimed', ?, datetime('now'))",
-                        (key, _owner()),
+                        (key, owner()),
                     )
                     return None
                 if state not in ("claimed", "asked"):
@@ -236,7 +237,13 @@ class Ledger:
             return int(cursor.lastrowid or 0)
 
     def end_request(
-        self, request: int, receipt: Receipt, *, key: str | None = None, entry: Entry | None = None
+        self,
+        request: int,
+        receipt: Receipt,
+        *,
+        key: str | None = None,
+        entry: Entry | None = None,
+        free: bool = False,
     ) -> None:
         """Note what became of a request and, in the same step, of the question that it asked.
 
@@ -245,6 +252,7 @@ class Ledger:
             receipt: what it came to.
             key: of the question.
             entry: what is known of the question now; without it it is ours, and not asked, as before.
+            free: it is nobody's; it may be asked again.
         """
         with self._transaction() as connection:
             connection.execute(
@@ -266,6 +274,8 @@ class Ledger:
                 )
             if key is not None and entry is not None:
                 _settle(connection, key, entry)
+            elif free:
+                connection.execute("DELETE FROM questions WHERE key = ? AND state = 'in a batch'", (key,))
             elif key is not None:
                 connection.execute(
                     "UPDATE questions SET state = 'claimed' WHERE key = ? AND state = 'asked'", (key,)
@@ -421,12 +431,13 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]
 
 
-def _owner() -> str:
+def owner() -> str:
+    """This process, as others can tell it."""
     process = psutil.Process()
     return json.dumps([_host(), process.pid, process.create_time()])
 
 
-def _lives(owner: str | None) -> bool:
+def lives(owner: str | None) -> bool:
     """Whether the process that claimed a question still runs; of another machine's nothing is known, so yes."""
     host, pid, started = json.loads(owner) if owner else (_host(), -1, 0.0)
     if host != _host():

@@ -57,6 +57,7 @@ class Step:
         billed: whether it is charged for; None means with status 200.
         delay: seconds before the answer.
         cut: bytes after which the connection is closed; -1 for a whole answer.
+        drip: seconds between the tenths of the answer.
     """
 
     status: int = 200
@@ -65,6 +66,7 @@ class Step:
     billed: bool | None = None
     delay: float = 0.0
     cut: int = -1
+    drip: float = 0.0
 
 
 def google_error(status: int, name: str, message: str, *details: Any, **more: Any) -> Step:
@@ -195,7 +197,11 @@ class EditorServer:
                 http.send_header(name, value)
             http.send_header("Content-Length", str(len(data)))
             http.end_headers()
-            http.wfile.write(data if step.cut < 0 else data[: step.cut])
+            sent = data if step.cut < 0 else data[: step.cut]
+            part = -(-len(sent) // 10) if step.drip else len(sent)
+            for begin in range(0, len(sent), max(1, part)):
+                http.wfile.write(sent[begin : begin + part])
+                time.sleep(step.drip)
             if step.cut >= 0:
                 http.close_connection = True
         except OSError:  # the client has given up waiting
@@ -230,3 +236,125 @@ def _read_form(kind: str, body: bytes) -> dict[str, Any]:
     }
     told = {name: value.decode() for name, value in form.items() if name != "image"}
     return {"content": told, "prompt": told["prompt"], "picture": form["image"]}
+
+
+class BatchServer(EditorServer):
+    """Also takes batches, as Google and OpenAI do; `work()` does what is there, by the script, line by line.
+
+    `lost` swallows the answer to so many requests that make a batch, after the batch was made; `down` answers 503 to
+    everything, and `refuses` with that status to the next request that makes a batch.
+    """
+
+    def __init__(self, *script: Step) -> None:
+        super().__init__(*script)
+        self.lost, self.down, self.refuses = 0, False, 0
+
+    def work(self, state: str = "SUCCEEDED", leave_out: int = 0) -> None:
+        """Do all batches; `leave_out` lines of each are not done."""
+        for batch in self.batches.values():
+            if batch["done"]:
+                continue
+            lines = [json.loads(line) for line in self.files[batch["input"]].splitlines()]
+            batch["lines"] = lines
+            results = [self._line(line) for line in lines[: len(lines) - leave_out]]
+            batch["output"] = self._store("\n".join(map(json.dumps, results)).encode())
+            batch |= {"done": True, "state": state}
+
+    def _line(self, line: dict[str, Any]) -> dict[str, Any]:
+        step = self.script[0] if len(self.script) == 1 else self.script.pop(0)
+        is_google = "key" in line
+        if is_google:
+            asked = read_google(line["request"])
+        else:
+            asked = {
+                "picture": self.files[line["body"]["images"][0]["file_id"]],
+                "prompt": line["body"]["prompt"],
+            }
+        path = "generateContent" if is_google else "/images/edits"
+        body = step.body if step.body is not None else self._edited({"path": path, **asked})
+        if step.status == 200:
+            self.billed += 1
+        if is_google:
+            failed = {"error": {"code": step.status, "message": "failed"}}
+            return {"key": line["key"], **({"response": body} if step.status == 200 else failed)}
+        response = {"status_code": step.status, "request_id": "line", "body": body}
+        return {"custom_id": line["custom_id"], "response": response, "error": None}
+
+    def _store(self, data: bytes) -> str:
+        name = f"files/f{len(self.files)}"
+        self.files[name] = self.files[name[6:]] = data
+        return name
+
+    def other(self, request: dict[str, Any], method: str) -> Step:
+        path = request["path"].partition("?")[0]
+        if self.down:
+            return Step(503, {"error": {"message": "down"}})
+        if path.startswith("/upload"):
+            return self._upload(request)
+        if path.endswith(":batchGenerateContent"):
+            told = json.loads(request["body"])["batch"]
+            told = {"display": told["displayName"], "input": told["inputConfig"]["fileName"]}
+            return self._made(f"batches/b{len(self.batches)}", told)
+        if path.endswith("/files") and method == "POST":
+            kind = request["headers"]["Content-Type"]
+            data = _parts(kind, request["body"])["file"]
+            return Step(body={"id": self._store(data)[6:], "object": "file", "bytes": len(data)})
+        if path.endswith("/v1/batches") and method == "POST":
+            told = json.loads(request["body"])
+            told = {"display": told["metadata"], "input": told["input_file_id"], "endpoint": told["endpoint"]}
+            return self._made(f"b{len(self.batches)}", told)
+        if path.endswith("/batches"):
+            listed = [self._told(name) for name in self.batches]
+            key = (
+                "operations"
+                if "key" in str(request["headers"]).lower() and "x-goog" in str(request["headers"]).lower()
+                else "data"
+            )
+            return Step(body={key: listed, "object": "list", "has_more": False})
+        if "/batches/" in path:
+            name = path[path.index("batches/") :]
+            return Step(body=self._told(name if name in self.batches else name[8:]))
+        if path.endswith((":download", "/content")):
+            name = re.search(r"files/([^/:]+)", path)[1]
+            return Step(body=self.files[name], headers={"Content-Type": "application/octet-stream"})
+        return super().other(request, method)
+
+    def _upload(self, request: dict[str, Any]) -> Step:
+        headers = {name.lower(): value for name, value in request["headers"].items()}
+        if "start" in headers["x-goog-upload-command"]:
+            return Step(body={}, headers={"X-Goog-Upload-URL": f"{self.root}/upload/there"})
+        name = self._store(request["body"])
+        return Step(body={"file": {"name": name}}, headers={"X-Goog-Upload-Status": "final"})
+
+    def _made(self, name: str, told: dict[str, Any]) -> Step:
+        if self.refuses:
+            status, self.refuses = self.refuses, 0
+            return Step(status, {"error": {"message": "no batch", "code": status}})
+        self.batches[name] = told | {"done": False, "state": "PENDING", "output": None}
+        if self.lost:
+            self.lost -= 1
+            return Step(body=b"{}", cut=0)
+        return Step(body=self._told(name))
+
+    def _told(self, name: str) -> dict[str, Any]:
+        batch = self.batches[name]
+        if name.startswith("batches/"):
+            metadata = {"displayName": batch["display"], "state": f"BATCH_STATE_{batch['state']}"}
+            told: dict[str, Any] = {"name": name, "metadata": metadata, "done": batch["done"]}
+            return told | ({"response": {"responsesFile": batch["output"]}} if batch["output"] else {})
+        names = {"SUCCEEDED": "completed", "EXPIRED": "expired", "FAILED": "failed"}
+        state = names.get(batch["state"], "in_progress")
+        return {
+            "id": name, "object": "batch", "status": state, "metadata": batch["display"],
+            "endpoint": batch["endpoint"],
+            "output_file_id": batch["output"] and batch["output"][6:], "input_file_id": batch["input"],
+            "completion_window": "24h", "created_at": 0,
+        }  # fmt: skip
+
+
+def _parts(kind: str, body: bytes) -> dict[str, bytes]:
+    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    return {
+        str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True)
+        for part in message.iter_parts()
+    }

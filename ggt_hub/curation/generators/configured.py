@@ -11,6 +11,16 @@ from ggt_hub.errors import CurationError
 from ggt_hub.vlm import Budget, Service
 
 Provider = Literal["google", "openai", "server", "hub", "local"]
+BATCHING: tuple[Provider, ...] = ("google", "openai")
+"""Those that may be asked in batches."""
+
+_OWN: dict[Provider, tuple[str, ...]] = {
+    "google": ("size",),
+    "openai": ("quality",),
+    "server": (),
+    "hub": ("via",),
+    "local": ("weights", "lora", "options"),
+}
 _Money = Annotated[float, Ge(0)]
 
 
@@ -40,6 +50,8 @@ class Named:
         size: of what is drawn, for `google`: 1K, 2K, 4K.
         quality: for `openai`.
         via: for `hub`, whose servers run it.
+        weights: for `local`, a file of a denoiser in place of RealRestorer's: that of Step1X-Edit.
+        lora: for `local`, LoRA weights: a folder, a file or an id on the Hub.
         options: for `local`, of the restorer's call, such as `num_inference_steps`.
         price: of a million tokens (asked, answered in words, answered in a picture), in place of the known ones.
         per_picture: price of a request, where a server does not tell tokens.
@@ -53,6 +65,8 @@ class Named:
     size: str = "1K"
     quality: Literal["low", "medium", "high"] = "medium"
     via: str | None = None
+    weights: str | None = None
+    lora: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     price: tuple[_Money, _Money, _Money] | None = None
     per_picture: _Money = 0.0
@@ -67,8 +81,7 @@ class Named:
     def told(self) -> dict[str, Any]:
         """What decides what it draws; where it runs, at what price and pace, does not."""
         told: dict[str, Any] = {"provider": self.provider, "model": self.model}
-        own = {"google": "size", "openai": "quality", "hub": "via", "local": "options"}.get(self.provider)
-        return told | ({own: getattr(self, own)} if own else {})
+        return told | {name: getattr(self, name) for name in _OWN[self.provider]}
 
     def priced(self) -> Price:
         """What it costs.
@@ -84,14 +97,19 @@ class Named:
         return Price(*(self.price or (0.0, 0.0, 0.0)), tokens=1120, asked=1400)
 
 
-def open_generator(named: Named, budget: Budget) -> Generator:
+def open_generator(named: Named, budget: Budget, price: Price | None = None) -> Generator:
     """The generator; nobody is asked yet.
+
+    Args:
+        named: what the configuration says of it.
+        budget: what may be spent; it learns what a picture costs.
+        price: in place of what is known.
 
     Raises:
         CurationError: if there is no key, or nothing is known of the model.
         JudgeError: if an address is none, or a library is not installed.
     """
-    price = named.priced()
+    price = price or named.priced()
     budget.expected = price.expected
     common: dict[str, Any] = {
         "price": price,
@@ -125,4 +143,4 @@ def open_generator(named: Named, budget: Budget) -> Generator:
         return InferenceEditor(named.model, api_key=key_of("hub"), via=named.via, **common)
     from ggt_hub.curation.generators.local import LocalEditor
 
-    return LocalEditor(named.model, named.options)
+    return LocalEditor(named.model, weights=named.weights, lora=named.lora, options=named.options)

@@ -4,11 +4,16 @@ Refusals come with status 200, and the reason stands beside the missing picture.
 come before the final one. The library's own retries and continuations are billed and not counted: both are off.
 """
 
+import base64
+import json
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -42,6 +47,7 @@ _OF_ALL_QUESTIONS = (
     "billing",
     "location",
 )
+_ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _CLOSED = ("PUP_LIMITED_DISABLED",)  # a finish reason: the account may ask no more
 
 
@@ -98,6 +104,7 @@ class GoogleEditor:
             from google.genai import Client, types
         except ImportError as error:
             raise JudgeError("Google's models need google-genai: pip install 'ggt-hub[curation]'") from error
+        url = url or os.environ.get("GOOGLE_GEMINI_BASE_URL")  # as the library does
         if url is not None:
             check_address(url)
         self.model, self.price, self.budget = model, price, budget
@@ -165,6 +172,89 @@ class GoogleEditor:
                 )
             return self.reply_of(content, exchange.headers or {})
         raise self._failure(exchange, error)
+
+    def submit(self, batch: str, lines: Mapping[str, Question]) -> str:
+        """Send a batch as a file; see `Batching.submit`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{batch}.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for key, question in lines.items():
+                    file.write(json.dumps({"key": key, "request": self._line(question)}) + "\n")
+            about = self._types.UploadFileConfig(mime_type="application/jsonl", display_name=batch)
+            sent = self._called(lambda: self._client.files.upload(file=path, config=about))
+        config = self._types.CreateBatchJobConfig(display_name=batch)
+        exchange, error = self._exchange(
+            lambda: self._client.batches.create(model=self.model, src=sent.name, config=config)
+        )
+        name = member(read_json(exchange.body), "name") if exchange.status == 200 else None
+        if isinstance(name, str):
+            return name
+        if (exchange.status or 500) >= 500 and exchange.was_sent:  # it may be there all the same
+            raise PossiblyBilledError(self._about(exchange, error))
+        raise self._failure(exchange, error)
+
+    def find(self, batch: str) -> str | None:
+        """See `Batching.find`."""
+        jobs = self._called(lambda: [*self._client.batches.list()])
+        return next((job.name for job in jobs if job.display_name == batch), None)
+
+    def collect(self, name: str) -> Mapping[str, Reply | JudgeError] | None:
+        """See `Batching.collect`. What is done is read from the wire: the library does not know all states."""
+        exchange, error = self._exchange(lambda: self._client.batches.get(name=name))
+        content = _camel(read_json(exchange.body))
+        if exchange.status != 200 or not isinstance(content, dict):
+            raise self._failure(exchange, error)
+        state = str(member(member(content, "metadata"), "state")).rpartition("STATE_")[2]
+        if not content.get("done") and state not in _ENDED:
+            return None
+        output = content.get("response") or member(member(content, "metadata"), "output") or {}
+        file = member(output, "responsesFile")
+        if not isinstance(file, str):
+            return {}
+        exchange, error = self._exchange(lambda: self._client.files.download(file=file))
+        if exchange.status != 200:
+            raise self._failure(exchange, error)
+        found = (read_json(line) for line in exchange.body.splitlines())
+        return {one["key"]: self._outcome(one) for one in found if isinstance(member(one, "key"), str)}
+
+    def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError:
+        response = member(line, "response")
+        if isinstance(response, dict):
+            try:
+                return self.reply_of(response, share=self.price.batch)
+            except RejectedError as error:
+                return error
+        said = member(member(line, "error"), "message") or "no reply in its line"
+        code = member(member(line, "error"), "code")
+        # 3 is INVALID_ARGUMENT among the codes of gRPC, in which lines of batches speak.
+        kind = QuestionRefusedError if code in (3, 400) else JudgeError
+        return kind(f"{self.model} did not do it: {said}"[:300])
+
+    def _line(self, question: Question) -> dict[str, Any]:
+        shown = [
+            {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(data).decode()}}
+            for data in question.pictures
+        ]
+        image = {
+            "aspectRatio": nearest_ratio(size_of(question.pictures[0]), self.ratios),
+            "imageSize": self.size,
+        }
+        return {
+            "contents": [{"role": "user", "parts": [*shown, {"text": question.text}]}],
+            "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": image},
+        }
+
+    def _called(self, call: Any) -> Any:
+        """What a call gives that is not billed.
+
+        Raises:
+            RejectedError: if it fails.
+        """
+        found: list[Any] = []
+        exchange, error = self._exchange(lambda: found.append(call()))
+        if error is not None:
+            raise RejectedError(self._about(exchange, error), passes=True)
+        return found[0]
 
     def reply_of(
         self, content: Mapping[str, Any], headers: Mapping[str, str] = {}, share: float = 1.0

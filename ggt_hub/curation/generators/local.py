@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import torch
 
+from ggt_hub import __version__
 from ggt_hub.curation.generators.canvas import Size
 from ggt_hub.errors import GGTHubError, JudgeError
+from ggt_hub.files import fingerprint
 from ggt_hub.hub import resolve
 from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.vlm import Question, Reply
 
 
@@ -24,28 +28,48 @@ class LocalEditor:
     budget = None
     endpoint = None
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        weights: str | None = None,
+        lora: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         """Name it; its networks are read with the first question.
 
         Args:
             model: a folder or an id on the Hub, ID or ID@REVISION.
+            weights: a file of a denoiser to take in place of RealRestorer's, such as that of Step1X-Edit, which has
+                its architecture.
+            lora: a folder, file or id on the Hub of LoRA weights.
             options: of its call.
         """
         self._source, _, asked = model.partition("@")
         self.model = Path(self._source).name if Path(self._source).is_dir() else self._source
-        self._asked, self._options = asked or None, options
+        self._asked, self._options = asked or None, dict(options or {})
+        self._weights, self._lora = weights, lora
         self._lock = threading.Lock()  # one question at a time
 
     @cached_property
-    def revision(self) -> str | None:
-        """The commit on the Hub, or a hash of the folder's files.
+    def revision(self) -> str:
+        """The commit on the Hub, or a hash of the folder's files; of what ships the version of this package.
 
         Raises:
             JudgeError: if it is neither a folder, nor on the Hub at the revision asked for.
         """
-        from ggt_hub.vlm.local import fingerprint
+        return "+".join([self._base, *(fingerprint(Path(one)) for one in self._files)])
 
+    @property
+    def _files(self) -> list[str]:
+        """What is read besides, and lies here."""
+        return [one for one in (self._weights, self._lora) if one is not None and Path(one).exists()]
+
+    @cached_property
+    def _base(self) -> str:
         folder = Path(self._source)
+        if not folder.exists() and "/" not in self._source:
+            return __version__
         try:
             return fingerprint(folder) if folder.is_dir() else resolve(self._source, revision=self._asked)
         except GGTHubError as error:
@@ -54,7 +78,7 @@ class LocalEditor:
     @property
     def parameters(self) -> dict[str, Any]:
         """What else decides the reply."""
-        return dict(self._options)
+        return self._options | ({"lora": self._lora} if self._lora else {})
 
     def canvas(self, size: Size) -> Size:
         """Restorers give the size that they are given."""
@@ -86,13 +110,18 @@ class LocalEditor:
 
     @cached_property
     def _pipe(self) -> Any:
-        where = {} if Path(self._source).exists() else {"revision": self.revision}
+        is_of_the_hub = not Path(self._source).exists() and "/" in self._source
+        told: dict[str, Any] = {"revision": self._base} if is_of_the_hub else {}
         is_accelerated = torch.accelerator.is_available()
+        told["dtype"] = torch.bfloat16 if is_accelerated else torch.float32
         try:
-            pipe = RestorerPipeline.from_pretrained(
-                self._source, dtype=torch.bfloat16 if is_accelerated else torch.float32, **where
-            )
-        except GGTHubError as error:
+            if self._weights is not None:
+                pipe = RealRestorerPipeline.from_single_file(self._weights, config=self._source, **told)
+            else:
+                pipe = RestorerPipeline.from_pretrained(self._source, **told)
+            if self._lora is not None:
+                pipe.load_lora_weights(self._lora)
+        except (GGTHubError, OSError, ValueError, AttributeError) as error:
             raise JudgeError(f"the generator {self.model} cannot be loaded: {error}") from error
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(torch.accelerator.current_accelerator()) if is_accelerated else pipe

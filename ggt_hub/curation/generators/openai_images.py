@@ -1,15 +1,20 @@
 """OpenAI's models that edit pictures, and any server that speaks their protocol (`POST /v1/images/edits`)."""
 
+import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import LONGEST_REPLY, reply_with
-from ggt_hub.errors import JudgeError, PossiblyBilledError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import OpenAIServer, count, member, read_json
 
+_ENDPOINT: Literal["/v1/images/edits"] = "/v1/images/edits"
+_ENDED = ("completed", "failed", "expired", "cancelled")
+_OURS = "ggt_hub"
 _GRID = 16
 _FEWEST = 655_360  # pixels that OpenAI draws
 _STEEPEST = 3.0
@@ -99,6 +104,71 @@ class OpenAIEditor:
             shown = " ".join(body.split())[:120] or "an empty reply"
             raise PossiblyBilledError(f"{self.model} sent no JSON: {shown}", body[:2000])
         return self.reply_of(content, request_id)
+
+    def submit(self, batch: str, lines: Mapping[str, Question]) -> str:
+        """Send a batch, its pictures as files of their own; see `Batching.submit`."""
+        client = self._server.client
+        try:
+            written = b"".join(self._line(key, question) for key, question in lines.items())
+            sent = client.files.create(file=(f"{batch}.jsonl", written), purpose="batch")
+        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
+            raise RejectedError(str(self._server.failure(error, self.model)), passes=True) from None
+        try:
+            return client.batches.create(
+                input_file_id=sent.id,
+                endpoint=_ENDPOINT,
+                completion_window="24h",
+                metadata={_OURS: batch},
+            ).id
+        except Exception as error:  # noqa: BLE001
+            failure = self._server.failure(error, self.model)
+            if getattr(error, "status_code", 0) >= 500:  # it may be there all the same
+                failure = PossiblyBilledError(str(failure))
+            raise failure from None
+
+    def find(self, batch: str) -> str | None:
+        """See `Batching.find`."""
+        try:
+            jobs = [*self._server.client.batches.list(limit=100)]
+        except Exception as error:  # noqa: BLE001
+            raise self._server.failure(error, self.model) from None
+        return next((job.id for job in jobs if (job.metadata or {}).get(_OURS) == batch), None)
+
+    def collect(self, name: str) -> Mapping[str, Reply | JudgeError] | None:
+        """See `Batching.collect`."""
+        try:
+            job = self._server.client.batches.retrieve(name)
+            if job.status not in _ENDED:
+                return None
+            files = [one for one in (job.output_file_id, job.error_file_id) if one]
+            written = [self._server.client.files.content(one).content for one in files]
+        except Exception as error:  # noqa: BLE001
+            raise self._server.failure(error, self.model) from None
+        found = [
+            read_json(line) for text in written for line in self._server.masked(text.decode()).splitlines()
+        ]
+        return {
+            one["custom_id"]: self._outcome(one) for one in found if isinstance(member(one, "custom_id"), str)
+        }
+
+    def _outcome(self, line: dict[str, Any]) -> Reply | JudgeError:
+        response = member(line, "response")
+        status, body = member(response, "status_code"), member(response, "body")
+        if status == 200 and isinstance(body, dict):
+            return self.reply_of(body, member(response, "request_id"), self.price.batch)
+        said = member(member(body, "error"), "message") or member(member(line, "error"), "message")
+        about = f"{self.model} did not do it: {said or 'no reply in its line'}"[:300]
+        return QuestionRefusedError(about) if status in (400, 413, 422) else JudgeError(about)
+
+    def _line(self, key: str, question: Question) -> bytes:
+        pictures = [
+            {"file_id": self._server.client.files.create(file=("picture.png", data), purpose="vision").id}
+            for data in question.pictures
+        ]
+        asked = self.asked_of(question.pictures[0])
+        body = {"model": self.model, "prompt": question.text, "images": pictures, **asked}
+        line = {"custom_id": key, "method": "POST", "url": _ENDPOINT, "body": body}
+        return json.dumps(line).encode() + b"\n"
 
     def asked_of(self, picture: bytes) -> dict[str, Any]:
         """The size that is asked for, and what else only OpenAI's own server knows."""

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+from huggingface_hub import get_token
 
 from ggt_hub.errors import CurationError, did_you_mean
 from ggt_hub.vlm import Ledger
@@ -96,6 +97,8 @@ def key_of(provider: str) -> str:
     for name in names:
         if key := os.environ.get(name, "").strip():
             return key
+    if provider == "hub" and (token := get_token()):  # of `hf auth login`
+        return token
     raise CurationError(f"{provider} needs a key: set {' or '.join(names)} in the environment")
 
 

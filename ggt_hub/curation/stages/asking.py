@@ -39,6 +39,8 @@ def ask_all(asker: Asker, title: str, questions: Sequence[tuple[Question, int]])
 
 def unanswered(entry: Entry) -> Dropped | Later:
     """What becomes of a row whose question has no answer."""
+    if entry.state == "in a batch":
+        return Later("in a batch", "ggt-hub curate fetch brings it")
     if entry.state == "possibly billed":
         return Later("possibly billed", f"{entry.reason}; --ask-again asks it again")
     return Dropped("the model refuses", entry.reason or "")

@@ -171,12 +171,13 @@ def test_a_quota_of_the_day_closes_the_model_until_midnight_in_the_pacific(tmp_p
     [
         Step(delay=1.5),  # the client gives up
         Step(cut=200),
+        Step(drip=0.3),  # never long without a byte, but too long in all
         Step(body=b"<html>sign in</html>", headers={"Content-Type": "text/html"}),
         Step(headers={"Content-Encoding": "gzip"}),
         Step(body=b""),
         google_error(504, "DEADLINE_EXCEEDED", "late", billed=True),
     ],
-    ids=["time-out", "cut", "page", "gzip", "empty", "504"],
+    ids=["time-out", "cut", "drip", "page", "gzip", "empty", "504"],
 )
 def test_what_may_have_been_billed_is_sent_once_and_told(step, tmp_path):
     with EditorServer(step) as server:

@@ -133,12 +133,13 @@ def test_a_pause_that_is_past_is_none(after, monkeypatch, tmp_path):
     [
         Step(delay=1.5),
         Step(cut=200),
+        Step(drip=0.3),
         Step(body=b"<html>sign in</html>", headers={"Content-Type": "text/html"}),
         Step(headers={"Content-Encoding": "gzip"}),
         Step(body=b""),
         openai_error(504, None, "late", billed=True),
     ],
-    ids=["time-out", "cut", "page", "gzip", "empty", "504"],
+    ids=["time-out", "cut", "drip", "page", "gzip", "empty", "504"],
 )
 def test_what_may_have_been_billed_is_sent_once_and_told(step, tmp_path):
     with EditorServer(step) as server:
