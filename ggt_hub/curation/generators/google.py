@@ -64,7 +64,7 @@ class _Exchange:
 class GoogleEditor:
     """A model of Google's that edits pictures by instruction."""
 
-    max_retries = 5
+    max_retries = 7  # longer than a minute, for limits of one
     revision = None
 
     def __init__(
