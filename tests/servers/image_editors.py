@@ -241,7 +241,7 @@ def _read_form(kind: str, body: bytes) -> dict[str, Any]:
 class BatchServer(EditorServer):
     """Also takes batches, as Google and OpenAI do; `work()` does what is there, by the script, line by line.
 
-    `lost` swallows the answer to so many requests that make a batch, after the batch was made; `down` answers 503 to
+    `lost` swallows the answer to so many requests that make a batch, after it was made; `down` answers 503 to
     everything, and `refuses` with that status to the next request that makes a batch.
     """
 

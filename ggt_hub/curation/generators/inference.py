@@ -29,7 +29,7 @@ _GRID, _STEEPEST = 16, 3.0
 class InferenceEditor:
     """A model that edits pictures by instruction, behind Hugging Face's client."""
 
-    max_retries = 5
+    max_retries = 7  # longer than a minute, for limits of one
     revision = None
 
     def __init__(

@@ -23,7 +23,7 @@ _STEEPEST = 3.0
 class OpenAIEditor:
     """A model that edits pictures by instruction, behind OpenAI's protocol."""
 
-    max_retries = 5
+    max_retries = 7  # longer than a minute, for limits of one
     revision = None
 
     def __init__(
