@@ -17,7 +17,7 @@ from ggt_hub.curation.stages.face_free import FaceFree
 from ggt_hub.data.guard import check_shareable
 from ggt_hub.data.reading.opening import open_splits
 from ggt_hub.data.work.export import check_sums
-from ggt_hub.errors import CurationError, DatasetError
+from ggt_hub.errors import CurationError, DatasetError, PossiblyBilledError
 from ggt_hub.images.shown import shown_rgb
 from tests.curation.ggt import DIAGNOSIS
 from tests.curation.pairs import Place, write_photographs
@@ -136,3 +136,21 @@ def test_packing_needs_the_generators(tmp_path: Path) -> None:
     path.write_text("stages:\n  - gather: {smallest: 8}\n  - pack-pairs\n")
     with pytest.raises(CurationError, match="stage pack-pairs needs the column lq"):
         load_configuration(path)
+
+
+def test_a_run_whose_candidates_all_wait_ends_before_what_needs_them(
+    photographs: Path, tmp_path: Path
+) -> None:
+    """As after a batch is sent: it is no error, and the next run goes on."""
+    place = Place(tmp_path, photographs)
+    drawn = place.maker.send
+
+    def lost(_: Any) -> Any:
+        raise PossiblyBilledError("cut")
+
+    place.maker.send = lost  # type: ignore[method-assign]
+    counts = place.run()
+    assert counts["edit"].later == {"maker: possibly billed": 10}
+    assert list(counts)[-1] == "edit" and not (place.output / "data").exists()
+    place.maker.send = drawn  # type: ignore[method-assign]
+    assert place.run(ask_again=True)["judge"].kept == 4
