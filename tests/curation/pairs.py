@@ -141,12 +141,12 @@ class Place:
         self.photographs, self.output, self.ledger = photographs, folder / "out", Ledger(folder / "ledger")
         self.maker, self.eyes = Maker(photographs), Eyes()
 
-    def run(self, ask_again: bool = False) -> dict[str, Count]:
+    def run(self) -> dict[str, Count]:
         eyes = Asker(self.eyes, self.ledger, workers=2)
         askers = {
             "diagnose": eyes,
             "judge": eyes,
-            f"{GENERATOR}maker": Asker(self.maker, self.ledger, workers=2, ask_again=ask_again),
+            f"{GENERATOR}maker": Asker(self.maker, self.ledger, workers=2),
         }
         counts = run(self.configuration, str(self.photographs), self.output, askers)
         return {count.stage: count for count in counts}
