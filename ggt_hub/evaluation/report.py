@@ -30,8 +30,8 @@ def write_run_report(
     missing = [*results["left_out"].items(), *results["failed"].items()]
     if missing:
         tables.append(Table(["missing", "reason"], missing, title="Missing: the scores are incomplete"))
-    is_whole = results["complete"] and results["limit"] is None
-    quoted = published_table(suite.published, results["judge"]) if is_whole else None
+    is_whole = not results["failed"] and results["limit"] is None
+    quoted = published_table(suite, results) if is_whole else None
     ranking = _ranking(rows, results)
     return write_report(
         path,

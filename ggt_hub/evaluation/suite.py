@@ -120,6 +120,11 @@ class Suite:
         return tuple(self._settings.get("rated", ()))
 
     @property
+    def published_set(self) -> str | None:
+        """What the published table calls the suite's pictures, where it is of several sets."""
+        return self._settings.get("published_set")
+
+    @property
     def split(self) -> str:
         """The split of the data set on the Hub."""
         return str(self._settings.get("split", "test"))

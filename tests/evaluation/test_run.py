@@ -540,7 +540,7 @@ def test_named_suites_load_or_say_what_they_need(tmp_path):
     assert load_suite("realir-bench").source == "realir-bench"
     with pytest.raises(EvaluationError, match="foundir needs the folder of its pictures"):
         load_suite("foundir")
-    with pytest.raises(EvaluationError, match="there are celeba-test, compact-val, foundir"):
+    with pytest.raises(EvaluationError, match="there are celeba-test, compact-val, div2k-val"):
         load_suite("nonsense")
 
 
