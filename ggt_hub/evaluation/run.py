@@ -24,10 +24,11 @@ from ggt_hub.evaluation.effort import count_parameters, measured
 from ggt_hub.evaluation.rating import DIRECTIONS, degradations, rate, rating_protocols
 from ggt_hub.evaluation.rows import OTHER_SIZE, Row, fail, new_row, put, without_paths
 from ggt_hub.evaluation.scoring import Scoring, said
+from ggt_hub.evaluation.set_scores import SetScorer, score_sets, set_scorers
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
 from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import encode_image, read_image
-from ggt_hub.metrics import available, get_metric
+from ggt_hub.metrics import SET_METRICS, available, get_metric
 
 _LIBRARIES = ("ggt-hub", "torch", "diffusers", "numpy", "opencv-python-headless", "pillow")
 
@@ -64,8 +65,8 @@ def run_suite(
         The content of `results.json`; on other processes than the first an empty dict.
 
     Raises:
-        EvaluationError: if the suite is empty.
-        HubError: if the suite's data set cannot be had.
+        EvaluationError: if the suite is empty, or its downstream task lacks something.
+        HubError: if the suite's data set or the network of its task cannot be had.
         MetricError: if a metric is unknown.
         JudgeError: if the judge fails for good; its replies are kept.
     """
@@ -73,10 +74,15 @@ def run_suite(
     results.check_output(output)
     state = processes()
     names: list[str] = []
+    scorers: list[SetScorer] = []
     left_out: dict[str, str] = {}
     revision = suite.exact_revision()
     if state.is_main_process:  # the one that scores
-        names, left_out = available([*(scoring.metrics or suite.metrics)], scoring.weights)
+        asked = scoring.metrics or suite.metrics
+        names, left_out = available([name for name in asked if name not in SET_METRICS], scoring.weights)
+        of_sets = [name for name in asked if name in SET_METRICS]
+        scorers, missing = set_scorers(suite, of_sets, scoring, state.device)
+        left_out |= missing
     settings = {"model": model_identity(pipe), "seed": seed, "arguments": arguments}
     items = list(islice(suite.items(), limit))
     check_ids(items, suite)
@@ -91,6 +97,11 @@ def run_suite(
     rows = [_score(item, output, names, scoring) for item in tqdm(items, desc="scoring", unit="picture")]
     protocols = scoring.protocols(names)
     directions: dict[str, str] = {name: get_metric(name).direction for name in names}
+    sets, missing = score_sets(scorers, items, rows, partial(restored_path, output=output))
+    left_out |= missing
+    for scorer in scorers:
+        protocols |= scorer.protocols
+        directions |= scorer.directions
     noise = None
     if scoring.judge:
         missing, noise = rate(rows, items, output, scoring)
@@ -108,6 +119,7 @@ def run_suite(
         "crop_to_fit": scoring.crop_to_fit,
         "protocols": protocols,
         "directions": directions,
+        "sets": sets,
         "left_out": {name: without_paths(reason) for name, reason in left_out.items()},
         "judge": scoring.judge.identity if scoring.judge else None,
         "judge_noise": noise,

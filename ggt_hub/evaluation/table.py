@@ -90,7 +90,18 @@ def _settings(about: dict[str, Any]) -> str:
 
 
 def _mean(about: dict[str, Any], name: str) -> float | None:
-    return about["overall"].get(name, {}).get("mean")
+    return _found(about, name).get("mean")
+
+
+def _found(about: dict[str, Any], name: str) -> dict[str, Any]:
+    """A mean with its interval, or a score of all pictures, which has none; empty where there is neither."""
+    if name in about["overall"]:
+        return dict(about["overall"][name])
+    score = about.get("sets", {}).get(name)
+    count = about["pictures"]
+    return (
+        {"mean": score.get("after"), "low": None, "high": None, "count": count, "of": count} if score else {}
+    )
 
 
 def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict[str, Any]]) -> _Score | None:
@@ -99,7 +110,7 @@ def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict
         return None
     known = [value for other in read if (value := _mean(other, name)) is not None]
     best = max(known) if direction == "higher" else min(known)
-    found = about["overall"][name]
+    found = _found(about, name)
     return _Score(
         mean, found["low"], found["high"], found["count"], found["of"], _number(mean) == _number(best)
     )

@@ -84,4 +84,4 @@ def test_each_suite_of_dreamclear_has_the_metrics_that_its_table_holds(tmp_path)
     for name in ("div2k-val", "realsr", "drealsr", "reallq250"):
         suite = load_suite(name, tmp_path)
         printed = {row["metric"] for row in rows if row["set"] == suite.published_set}
-        assert {about["metrics"][metric] for metric in printed} - {"fid"} == set(suite.metrics)
+        assert {about["metrics"][metric] for metric in printed} == set(suite.metrics)

@@ -21,7 +21,7 @@ from ggt_hub.evaluation.scoring import Scoring
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.evaluation.table import runs_table
 from ggt_hub.images import read_image, write_image
-from ggt_hub.metrics import METRICS, psnr
+from ggt_hub.metrics import METRICS, fid, psnr
 from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
 from tests.metrics.golden import noisy
 from tests.metrics.test_perceptual import weights  # noqa: F401  a fixture
@@ -55,6 +55,30 @@ def three():
         Item("a/strong.png", noisy(clean, 30), clean, "a"),
         Item("b/alone.png", noisy(clean, 20), None, "b"),
     ]
+
+
+def test_a_set_is_scored_before_and_after_where_all_have_references(compact, three, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ggt_hub.metrics.of_sets.load_inception", lambda folder: lambda x: x[:, :, ::40, ::40].flatten(1)
+    )
+    suite = suite_of(three[:2], ("psnr", "fid"))
+    results = run_suite(suite, compact, tmp_path / "out")
+    restored = [np.asarray(Image.open(tmp_path / "out/restored" / f"{item.id}.png")) for item in three[:2]]
+    gt = [item.gt for item in three[:2]]
+    assert results["complete"]
+    assert results["sets"] == {
+        "fid": {"before": fid([item.lq for item in three[:2]], gt), "after": fid(restored, gt)}
+    }
+    assert results["directions"]["fid"] == "lower"
+    table = list(csv.DictReader(io.StringIO(runs_table([tmp_path / "out"], "csv"))))
+    assert float(table[0]["fid"]) == results["sets"]["fid"]["after"]
+    assert "Inception v3 of 2015" in (tmp_path / "out/report.html").read_text()
+    lacking = run_suite(suite_of(three, ("psnr", "fid")), compact, tmp_path / "lacking")
+    assert not lacking["complete"]
+    assert lacking["left_out"] == {"fid": "b/alone.png has no reference"}
+    monkeypatch.undo()
+    without = run_suite(suite, compact, tmp_path / "out", scoring=Scoring(weights=tmp_path))
+    assert without["left_out"]["fid"].startswith("the weights pt_inception")
 
 
 def test_a_run_leaves_pictures_scores_and_a_report(compact, three, tmp_path):
@@ -540,7 +564,7 @@ def test_named_suites_load_or_say_what_they_need(tmp_path):
     assert load_suite("realir-bench").source == "realir-bench"
     with pytest.raises(EvaluationError, match="foundir needs the folder of its pictures"):
         load_suite("foundir")
-    with pytest.raises(EvaluationError, match="there are celeba-test, compact-val, div2k-val"):
+    with pytest.raises(EvaluationError, match="there are ade20k-segmentation, celeba-test"):
         load_suite("nonsense")
 
 
