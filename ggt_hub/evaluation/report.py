@@ -63,6 +63,9 @@ def _summary(results: dict[str, Any]) -> str:
         text += f" Ratings of one picture spread by {noise['repeated']['deviation']:.3g}."
     if results["cost"]["seconds"] is not None:
         text += f" {results['cost']['seconds']:.3g} s a picture on {results['device']}."
+    if (count := results["cost"].get("multiply_adds")) is not None:
+        height, width = results["cost"]["multiply_adds_of"]
+        text += f" {count / 1e9:.3g} billion multiply-adds for {width}x{height} pixels."
     return text + " Intervals are 95 %, by bootstrap (BCa) over pictures."
 
 

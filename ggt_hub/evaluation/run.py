@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ggt_hub.commit import RECORDS, commit_bytes, commit_json
 from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation import results
-from ggt_hub.evaluation.effort import count_parameters, measured
+from ggt_hub.evaluation.effort import count_multiply_adds, count_parameters, measured
 from ggt_hub.evaluation.rating import DIRECTIONS, degradations, rate, rating_protocols
 from ggt_hub.evaluation.rows import OTHER_SIZE, Row, fail, new_row, put, without_paths
 from ggt_hub.evaluation.scoring import Scoring, said
@@ -88,9 +88,10 @@ def run_suite(
     check_ids(items, suite)
     if scoring.judge and state.is_main_process:
         scoring.judge.probe([partial(getattr, item, "lq") for item in items[:3]], degradations(items[:3]))
+    counted = items[0].id if state.is_main_process else None
     share = items[state.process_index :: state.num_processes]
     for item in tqdm(share, desc="restoring", unit="picture", disable=not state.is_main_process):
-        _restore(item, pipe, output, settings, seed, arguments)
+        _restore(item, pipe, output, settings, seed, arguments, counted=item.id == counted)
     state.wait_for_everyone()
     if not state.is_main_process:
         return {}
@@ -174,8 +175,16 @@ def restored_path(item: Item, output: Path) -> Path:
 
 
 def _restore(
-    item: Item, pipe: Any, output: Path, settings: dict[str, Any], seed: int, arguments: dict[str, Any]
+    item: Item,
+    pipe: Any,
+    output: Path,
+    settings: dict[str, Any],
+    seed: int,
+    arguments: dict[str, Any],
+    *,
+    counted: bool,
 ) -> None:
+    """Restore a picture; one that is `counted` once more, to count multiply-adds without disturbing its time."""
     target = restored_path(item, output)
     record = output / RECORDS / f"{item.id}.json"
     known = _read_record(record)
@@ -187,10 +196,16 @@ def _restore(
             raise EvaluationError(f"{target} is not what a run made, so it is not replaced: move it away")
         if there and there == known.get("output_sha256") and known.get("made_from") == made_from:
             return
-        generator = torch.Generator().manual_seed(seed_of(item.id, seed))
         picture = read_image(lq)  # with all its bits
+
+        def restored() -> Any:
+            generator = torch.Generator().manual_seed(seed_of(item.id, seed))
+            return pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+
         with measured() as effort:
-            result = pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+            result = restored()
+        if counted:
+            effort |= {"multiply_adds": count_multiply_adds(restored), "size": [*picture.pixels.shape[:2]]}
         data = encode_image(picture.with_rgb(result.images[0]), ".png").data
         # First the record, so that a kill in between does not make our own file look like somebody else's.
         made = {"made_from": made_from, "output_sha256": content_hash(data), "replaces": there, **effort}
@@ -224,6 +239,7 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
             raise EvaluationError(record.get("error") or "it was not restored")
         lq, truth = item.lq, item.gt
         row |= {"lq_sha256": content_hash(lq), "gt_sha256": None if truth is None else content_hash(truth)}
+        row["output_sha256"] = content_hash(target)
         after, before = as_rgb(target), as_rgb(lq)
         gt = None if truth is None else as_rgb(truth)
     except (GGTHubError, OSError) as error:
@@ -241,6 +257,7 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
 def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) -> dict[str, Any]:
     """What a picture cost: seconds, the most memory in bytes and whose it is, the network's parameters.
 
+    Multiply-adds are of the first picture, whose height and width stand beside them.
     It stands beside the scores, not in their table, which is the same whenever the run is repeated.
     """
     records = {item.id: _read_record(output / RECORDS / f"{item.id}.json") for item in items}
@@ -251,6 +268,8 @@ def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) 
         "peak_memory": max((record["peak_memory"] for record in known.values()), default=None),
         "memory_of": "device" if device.type == "cuda" else "process",
         "parameters": count_parameters(pipe),
+        "multiply_adds": records[items[0].id].get("multiply_adds"),
+        "multiply_adds_of": records[items[0].id].get("size"),
         "seconds_per_picture": seconds,
     }
 

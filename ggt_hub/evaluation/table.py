@@ -12,7 +12,12 @@ from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation import results
 from ggt_hub.evaluation.compare import check_alike
 
-_COST = {"seconds": "s / picture", "peak_memory": "memory (GiB)", "parameters": "parameters (M)"}
+_COST = {
+    "seconds": "s / picture",
+    "peak_memory": "memory (GiB)",
+    "parameters": "parameters (M)",
+    "multiply_adds": "multiply-adds (G)",
+}
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,8 @@ def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict
 
 def _costs(about: dict[str, Any]) -> list[str]:
     cost = about["cost"]
-    scales = {"seconds": 1.0, "peak_memory": 2.0**30, "parameters": 1e6}
-    return ["" if cost[name] is None else f"{cost[name] / scale:.3g}" for name, scale in scales.items()]
+    scales = {"seconds": 1.0, "peak_memory": 2.0**30, "parameters": 1e6, "multiply_adds": 1e9}
+    return ["" if cost.get(name) is None else f"{cost[name] / scale:.3g}" for name, scale in scales.items()]
 
 
 def _number(value: float) -> str:

@@ -289,6 +289,35 @@ def test_a_run_records_what_it_took_and_where(compact, three, tmp_path):
     assert results["date"].endswith("+00:00")
     (row, *_) = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     assert row["gt_sha256"] == hashlib.sha256(three[0].gt.tobytes()).hexdigest()
+    restored = (tmp_path / "restored" / row["id"]).with_suffix(".png.png").read_bytes()
+    assert row["output_sha256"] == hashlib.sha256(restored).hexdigest()
+
+
+def test_multiply_adds_are_those_of_the_layers_and_none_without_networks(compact, three, tmp_path):
+    cost = run_suite(suite_of(three[:2], ("psnr",)), compact, tmp_path / "a")["cost"]
+    again = run_suite(suite_of(three[:2], ("psnr",)), compact, tmp_path / "a")["cost"]
+    expected = 0
+
+    def add(layer, given, result):
+        nonlocal expected
+        if isinstance(layer, torch.nn.Conv2d):
+            expected += result.numel() * layer.weight[0].numel()
+        elif isinstance(layer, torch.nn.Linear):
+            expected += result.numel() * layer.in_features
+        elif isinstance(layer, torch.nn.ConvTranspose2d):
+            expected += given[0].numel() * layer.weight[0].numel()
+
+    networks = [part for part in compact.components.values() if isinstance(part, torch.nn.Module)]
+    hooks = [layer.register_forward_hook(add) for network in networks for layer in network.modules()]
+    compact(three[0].lq)
+    for hook in hooks:
+        hook.remove()
+    assert cost["multiply_adds"] == again["multiply_adds"] == expected
+    assert cost["multiply_adds_of"] == [192, 192]
+    baseline = run_suite(
+        suite_of(three[:1], ("psnr",)), RestorerPipeline.from_pretrained("identity"), tmp_path
+    )
+    assert baseline["cost"]["multiply_adds"] is None
 
 
 def test_runs_against_other_references_are_not_compared(three, tmp_path):
@@ -374,7 +403,10 @@ def test_runs_make_a_table_with_arrows_the_best_in_bold_and_what_they_cost(compa
     half = run_suite(suite_of(three), compact, tmp_path / "half", arguments={"strength": 0.5})
     folders = [tmp_path / "full", tmp_path / "half"]
     head, _, *lines = runs_table(folders, "md").splitlines()
-    assert head == "| model | psnr ↑ | niqe ↓ | s / picture | memory (GiB) | parameters (M) |"
+    assert (
+        head
+        == "| model | psnr ↑ | niqe ↓ | s / picture | memory (GiB) | parameters (M) | multiply-adds (G) |"
+    )
     assert lines[0].startswith("| compact | **") or lines[0].startswith("| compact |")
     assert lines[1].startswith("| compact (strength=0.5) | ")
     bold = [line.split(" | ")[1].startswith("**") for line in lines]
