@@ -69,13 +69,13 @@ def runs_table(runs: Sequence[Path], form: str) -> str:
     directions = {name: way for about in read for name, way in about["directions"].items()}
     lines = [
         (label, [_score(about, name, directions[name], read) for name in names], _costs(about))
-        for label, about in zip(_labels(runs, read), read, strict=True)
+        for label, about in zip(run_labels(runs, read), read, strict=True)
     ]
     return _FORMS[form](names, directions, lines)
 
 
-def _labels(runs: Sequence[Path], read: Sequence[dict[str, Any]]) -> list[str]:
-    """What the runs are called: by their model, and as far as that is not enough by what else tells them apart."""
+def run_labels(runs: Sequence[Path], read: Sequence[dict[str, Any]]) -> list[str]:
+    """What runs are called: by their model, and as far as that is not enough by what else tells them apart."""
     labels = [about["model"]["name"] for about in read]
     further: list[Callable[[int], str]] = [
         lambda at: f"@{read[at]['model'].get('revision', '')[:8]}".rstrip("@"),
