@@ -24,15 +24,15 @@ from tests.photographs import photograph
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Seven pairs of two tasks, and three runs over them."""
+    """Ten pairs of two tasks, and three runs over them."""
     folder = tmp_path_factory.mktemp("board")
     clean = photograph(128)
-    for number in range(7):
-        task = "strong" if number < 6 else "mild"
-        for side, pixels in (("lq", noisy(clean, 40 if number < 6 else 15, seed=number)), ("gt", clean)):
-            (folder / "data" / task / side).mkdir(parents=True, exist_ok=True)
+    for number in range(10):
+        task = "noise" if number < 9 else "blur"
+        for side, pixels in (("lq", noisy(clean, 40 if number < 9 else 15, seed=number)), ("gt", clean)):
+            (folder / "data" / side / task).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[number : number + 64, :64]).save(
-                folder / "data" / task / side / f"{number}.png"
+                folder / "data" / side / task / f"{number}.png"
             )
     suite = load_suite(str(folder / "data"))
     for model in ("identity", "opencv:nlm", "gain"):
@@ -74,14 +74,14 @@ def test_rows_are_ranked_tested_and_written_with_every_hash(board):
     page = (folder / "out/index.html").read_text()
     first = page.split("<tbody>")[1]
     assert re.findall(r'scope="row">([^<]+)<', first.split("</tbody>")[0])[0] == "opencv:nlm"
-    for task in ("all pictures", "strong", "mild"):
+    for task in ("all pictures", "noise", "blur"):
         assert f"<option>{task}</option>" in page
         assert f'data-choice="{task}"' in page
     above, here = (read(folder / name)[1] for name in ("opencv-nlm", "identity"))
     p = swap_test([row["psnr"] for row in above], [row["psnr"] for row in here])
     assert p < 0.05 / 4  # so it holds after the correction for four of them: two rows, two metrics
     assert "*" in first.split("</tbody>")[0]
-    only_one = page.split('data-choice="mild"')[1].split("</tbody>")[0]
+    only_one = page.split('data-choice="blur"')[1].split("</tbody>")[0]
     assert "*" not in only_one  # of one picture nothing is clear
     card = yaml.safe_load((folder / "out/README.md").read_text().split("---")[1])
     assert (card["sdk"], card["app_file"]) == ("static", "index.html")
@@ -98,7 +98,7 @@ def test_rows_are_ranked_tested_and_written_with_every_hash(board):
         (lambda rows: rows[0].update(psnr_before=9.0), "it says psnr_before 9"),
         (lambda rows: rows[3].update(output_sha256="0" * 64), "the result of .* has another hash"),
         (
-            lambda rows: rows[3].update(task="mild"),
+            lambda rows: rows[3].update(task="blur"),
             "other pictures or tasks than the suite|are over different",
         ),
         (lambda rows: rows.pop(), "other pictures or tasks than the suite"),
@@ -120,14 +120,14 @@ def test_a_falsified_row_is_refused_by_name(board, edit, reason):
 def test_a_falsified_mean_or_picture_is_refused_by_name(board):
     folder, build = board
     about = json.loads((folder / "gain/results.json").read_text())
-    about["tasks"]["strong"]["ssim"]["mean"] += 0.01
+    about["tasks"]["noise"]["ssim"]["mean"] += 0.01
     (folder / "gain/results.json").write_text(json.dumps(about))
-    with pytest.raises(EvaluationError, match=r"gain is falsified: it says ssim \(mean\) .* of strong"):
+    with pytest.raises(EvaluationError, match=r"gain is falsified: it says ssim \(mean\) .* of noise"):
         build("identity", "gain")
     _, rows = read(folder / "identity")
     picture = folder / "identity/restored" / f"{rows[0]['id']}.png"
     Image.fromarray(photograph(64)).save(picture)
-    with pytest.raises(EvaluationError, match="identity is falsified .* the result of"):
+    with pytest.raises(EvaluationError, match=r"identity is falsified .* the result of"):
         build("identity")
     picture.unlink()
     with pytest.raises(EvaluationError, match="identity lacks the picture of"):
@@ -143,7 +143,7 @@ def test_unequal_protocols_and_pictures_are_refused(board):
     for name, reason in (("cropped", "crop_border"), ("psnr", "protocols"), ("part", "limit")):
         with pytest.raises(EvaluationError, match=f"{name} and identity do not belong .*{reason}"):
             build("identity", name)
-    Image.fromarray(photograph(64)).save(folder / "data/mild/gt/6.png")
+    Image.fromarray(photograph(64)).save(folder / "data/gt/blur/9.png")
     run_suite(suite, gain, folder / "gain", scoring=Scoring(("psnr", "ssim")))
     with pytest.raises(EvaluationError, match="gain and identity are over different pictures"):
         build("identity", "gain")
@@ -172,4 +172,4 @@ def test_the_command_says_what_it_checked(board):
     assert isinstance(outcome.exception, EvaluationError)
     assert "over a folder 'data': name it with --data" in str(outcome.exception)
     outcome = CliRunner().invoke(app, [*map(str, words), "--data", str(folder / "data")])
-    assert "1 rows over 7 pictures, each score checked" in outcome.output
+    assert "1 rows over 10 pictures, each score checked" in outcome.output
