@@ -34,6 +34,10 @@ class RestorerError(GGTHubError, ValueError):
     """A restorer cannot be loaded, or was called with something it does not support."""
 
 
+class TooLittleMemoryError(RestorerError):
+    """A restorer does not fit into the memory of a device, however it is placed."""
+
+
 class DegradationError(GGTHubError, ValueError):
     """A degradation, preset or recipe that does not exist or cannot be applied."""
 

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -56,6 +62,25 @@ def tiny_sdxl() -> StableDiffusionXLPipeline:
         tokenizer_2=tokenizers[1],
         unet=unet,
         scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+    )
+
+
+def tiny_stable_diffusion() -> StableDiffusionPipeline:
+    """Of the first generation: one text encoder, no size conditioning; it predicts the velocity, as 2.1 does."""
+    parts = tiny_sdxl()
+    config = {**parts.unet.config, "addition_embed_type": None, "cross_attention_dim": 16}
+    for name in ("addition_time_embed_dim", "projection_class_embeddings_input_dim"):
+        config[name] = None
+    torch.manual_seed(1)
+    return StableDiffusionPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=UNet2DConditionModel.from_config(config),
+        scheduler=EulerDiscreteScheduler.from_config(parts.scheduler.config, prediction_type="v_prediction"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from safetensors import safe_open
@@ -21,16 +22,19 @@ from transformers.convert_slow_tokenizer import import_protobuf
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, file_sha256
 from ggt_hub.converters.checkpoint import AGAIN, Checkpoint, Destination, one_line, plan, read_json
-from ggt_hub.converters.dreamclear_names import settings_of, transformer_destinations
+from ggt_hub.converters.dreamclear_names import (
+    AUTOENCODER,
+    PRE_CLEANER,
+    TEXT_ENCODER,
+    WEIGHTS,
+    settings_of,
+    transformer_destinations,
+)
 from ggt_hub.converters.networks import published_network
 from ggt_hub.converters.pickles import PickledTensors, explained
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import DreamClearTransformer2DModel
 from ggt_hub.shards import Shard, remove_result, results, run_shards
-
-WEIGHTS, PRE_CLEANER = "DreamClear-1024.pth", "general_swinir_v1.ckpt"
-AUTOENCODER, TEXT_ENCODER = "sd-vae-ft-ema", "t5-v1_1-xxl"
-"""What the published repository calls its files and folders."""
 
 PUBLISHED = [WEIGHTS, PRE_CLEANER, f"{AUTOENCODER}/*", f"{TEXT_ENCODER}/*"]
 """What is needed of the repository: not the networks that the authors evaluate with."""
@@ -355,9 +359,11 @@ def _index(absent: Sequence[str], encoder: TextEncoder | None) -> dict[str, Any]
         "captioner_processor": (None, None),
         "quality_prior": (None, None),
     }
-    return {"_class_name": "DreamClearPipeline", "_diffusers_version": "0.42.1", "minimum_size": 1024} | {
-        name: [None, None] if name in absent else list(part) for name, part in parts.items()
-    }
+    return {
+        "_class_name": "DreamClearPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "minimum_size": 1024,
+    } | {name: [None, None] if name in absent else list(part) for name, part in parts.items()}
 
 
 def _card(weights: Path, absent: Sequence[str]) -> str:

@@ -5,10 +5,15 @@ sizes: nothing is loaded.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ggt_hub.converters.checkpoint import Destination, Shapes
 from ggt_hub.converters.realrestorer_names import count
+
+WEIGHTS, PRE_CLEANER = "DreamClear-1024.pth", "general_swinir_v1.ckpt"
+AUTOENCODER, TEXT_ENCODER = "sd-vae-ft-ema", "t5-v1_1-xxl"
+"""What the published repository calls its files and folders."""
 
 BASE = "base_model."
 HEAD = 72
@@ -50,6 +55,11 @@ _CROSS = {
 _MODULATOR = ("shared_proj", "proj_mul", "proj_add")
 _TABLES = ("pos_embed", "base_model.pos_embed", "model.pos_embed")
 """Positions, which are computed for the grid at hand: not needed."""
+
+
+def is_published_dreamclear(folder: Path) -> bool:
+    """Whether `folder` holds the files as their authors publish them, rather than our own layout."""
+    return (folder / WEIGHTS).is_file()
 
 
 def settings_of(shapes: Shapes, heads: int | None = None) -> dict[str, Any]:

@@ -95,12 +95,13 @@ def load_configuration(path_or_name: str | Path, changes: dict[str, str] | None 
     return _parsed(str(path), content)
 
 
-def identity(stage: Stage, configuration: Configuration) -> list[Any]:
-    """What the results of a stage depend on, besides its rows and what was learned."""
-    words = [hashlib.sha256(text_of(name).encode()).hexdigest() for name in stage.words]
-    who = configuration.models[stage.asks].model if stage.asks else None
-    pictures = configuration.pictures if stage.draws else None
-    return [stage.name, stage.version, asdict(stage), words, who, pictures, configuration.seed]
+def identity(stage: Stage) -> list[Any]:
+    """What a stage's results depend on besides its rows and the configuration, of which a folder knows one."""
+    return [
+        stage.name,
+        stage.version,
+        [hashlib.sha256(text_of(name).encode()).hexdigest() for name in stage.words],
+    ]
 
 
 def _parsed(where: str, content: dict[str, Any]) -> Configuration:

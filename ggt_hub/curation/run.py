@@ -86,9 +86,11 @@ def run(
     """
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / RECORDS / "lock-of-the-run", waits=False):
-        _check_folder(configuration, source, output)
-        if any(stage.draws for stage in configuration.stages):
-            find_text_to_image(configuration.pictures)  # before anything is paid
+        told = _told(configuration, source)
+        _check_folder(output, told)
+        _check_start(configuration, source)
+        if not (output / RUN).exists():
+            commit_text(output / RUN, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
         made = _Run(configuration, source, output, askers, workers, engine)
         for stage in configuration.stages:
             made.do(stage)
@@ -150,7 +152,7 @@ class _Run:
             partial(_decide_slice, stage, self.context(stage)),
             shards,
             self.tables,
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=1 if asks else self.workers,
             engine="local" if asks else self.engine,
             title=stage.name,
@@ -167,7 +169,7 @@ class _Run:
             raise CurationError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
-        told = [identity(stage, self.configuration), self.hashes, [self.learned[n].name for n in stage.uses]]
+        told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
         folder = self.output / _LEARNED / f"{stage.name}-{_digest(told)[:8]}"
         shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
         if not folder.is_dir():
@@ -198,7 +200,7 @@ class _Run:
             shards,
             self.output,
             config="default",
-            settings=identity(stage, self.configuration),
+            settings=identity(stage),
             workers=self.workers,
             engine=self.engine,
             describe=lambda folder: write_card(folder, **stage.card(told)),
@@ -265,22 +267,42 @@ def _count(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
     return Count(stage, rows, kept, reasons["dropped"], reasons["later"])
 
 
-def _check_folder(configuration: Configuration, source: str, output: Path) -> None:
-    """Record what this run does; refuse a folder of another.
+def _check_start(configuration: Configuration, source: str) -> None:
+    """Refuse what cannot be done here, before anything is recorded or paid.
+
+    Raises:
+        CurationError: if something is not installed.
+        DatasetError: if there is nothing to begin with.
+        RestorerError, HubError: if the text-to-image pipeline cannot be had.
+    """
+    for stage in configuration.stages:
+        stage.check()
+        if isinstance(stage, Beginning):
+            stage.seeds(source)
+    if any(stage.draws for stage in configuration.stages):
+        find_text_to_image(configuration.pictures)
+
+
+def _told(configuration: Configuration, source: str) -> dict[str, Any]:
+    """What a run folder records."""
+    folder = Path(source).expanduser()
+    place = str(folder.resolve()) if folder.is_dir() else source
+    # Through JSON, so that what was read compares with what is: tuples are lists.
+    return json.loads(json.dumps({"source": place, **configuration.told()}, default=str))
+
+
+def _check_folder(output: Path, told: dict[str, Any]) -> None:
+    """Refuse a folder of another run.
 
     Raises:
         CurationError: naming the first difference.
     """
-    # Through JSON, so that what was read compares with what is: tuples are lists.
-    place = str(Path(source).expanduser().resolve()) if Path(source).expanduser().is_dir() else source
-    told = json.loads(json.dumps({"source": place, **configuration.told()}, default=str))
     path = output / RUN
     if not path.exists():
         if (output / _TABLES).exists():
             raise CurationError(
                 f"{path} is gone, so nobody knows of which run {output} is: choose another --output"
             )
-        commit_text(path, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))

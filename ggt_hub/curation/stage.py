@@ -125,6 +125,13 @@ class Stage(ABC):
     draws: ClassVar[bool] = False
     words: ClassVar[tuple[str, ...]] = ()
 
+    def check(self) -> None:  # noqa: B027 - most need nothing
+        """Say what is missing on this machine, before anything is done or paid.
+
+        Raises:
+            CurationError: naming it, and what to install.
+        """
+
 
 class Deciding(Stage):
     """A stage that decides of each row.

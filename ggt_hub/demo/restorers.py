@@ -1,5 +1,7 @@
 """The models behind the page: loaded once, called by one visitor at a time, within a limit of time and size."""
 
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +12,11 @@ import torch
 from ggt_hub.demo.jobs import Job, Progress, watched
 from ggt_hub.demo.settings import Settings
 from ggt_hub.demo.visitors import in_page
-from ggt_hub.errors import DemoError
+from ggt_hub.errors import DemoError, TooLittleMemoryError
 from ggt_hub.images import Picture
 from ggt_hub.pipelines import Finding, Option, RestorerPipeline
+
+logger = logging.getLogger(__name__)
 
 AUTOMATIC = "automatic"
 """The task that is no task: the model judges the damage itself, or is told nothing of it."""
@@ -53,7 +57,7 @@ class Restorer:
         self.name = model.rstrip("/").rpartition("/")[2]
         self.pipe = RestorerPipeline.from_pretrained(model, **({"revision": revision} if revision else {}))
         self.pipe.set_progress_bar_config(disable=True)
-        self.pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        place(self.pipe)
         self.settings = settings
         self.restore = on_gpu(in_page(self._restore), self.duration)
 
@@ -144,10 +148,39 @@ def on_gpu(function: Callable[..., Any], duration: Callable[..., int]) -> Callab
     return GPU(function, duration=duration)
 
 
+def place(pipe: RestorerPipeline) -> None:
+    """Bring a model to the card, if there is one, by its plan, if it has one.
+
+    Raises:
+        TooLittleMemoryError: if it does not fit.
+    """
+    if not torch.cuda.is_available() or os.environ.get("SPACES_ZERO_GPU"):  # there the card comes with a call
+        pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        return
+    has_plan = type(pipe).plan_memory is not RestorerPipeline.plan_memory
+    memory = torch.cuda.get_device_properties(0).total_memory
+    plan = pipe.plan_memory(memory) if has_plan else None
+    if plan is None or plan.only not in (None, "cuda"):
+        pipe.to("cuda")
+    else:
+        plan.apply(pipe, "cuda")
+
+
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
-    """All models of the page by name, the default first."""
-    restorers = [Restorer(source, settings) for source in settings.models]
-    return dict(zip(short_names(settings.models), restorers, strict=True))
+    """The models of the page by name, the default first; those that do not fit the card are left out.
+
+    Raises:
+        DemoError: if none fits.
+    """
+    restorers = {}
+    for name, source in zip(short_names(settings.models), settings.models, strict=True):
+        try:
+            restorers[name] = Restorer(source, settings)
+        except TooLittleMemoryError as error:
+            logger.warning("%s is not on the page: %s", source, error)
+    if not restorers:
+        raise DemoError(f"none of {', '.join(settings.models)} fits the card: name a smaller model")
+    return restorers
 
 
 def short_names(sources: Sequence[str]) -> list[str]:

@@ -25,6 +25,10 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 _GATE = 24  # width of the router, whatever the width of the tokens
+_COMPUTED_IN = (
+    torch.float16,
+    torch.bfloat16,
+)  # with weights in 16 bits; the second where the first overflows
 
 
 @dataclass
@@ -54,10 +58,11 @@ class Conditions:
 class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin):
     """Predicts noise and its variance from a noisy latent, two conditioning latents and a caption.
 
-    With weights in 16 bits matrices and attention are computed in float16, as its authors run it; the residual
-    streams, norms, modulation, embeddings of patches, times and captions, and the output stay in float32. So it is
-    where weights are stored in bfloat16, too: float16 holds nearly all of its numbers exactly, and has three bits
-    more for what is computed, of which guidance and the first steps amplify every error.
+    With weights in 16 bits matrices and attention are computed in float16, as its authors run it, and once more in
+    bfloat16 where that overflows; the residual streams, norms, modulation, embeddings of patches, times and
+    captions, and the output stay in float32. So it is where weights are stored in bfloat16, too: float16 holds
+    nearly all of its numbers exactly, and has three bits more for what is computed; guidance and the first steps
+    amplify every error.
 
     Args:
         num_attention_heads: heads of all attention.
@@ -278,16 +283,31 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
             )
         )
         told = conditions.caption, conditions.caption_bias, modulation
-        with self._autocast(device):
-            for number in range(len(self.transformer_blocks)):
-                if torch.is_grad_enabled() and self.gradient_checkpointing:
-                    x, lq, reference = self._gradient_checkpointing_func(
-                        self._layer, number, x, lq, reference, told, group or rows
-                    )
-                else:
-                    x, lq, reference = self._layer(number, x, lq, reference, told, group or rows)
-        sample = self._read_out(x, embedded, hidden_states.shape[-2:])
+        for kind in _COMPUTED_IN if self.dtype in _COMPUTED_IN else (None,):
+            with nullcontext() if kind is None else torch.autocast(device.type, kind, cache_enabled=False):
+                tokens = self._layers(x, lq, reference, told, group or rows)
+            sample = self._read_out(tokens, embedded, hidden_states.shape[-2:])
+            if kind is None or torch.is_grad_enabled() or not _overflowed(sample):
+                break
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    def _layers(
+        self,
+        x: Tensor,
+        lq: Tensor,
+        reference: Tensor,
+        told: tuple[Tensor, Tensor | None, Tensor],
+        group: int,
+    ) -> Tensor:
+        """All layers; the backbone's tokens after them."""
+        for number in range(len(self.transformer_blocks)):
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                x, lq, reference = self._gradient_checkpointing_func(
+                    self._layer, number, x, lq, reference, told, group
+                )
+            else:
+                x, lq, reference = self._layer(number, x, lq, reference, told, group)
+        return x
 
     def _layer(
         self,
@@ -333,12 +353,6 @@ class DreamClearTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, Peft
         patches = _exact(self.proj_out, normed).unflatten(-1, (patch, patch, -1))
         grid = patches.unflatten(1, (size[0] // patch, size[1] // patch))
         return torch.einsum("bhwpqc->bchpwq", grid).reshape(len(x), -1, *size)
-
-    def _autocast(self, device: torch.device) -> Any:
-        """Matrices in float16 for weights in 16 bits; what is around decides for weights in float32."""
-        if self.dtype not in (torch.float16, torch.bfloat16):
-            return nullcontext()
-        return torch.autocast(device.type, torch.float16, cache_enabled=False)
 
 
 class BranchAttention(nn.Module):
@@ -419,6 +433,10 @@ def _exact(module: nn.Module, x: Tensor) -> Tensor:
     weight = next(module.parameters())
     with _no_autocast(x.device):
         return module(x.to(weight.dtype)).float()
+
+
+def _overflowed(sample: Tensor) -> bool:
+    return not bool(sample.isfinite().all())
 
 
 def _no_autocast(device: torch.device) -> Any:

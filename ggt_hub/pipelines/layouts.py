@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import metadata_load
 
 from ggt_hub.converters.checkpoint import read_json
+from ggt_hub.converters.dreamclear_names import is_published_dreamclear
 from ggt_hub.converters.realrestorer_names import is_published
 from ggt_hub.errors import RestorerError
 from ggt_hub.hub import snapshot
@@ -188,6 +189,12 @@ LAYOUTS: list[Layout] = [
         "RealRestorer's published bundle",
         is_published,
         lambda place: load_pipeline_class("RealRestorerPipeline"),
+        "from_published",
+    ),
+    Layout(
+        "DreamClear's published files",
+        is_published_dreamclear,
+        lambda place: load_pipeline_class("DreamClearPipeline"),
         "from_published",
     ),
     Layout(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import torch
 from torch import nn
 
-from ggt_hub.errors import RestorerError
+from ggt_hub.errors import RestorerError, TooLittleMemoryError
 from ggt_hub.pipelines.offload import Offload, pinned_size
 
 if TYPE_CHECKING:
@@ -167,13 +167,15 @@ def fastest(plans: Sequence[AnyPlan], budget: int, who: str, advice: str) -> Any
     """The first of the plans that keeps within `budget` bytes.
 
     Raises:
-        RestorerError: if none does; the message names the smallest budget that would, and then gives `advice`.
+        TooLittleMemoryError: if none does; the message names the smallest budget that would, and gives `advice`.
     """
     for plan in plans:
         if plan.device <= budget:
             return plan
     least = min(plan.device for plan in plans) / 1e9
-    raise RestorerError(f"{who} does not fit into {budget / 1e9:.1f} GB: it needs {least:.1f} GB {advice}")
+    raise TooLittleMemoryError(
+        f"{who} does not fit into {budget / 1e9:.1f} GB: it needs {least:.1f} GB {advice}"
+    )
 
 
 def parse_memory(text: str) -> int:

@@ -19,8 +19,15 @@ from ggt_hub import RestorerPipeline
 from ggt_hub.cli import app
 from ggt_hub.converters import dreamclear as converter
 from ggt_hub.converters.checkpoint import plan
-from ggt_hub.converters.dreamclear import AUTOENCODER, PRE_CLEANER, TEXT_ENCODER, WEIGHTS, convert_dreamclear
-from ggt_hub.converters.dreamclear_names import settings_of, transformer_destinations
+from ggt_hub.converters.dreamclear import convert_dreamclear
+from ggt_hub.converters.dreamclear_names import (
+    AUTOENCODER,
+    PRE_CLEANER,
+    TEXT_ENCODER,
+    WEIGHTS,
+    settings_of,
+    transformer_destinations,
+)
 from ggt_hub.errors import RestorerError
 from ggt_hub.models import DreamClearTransformer2DModel, SwinIR
 from tests.golden_dreamclear import case, difference, tensors
@@ -358,6 +365,13 @@ def test_a_small_file_that_describes_large_tensors_is_refused(repository: Path, 
     weights[name] = torch.zeros(1).expand(weights[name].shape)
     torch.save({"state_dict": weights}, repository / WEIGHTS)
     assert f"{name} holds no plain numbers" in refused(repository, tmp_path / "own")
+
+
+def test_whoever_loads_the_published_files_is_told_to_convert_them(repository: Path) -> None:
+    with pytest.raises(
+        RestorerError, match=f"write it once with `ggt-hub convert dreamclear {repository} DST`"
+    ):
+        RestorerPipeline.from_pretrained(repository)
 
 
 def test_missing_parts_are_named(repository: Path, tmp_path: Path) -> None:

@@ -85,8 +85,13 @@ def test_what_can_be_known_to_be_wrong_is_said_before_anybody_is_asked(tmp_path:
         (tmp_path / "none/model_index.json").write_text('{"_class_name": "FluxPipeline", "tokenizer": []}')
         with pytest.raises(RestorerError, match="is a FluxPipeline: dual prompts are tuned on"):
             run(configuration, str(photographs), tmp_path / "out", askers)
-        with pytest.raises(DatasetError, match="no clean pictures in"):
-            estimate(configuration, str(tmp_path / "missing"))
+        for attempt in (
+            lambda: estimate(configuration, "missing"),
+            lambda: run(configuration, "missing", tmp_path / "out", askers),
+        ):
+            with pytest.raises(DatasetError, match="no clean pictures in missing"):
+                attempt()
+        assert not (tmp_path / "out/run.yaml").exists()  # so that the right source is not another one
         with pytest.raises(
             CurationError, match=r"limits nothing where vision has no price: give --set models\.vision"
         ):
@@ -95,6 +100,13 @@ def test_what_can_be_known_to_be_wrong_is_said_before_anybody_is_asked(tmp_path:
     other = load_configuration(tmp_path / "genir.yaml", {"models.language.url": "localhost:80"})
     with pytest.raises(JudgeError, match="is no address of a server"):
         open_askers(other, tmp_path / "out", Ledger(":memory:"))
+
+
+def test_what_is_not_installed_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = write_photographs(tmp_path / "photographs", 1)
+    monkeypatch.setattr("ggt_hub.curation.stages.tune.find_spec", lambda name: None)
+    with pytest.raises(CurationError, match=r"stage tune needs peft: pip install 'ggt-hub\[curation\]'"):
+        run(load_configuration("genir"), str(photographs), tmp_path / "out", {})
 
 
 def test_models_run_here_unless_a_server_is_named(tmp_path: Path) -> None:

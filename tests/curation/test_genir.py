@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from PIL import Image
 from typer.testing import CliRunner
 
 import ggt_hub
@@ -18,8 +22,13 @@ from ggt_hub.cli import app
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import Count, run
+from ggt_hub.curation.tables import read_kept
+from ggt_hub.curation.words import words
 from ggt_hub.data.reading.clean import find_clean
 from ggt_hub.errors import BusyError, CurationError, DatasetError, JudgeError
+from ggt_hub.files import seed_of
+from ggt_hub.images.shown import shown_rgb
+from ggt_hub.pipelines.text_to_image import load_tuned
 from ggt_hub.vlm import Ledger
 from tests.curation.genir import Answers, write_configuration, write_photographs
 from tests.servers.openai_chat import ChatServer
@@ -82,6 +91,48 @@ def test_a_run_ends_in_clean_pictures_with_prompts_and_provenance(made: Any) -> 
     assert {clean.source for clean in find_clean(folder)} == {"genir"}
 
 
+def stage_row(folder: Path, stage: str, columns: list[str]) -> dict[str, Any]:
+    """The first row of the first slice after a stage."""
+    return read_kept([folder / f".ggt-hub/curation/{stage}/000000.arrow"], columns)[0]
+
+
+def test_a_picture_is_what_the_stock_pipeline_draws_between_the_two_prompts(made: Any, sdxl: Path) -> None:
+    folder = made[0]
+    pipe = StableDiffusionXLPipeline.from_pretrained(sdxl)
+    load_tuned(pipe, next((folder / "learned").glob("tune-*")))
+    drawn = pipe(
+        "A <genir-positive> image. A photo of mountains and valleys, take 1",
+        negative_prompt="A <genir-negative> image. A photo of mountains and valleys, take 1",
+        width=32,
+        height=32,
+        guidance_scale=5.0,
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(seed_of("prompt-0000000", 0)),
+    ).images[0]
+    row = stage_row(folder, "generate", ["picture", "seed"])
+    assert row["seed"] == seed_of("prompt-0000000", 0)
+    assert np.array_equal(np.asarray(drawn), shown_rgb(row["picture"]))
+
+
+def test_a_photograph_is_spoilt_at_the_papers_strength_from_its_middle(
+    made: Any, sdxl: Path, photographs: Path
+) -> None:
+    row = stage_row(made[0], "spoil", ["positive", "negative", "spoilt_by"])
+    assert row["spoilt_by"] in words("spoiling")["prompts"]
+    whole = Image.open(photographs / "0.png")  # 40x48
+    square = whole.resize((32, 38), Image.Resampling.LANCZOS).crop((0, 3, 32, 35))
+    assert np.array_equal(np.asarray(square), shown_rgb(row["positive"]))
+    spoilt = StableDiffusionXLImg2ImgPipeline.from_pretrained(sdxl)(
+        row["spoilt_by"],
+        image=square,
+        strength=0.6,
+        num_inference_steps=2,
+        guidance_scale=7.5,
+        generator=torch.Generator().manual_seed(seed_of("0.png", 0)),
+    ).images[0]
+    assert np.array_equal(np.asarray(spoilt), shown_rgb(row["negative"]))
+
+
 def test_without_a_folder_it_says_that_the_authors_pictures_are_not_published() -> None:
     with pytest.raises(
         DatasetError, match=r"million .* is not published: make some by `ggt-hub curate run genir`"
@@ -106,12 +157,12 @@ def test_the_funnel_says_where_every_row_went(made: Any) -> None:
 
 def test_the_card_says_how_far_privacy_was_checked(made: Any) -> None:
     card = (made[0] / "README.md").read_text()
-    for words in (
+    for phrase in (
         "privacy-safe",
         "read against the same rules a second time by `words`",
         "inspected by `eyes`",
     ):
-        assert words in " ".join(card.split())
+        assert phrase in " ".join(card.split())
     assert "paired" not in card.split("## Columns")[0].split("---")[2]
     assert yaml.safe_load((made[0] / "run.yaml").read_text())["stages"][1] == {"caption": {}}
 

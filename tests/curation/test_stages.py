@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
 from ggt_hub.curation.stages.gather import Gather
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
-from ggt_hub.curation.stages.unlike import Unlike
+from ggt_hub.curation.stages.unlike import Apart, Unlike
 from ggt_hub.curation.tables import has_postponed, read_kept, write_table
 from ggt_hub.curation.words import words
+from ggt_hub.data.work.duplicates import perceptual_hash
 from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError
+from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.photographs import photograph
 
@@ -187,6 +190,23 @@ def test_of_pictures_that_are_alike_the_first_stays(tmp_path: Path) -> None:
     outcomes = stage.decide(found, Context(0, learned={"unlike": tmp_path}))
     alike = Dropped("nearly the same picture", "0")
     assert outcomes == [Kept(), alike, Kept(), alike, Kept(), Kept()]
+
+
+def test_pictures_of_evaluation_sets_leave(tmp_path: Path) -> None:
+    (tmp_path / "evaluated").mkdir()
+    mine = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(mine).save(tmp_path / "evaluated/mine.png")
+    shipped = shown_rgb(str(files("ggt_hub.samples") / "chelsea.jpg"))
+    recompressed = io.BytesIO()
+    Image.fromarray(shipped).resize((300, 200)).save(recompressed, "JPEG", quality=60)
+    pictures = {"a": photograph(64), "b": mine, "c": shown_rgb(recompressed.getvalue())}
+    found = [{"id": name, "hash": perceptual_hash(pixels)} for name, pixels in pictures.items()]
+    stage = Apart(sets=(str(tmp_path / "evaluated"),))
+    assert stage.learn(found, Context(0), tmp_path, tmp_path)["alike"] == 2
+    kept, own, ours = stage.decide(found, Context(0, learned={"apart": tmp_path}))
+    assert kept == Kept()
+    assert own == Dropped("in an evaluation set", f"mine.png of {tmp_path / 'evaluated'}")
+    assert ours == Dropped("in an evaluation set", "chelsea.jpg of the pictures of the package")
 
 
 def test_tables_keep_what_stages_gave_and_count_reasons(tmp_path: Path) -> None:

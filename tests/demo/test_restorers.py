@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -21,12 +22,14 @@ import spaces
 from ggt_hub.cli import app
 from ggt_hub.demo import Settings
 from ggt_hub.demo.restore_tab import _adapted, asked, sliders, told_options
-from ggt_hub.demo.restorers import Request, Restorer, on_gpu, short_names
+from ggt_hub.demo.restorers import Request, Restorer, load_restorers, on_gpu, short_names
 from ggt_hub.errors import DemoError
 from ggt_hub.images import Picture, read_image
 from ggt_hub.models import QualityPrior
+from ggt_hub.pipelines import RestorerPipeline
 from tests.photographs import photograph
 from tests.pipelines.tiny import tiny_iqpir
+from tests.pipelines.tiny_dreamclear import tiny_pipeline as tiny_dreamclear
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 
 SPACE = Path(__file__).parents[2] / "spaces" / "restorer"
@@ -53,6 +56,29 @@ class _Small:
 
     def __call__(self, *args, **kwargs):
         return self._pipe(*args, size_level=64, **kwargs)
+
+
+def test_a_model_is_on_the_page_where_it_fits_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The card is made up: models stay where they are, and are told how large it is."""
+    tiny_dreamclear(text=False).save_pretrained(tmp_path / "dreamclear")
+    models = (str(tmp_path / "dreamclear"), "compact")
+    placed: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        "ggt_hub.pipelines.placement.Plan.apply", lambda _, pipe, device: placed.append(device)
+    )
+    monkeypatch.setattr(RestorerPipeline, "to", lambda pipe, device: placed.append(f"{device}, all of it"))
+    card = SimpleNamespace(total_memory=24 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    assert list(load_restorers(Settings(models=models))) == ["dreamclear", "compact"]
+    assert placed == ["cuda", "cuda, all of it"]
+    card.total_memory = 2 * 10**9
+    assert list(load_restorers(Settings(models=models))) == ["compact"]
+    assert "DreamClear does not fit into 2.0 GB" in caplog.text
+    with pytest.raises(DemoError, match="fits the card: name a smaller model"):
+        load_restorers(Settings(models=models[:1]))
 
 
 @pytest.fixture

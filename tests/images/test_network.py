@@ -86,6 +86,14 @@ def test_panorama_told_by_elements():
     assert is_panorama(Picture(holed().pixels, metadata=Metadata(xmp=packet)))
 
 
+def test_what_is_larger_by_a_fraction_comes_back_in_the_size_that_was_asked_for():
+    picture = holed()  # 53 pixels wide
+    wider = wrapped(picture, 64)
+    made = np.zeros((round(37 * 2.5), round(wider.size[0] * 2.5), 3), np.float32)
+    _, restored = unwrapped(wider, made)
+    assert restored.shape[1] == round(53 * 2.5)
+
+
 @pytest.mark.parametrize("margin", [3, 53, 120])
 def test_wrapped_goes_on_at_the_other_side_and_comes_back(margin):
     picture = holed()

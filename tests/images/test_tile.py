@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -161,6 +162,20 @@ def test_padding_reflects_and_then_repeats(size):
         assert (padded == array).all()
     if size == (2, 3):
         np.testing.assert_array_equal(padded[0, :, 0], [0, 2, 4, 2, 0, 0, 0, 0])
+
+
+def test_several_pixels_may_give_one():
+    """Means of 8x8 pixels, each seeing 16 more at either side: with such an overlap tiles give the same."""
+    image = np.random.default_rng(0).random((192, 320, 3), dtype=np.float32)
+
+    def coarse(tile):
+        around = torch.nn.functional.avg_pool2d(tile, 33, stride=1, padding=16, count_include_pad=False)
+        return torch.nn.functional.avg_pool2d(around, 8)
+
+    how = {"overlap": 32, "scale": Fraction(1, 8), "multiple": 64}
+    whole = run_tiled(coarse, image, tile=None, **how)
+    assert whole.shape == (24, 40, 3)
+    np.testing.assert_allclose(run_tiled(coarse, image, tile=128, **how), whole, atol=1e-6)
 
 
 PEAK = """

@@ -220,6 +220,20 @@ def test_in_16_bits_the_stream_stays_in_float32(dtype: torch.dtype) -> None:
     assert network.dtype == network.controlnet_lq[0].attn1.to_q.weight.dtype == dtype
 
 
+@torch.no_grad()
+def test_what_overflows_in_float16_is_computed_in_bfloat16() -> None:
+    """Numbers between two layers reach 65504, which float16 takes for infinite."""
+    network, given = small(), inputs(1)
+    before, after = network.transformer_blocks[1].ff.net[0].proj, network.transformer_blocks[1].ff.net[2]
+    before.weight.mul_(300), before.bias.fill_(65_000), after.weight.mul_(1e-3)
+    wanted = network(**given).sample
+    for dtype in (torch.float16, torch.bfloat16):
+        found = copy.deepcopy(network).to(dtype)(**given).sample
+        assert float((found - wanted).norm() / wanted.norm()) < 0.03  # bfloat16 has 8 bits
+    with torch.autocast("cpu", torch.float16):
+        assert not network(**given).sample.isfinite().all()
+
+
 def test_checkpointing_gives_the_same_gradients() -> None:
     def gradients(network: DreamClearTransformer2DModel) -> list[Tensor]:
         network(**inputs(2)).sample.square().mean().backward()

@@ -92,6 +92,11 @@ def test_what_is_not_read_of_a_caption_makes_no_difference(pipe: DreamClearPipel
     states, other = caption(), caption()
     other[:, 5:] = 7.0
     one = restore(pipe, prompt_embeds=states, prompt_attention_mask=mask)
+    stored = {
+        "prompt_embeds": states[None],
+        "prompt_attention_mask": mask[None, None],
+    }  # as features are stored
+    assert torch.equal(one, restore(pipe, **stored))
     assert torch.equal(one, restore(pipe, prompt_embeds=other, prompt_attention_mask=mask))
     with torch.no_grad():
         pipe.transformer.y_embedding[5:] += 3.0
@@ -148,6 +153,7 @@ def test_each_option_changes_the_result(pipe: DreamClearPipeline) -> None:
         return pipe(IMAGE, color_fix=color_fix, output_type="np", **given).images[0]
 
     found = [pixels(color_fix) for color_fix in (None, "wavelet", "adain")]
+    assert np.array_equal(pixels("none"), found[0])
     assert all(not np.array_equal(found[a], found[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
@@ -370,8 +376,8 @@ def test_no_seam_shows(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
         steps_across = np.abs(np.diff(found, axis=axis)).mean(axis=(1 - axis, 2))
         # Tiles begin at 0, 96 and 128 and end at 128, 224 and 256; pieces begin at 0, 64 and 128.
         for border in (64, 96, 128, 192, 224):
-            around = np.r_[steps_across[border - 13 : border - 1], steps_across[border : border + 12]]
-            assert steps_across[border - 1] < 1.05 * max(around.max(), 1 / 255)
+            around = np.r_[steps_across[border - 9 : border - 1], steps_across[border : border + 8]]
+            assert steps_across[border - 1] < 1.05 * around.mean()  # reached: 0.96, and no more in one piece
     whole = pipe(
         make(256),
         upscale=1,
@@ -414,3 +420,42 @@ def test_copies_are_independent(pipe: DreamClearPipeline) -> None:
     with torch.no_grad():
         other.proj_out.weight.zero_()
     assert restore(pipe).abs().sum() > 0
+
+
+def test_another_pipeline_shares_the_networks(pipe: DreamClearPipeline, tmp_path: Path) -> None:
+    other = DreamClearPipeline.from_pipe(pipe)
+    assert other.transformer is pipe.transformer and other.config.minimum_size == 64
+    assert torch.equal(restore(other), restore(pipe))
+    pipe.save_pretrained(tmp_path)
+    trained = tiny_pipeline(seed=1).transformer
+    loaded = RestorerPipeline.from_pretrained(tmp_path, transformer=trained, minimum_size=128)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.transformer is trained and restore(loaded).shape == (4, 16, 24)
+
+
+@pytest.mark.parametrize("size", ["10GB", "100KB"])
+def test_a_variant_is_loaded_where_it_is_there(pipe: DreamClearPipeline, tmp_path: Path, size: str) -> None:
+    other = tiny_pipeline(seed=1)
+    pipe.save_pretrained(tmp_path, max_shard_size=size)
+    other.save_pretrained(tmp_path, variant="fp16", max_shard_size=size)
+    for wanted, variant in ((pipe, None), (other, "fp16")):
+        found, wanted = (
+            restore(one) for one in (RestorerPipeline.from_pretrained(tmp_path, variant=variant), wanted)
+        )
+        # Weights lie elsewhere in memory, and sums are taken in another order where they are not aligned.
+        assert difference(found, wanted) < 1e-4 * float(wanted.abs().max())
+
+
+def test_damaged_files_are_refused(pipe: DreamClearPipeline, tmp_path: Path) -> None:
+    def damaged(name: str, content: bytes | str) -> str:
+        folder = tmp_path / name.replace("/", "-")
+        pipe.save_pretrained(folder)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(RestorerError) as caught:
+            RestorerPipeline.from_pretrained(folder)
+        return str(caught.value)
+
+    assert "is damaged or cut off" in damaged("transformer/diffusion_pytorch_model.safetensors", b"\x00" * 9)
+    config = {"_class_name": "DreamClearTransformer2DModel", "control_layers": 10**9}
+    assert "has control_layers 1000000000" in damaged("transformer/config.json", json.dumps(config))
+    assert "is not JSON" in damaged("vae/config.json", "{")

@@ -93,6 +93,20 @@ def test_each_way_to_fail_is_billed_as_it_is(ledger, waits):
     assert painter.budget.cost == 2.0  # what is not known counts as much as the dearest
 
 
+def test_while_it_waits_for_another_try_a_question_is_not_in_flight(ledger, monkeypatch):
+    """So that a kill meanwhile leaves it free."""
+    states = []
+
+    def sleep(seconds):
+        if seconds:
+            states.extend(ledger._connection.execute("SELECT state FROM questions").fetchone())
+
+    monkeypatch.setattr(asking_module.time, "sleep", sleep)
+    painter = Painter(RejectedError("busy", passes=True), Reply("fine"))
+    assert Asker(painter, ledger).ask(Question("paint")).state == "answered"
+    assert states == ["claimed"]
+
+
 def test_pauses_grow_until_no_try_is_left_and_the_question_stays_free(ledger, waits):
     painter = Painter(RejectedError("busy", passes=True))
     with pytest.raises(RejectedError, match="busy"):

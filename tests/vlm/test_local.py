@@ -9,7 +9,7 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from ggt_hub.errors import JudgeError
-from ggt_hub.vlm import PROTOCOLS, Judge, Ledger, LocalChat, local
+from ggt_hub.vlm import PROTOCOLS, Judge, Ledger, LocalChat, Question, local
 
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
@@ -98,3 +98,31 @@ def test_replies_depend_on_the_picture_and_not_on_chance(tiny_judge):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(JudgeError, match="cannot be loaded"):
         LocalChat(tmp_path / "nothing").ask(b"", "", "")
+
+
+def test_a_question_may_have_no_picture_or_several(tiny_judge, monkeypatch):
+    chat = LocalChat(tiny_judge, device="cpu", max_new_tokens=8)
+    seen = []
+
+    def generate(input_ids, **inputs):
+        seen.append(len(inputs.get("image_grid_thw", ())))
+        return input_ids
+
+    monkeypatch.setattr(chat._load()[0], "generate", generate)
+    files = []
+    for value in (0, 255):
+        Image.new("RGB", (48, 48), (value, 0, 0)).save(buffer := io.BytesIO(), "PNG")
+        files.append(buffer.getvalue())
+    for count in (0, 1, 2):
+        chat.send(Question("question", pictures=tuple(files[:count])))
+    assert seen == [0, 1, 2]
+
+
+def test_at_a_temperature_replies_are_drawn(tiny_judge):
+    chat = LocalChat(tiny_judge, device="cpu", max_new_tokens=8, temperature=1)
+    assert chat.parameters == {"temperature": 1, "max_tokens": 8}
+    torch.manual_seed(0)
+    drawn = [chat.send(Question("question")).text for _ in range(3)]
+    torch.manual_seed(0)
+    assert [chat.send(Question("question")).text for _ in range(3)] == drawn
+    assert len(set(drawn)) == 3

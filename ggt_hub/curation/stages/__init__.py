@@ -10,7 +10,7 @@ from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.tune import Tune
-from ggt_hub.curation.stages.unlike import Unlike
+from ggt_hub.curation.stages.unlike import Apart, Unlike
 
 STAGES: dict[str, type[Stage]] = {
     stage.name: stage
@@ -26,6 +26,7 @@ STAGES: dict[str, type[Stage]] = {
         Filter,
         Inspect,
         Unlike,
+        Apart,
         Crop,
         Register,
         Measure,

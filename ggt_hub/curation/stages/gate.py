@@ -18,7 +18,7 @@ from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, O
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
 
-_EXPERTS = ("brisque", "piqe", "niqe")
+_CLEARLY = {"brisque": 2.0, "piqe": 3.0, "niqe": 0.5}  # in light low light all three prefer a little noise
 _FILE = "limits.json"
 
 
@@ -51,7 +51,7 @@ class Gate(Learning, Deciding):
         unchanged: PSNR in dB from which a candidate is the photograph that was given.
         colour: largest chromaticity drift, where colours may not change.
         any_colour: the same where they may: beyond, it is another scene.
-        worse: how many of the three free metrics may find the candidate worse.
+        worse: how many of the three free metrics may find the candidate clearly worse.
         grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
             another spectrum, in which a grid of six levels does not show.
         redegraded: share of each category, 0..1, that leads back to its photograph worst, and leaves.
@@ -92,7 +92,7 @@ class Gate(Learning, Deciding):
         self, told: Mapping[str, float | None], category: str, limits: Mapping[str, float]
     ) -> Outcome:
         values = {name: math.nan if value is None else value for name, value in told.items()}
-        worse = sum(values[name] < 0 for name in _EXPERTS)
+        worse = sum(values[name] < -margin for name, margin in _CLEARLY.items())
         colour = self.any_colour if category in MAY_CHANGE_COLOUR else self.colour
         # Comparisons with what is not a number are false.
         fails = {

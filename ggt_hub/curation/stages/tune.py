@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from ggt_hub.commit import commit_json
 from ggt_hub.curation.stage import Context, Learning, Row
 from ggt_hub.data.pairs import pair_row
 from ggt_hub.data.work.export import write_rows
+from ggt_hub.errors import CurationError
 from ggt_hub.images import read_image
 from ggt_hub.training import load_recipe, train
 
@@ -41,6 +43,13 @@ class Tune(Learning):
     name: ClassVar[str] = "tune"
     needs: ClassVar[tuple[str, ...]] = ("positive", "negative", "caption")
     draws: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Attention of low rank needs peft."""
+        if self.attention == "lora" and find_spec("peft") is None:
+            raise CurationError(
+                "the stage tune needs peft: pip install 'ggt-hub[curation]', or attention: full"
+            )
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
         """Train, or go on where it was interrupted; the folder gets what stock pipelines load."""

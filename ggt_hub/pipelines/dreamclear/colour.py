@@ -21,9 +21,10 @@ def with_colours_of(restored: Floats, reference: Floats, how: str | None) -> Flo
     Args:
         restored: what is restored.
         reference: of the same size.
-        how: `wavelet` exchanges the coarsest level, `adain` mean and deviation of each channel, None nothing.
+        how: `wavelet` exchanges the coarsest level, `adain` mean and deviation of each channel, `none` or None
+            nothing.
     """
-    if how is None:
+    if how in (None, "none"):
         return restored
     return (wavelet if how == "wavelet" else adain)(restored, reference)
 

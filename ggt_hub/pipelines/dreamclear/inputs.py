@@ -18,9 +18,9 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "color_fix": Option(
         default="wavelet",
-        choices=("wavelet", "adain"),
+        choices=("wavelet", "adain", "none"),
         optional=True,
-        help="how the result gets the colours of the pre-cleaned picture; None leaves them",
+        help="how the result gets the colours of the pre-cleaned picture; none, or None, leaves them",
     ),
     "scheduler": Option(
         default=None,
@@ -96,13 +96,13 @@ def given_embeds(states: Tensor | None, mask: Tensor | None, count: int, length:
         return None
     if states is None:
         raise RestorerError("prompt_attention_mask comes without prompt_embeds: pass both")
-    mask = states.new_ones(states.shape[:2]) if mask is None else mask
     if (
-        states.ndim != 3
-        or mask.shape != states.shape[:2]
-        or len(states) != count
-        or states.shape[1] != length
-    ):
+        states.ndim > 3
+    ):  # captions that were stored for training have a dimension more, and so have their masks
+        states = states.flatten(1, -2)
+    mask = states.new_ones(states.shape[:2]) if mask is None else mask
+    mask = mask.flatten(1) if mask.ndim > 2 else mask
+    if states.ndim != 3 or mask.shape != states.shape[:2] or states.shape[:2] != (count, length):
         raise RestorerError(
             f"prompt_embeds has shape {tuple(states.shape)} and its mask {tuple(mask.shape)}: {count} pictures "
             f"need ({count}, {length}, width) and ({count}, {length})"

@@ -1,7 +1,8 @@
 """What DreamClear needs of a device's memory, known before it runs.
 
-Weights are counted exactly. Whole pictures and latents stay in main memory, and every network sees pieces of at
-most 1024 pixels a side, so nothing here depends on how large a picture is.
+Weights are counted exactly. Activations follow from the sizes of the networks; their factors were found by running
+the full-size networks without numbers, which the tests do again. Whole pictures and latents stay in main memory,
+and every network sees pieces of at most 1024 pixels a side, so nothing here depends on how large a picture is.
 """
 
 from collections.abc import Mapping
@@ -30,10 +31,11 @@ PHASES = {
 PIECE = 1024
 """Side of the largest piece that autoencoder and pre-cleaner see."""
 
-_TRANSFORMER = 44  # bytes per row, token and channel: three streams in float32, and what a feed-forward holds
+_TRANSFORMER = 58.4  # bytes per row, token and channel: streams in float32, twice, and a feed-forward
+_CONDITIONS = 12  # bytes per token and channel: two embedded latents and the table of positions, in float32
 _AUTOENCODER = 24.1  # bytes per pixel and channel of the first level, at the decoder's last level, float32
 _WORKSPACES = 1.65  # convolutions on a GPU, beyond that; measured with the same autoencoder in RealRestorer
-_PRE_CLEANER = 1100  # bytes per pixel: four maps of 64 channels in float32
+_PRE_CLEANER = 780  # bytes per pixel: three maps of 64 channels in float32
 _READING = 300_000_000  # text encoder and captioner over a few hundred tokens
 _CONTEXT = 600_000_000  # the driver's
 _RESERVED: Mapping[Placement, float] = {"none": 0.6, "model": 0.6, "group": 1.25}
@@ -88,11 +90,11 @@ def demand(config: MemoryConfig, phases: Mapping[str, str]) -> placement.Demand:
     rows, tokens = (2 if config.guided else 1), config.pixels // 256
     decoding = int(_WORKSPACES * _AUTOENCODER * config.vae_width * PIECE**2)
     working = {
-        "clean": _PRE_CLEANER * PIECE**2,
+        "clean": int(_WORKSPACES * _PRE_CLEANER * PIECE**2),
         "describe": _READING,
         "read": _READING,
         "encode": decoding,
-        "denoise": _TRANSFORMER * rows * tokens * config.width,
+        "denoise": int((_TRANSFORMER * rows + _CONDITIONS) * tokens * config.width),
         "decode": decoding,
     }
     here = {phase: working[phase] for phase in phases}

@@ -15,6 +15,7 @@ from diffusers.loaders import SanaLoraLoaderMixin
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin, T5EncoderModel
 
+from ggt_hub.errors import RestorerError
 from ggt_hub.images import Picture
 from ggt_hub.models import DreamClearTransformer2DModel, QualityPrior, SwinIR
 from ggt_hub.pipelines.base import RestorerPipelineOutput
@@ -134,6 +135,18 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
         dtypes = loading.dtypes(folder, dtype, vae_dtype, variant, kwargs)
         return super().from_folder(folder, dtype=dtypes, variant=variant, **kwargs)
 
+    @classmethod
+    def from_published(cls, folder: Path, **_: Any) -> Self:
+        """Say how the published files are loaded: reading pickles of 9 GB each time would be a waste.
+
+        Raises:
+            RestorerError: always.
+        """
+        raise RestorerError(
+            f"{folder} holds DreamClear as its authors publish it: write it once with `ggt-hub convert dreamclear "
+            f"{folder} DST`, and load DST"
+        )
+
     def plan_memory(
         self,
         budget: int,
@@ -223,8 +236,8 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
                 same.
             start_from_reference: whether it starts with the reference, as the authors recommend, or with noise
                 alone.
-            color_fix: `wavelet` or `adain`: how the result gets the colours of the reference; None leaves it as
-                it is.
+            color_fix: `wavelet` or `adain`: how the result gets the colours of the reference; `none` or None
+                leaves it as it is.
             scheduler: `dpmsolver` samples by DPM-Solver++ instead of the pipeline's scheduler; 20 steps are
                 enough.
             quality: how good the result should be, 0..1, or one for each picture, where there is a quality prior;

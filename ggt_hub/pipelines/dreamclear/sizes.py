@@ -51,11 +51,11 @@ def result_size(width: int, height: int, upscale: float) -> tuple[int, int]:
 def enlarged(rgb: Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     """A picture of 8 bits as the networks see it: bicubic to `size`, (height, width, 3), 0..1.
 
-    The width goes first, unless the height shrinks and so leaves fewer pixels in between. Pillow 13 does so,
-    Pillow 12 always begins with the width; the order makes a difference of up to 18 levels.
+    The width goes first, unless the height shrinks by more than twice as many pixels as the width. Pillow 13 does
+    so, Pillow 12 always begins with the width; the order makes a difference of up to 18 levels.
     """
     across, down = (size[0], rgb.height), (rgb.width, size[1])
-    shrinks = size[1] < rgb.height and rgb.width * size[1] < size[0] * rgb.height
+    shrinks = size[1] < rgb.height and rgb.height - size[1] > 2 * (rgb.width - size[0])
     between, method = down if shrinks else across, Image.Resampling.BICUBIC
     return np.asarray(rgb.resize(between, method).resize(size, method), np.float32) / np.float32(255)
 

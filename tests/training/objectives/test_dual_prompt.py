@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from torch import nn
 
 from ggt_hub.errors import RestorerError, TrainingError
 from ggt_hub.pipelines.text_to_image import load_tuned, open_text_to_image
 from ggt_hub.training.objectives.dual_prompt import DualPromptObjective
-from tests.tiny_sdxl import save_tiny_sdxl
+from tests.tiny_sdxl import save_tiny_sdxl, tiny_stable_diffusion
 
 SIDE = 16
 
@@ -160,6 +160,30 @@ def test_the_loss_is_the_error_of_the_predicted_noise(sdxl: Path, tmp_path: Path
             errors.append((predicted - noise).square().mean())
     assert torch.allclose(found.value, torch.stack(errors).mean(), atol=1e-5)
     assert torch.allclose(found.terms["negative"], torch.stack(errors[2:]).mean(), atol=1e-5)
+
+
+def test_a_pipeline_with_one_encoder_that_predicts_the_velocity_is_tuned_and_loaded(tmp_path: Path) -> None:
+    tiny_stable_diffusion().save_pretrained(tmp_path / "sd")
+    objective, held = built(tmp_path / "sd"), batch(("a photo",))
+    seen: dict[str, torch.Tensor] = {}
+    unet = objective.pipe.unet
+    unet.register_forward_hook(
+        lambda module, told, out: seen.update(noisy=told[0], steps=told[1], out=out[0])
+    )
+    found = objective(held)
+    rng = torch.Generator().manual_seed(5)
+    noise = torch.randn(4, 8, 8, generator=rng).expand(2, -1, -1, -1)
+    schedule = DDPMScheduler.from_config(objective.pipe.scheduler.config)
+    kept = schedule.alphas_cumprod[seen["steps"]].view(2, 1, 1, 1)
+    latents = (seen["noisy"] - (1 - kept).sqrt() * noise) / kept.sqrt()
+    velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents  # Salimans and Ho, 2022
+    assert torch.allclose(found.value, (seen["out"] - velocity).square().mean(), rtol=1e-3)
+    objective.export(tmp_path / "tuned")
+    stock = StableDiffusionPipeline.from_pretrained(tmp_path / "sd", safety_checker=None)
+    tuned = load_tuned(stock, tmp_path / "tuned")
+    assert torch.equal(
+        picture(stock, *tuned.prompts("a photo")), picture(objective.pipe, *tuned.prompts("a photo"))
+    )
 
 
 def test_what_has_no_table_of_tokens_or_is_no_pipeline_is_refused(sdxl: Path, tmp_path: Path) -> None:
