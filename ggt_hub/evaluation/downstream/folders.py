@@ -22,7 +22,7 @@ def part(folder: Path, settings: dict[str, Any], name: str) -> Path:
 
 
 def poor_pictures(folder: Path, settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Path]:
-    """The poor pictures by their names without ending, in the order of those that the data set knows.
+    """The poor pictures by the data set's names without ending, in its order; `a.jpg.png` is `a`'s too.
 
     Fewer than it knows are a part of it; one that it does not know is refused.
 
@@ -30,10 +30,18 @@ def poor_pictures(folder: Path, settings: dict[str, Any], known: Mapping[str, An
         EvaluationError: if there is none, or one that the data set does not know.
     """
     place = part(folder, settings, "poor")
-    found = {path.relative_to(place).with_suffix("").as_posix(): path for path in list_pictures(place)}
+    found = {_name(path.relative_to(place), known): path for path in list_pictures(place)}
     if strange := sorted(found.keys() - known.keys()):
         raise EvaluationError(f"the annotations do not know {found[strange[0]].name} in {place}: take it out")
     return {name: found[name] for name in known if name in found}
+
+
+def _name(path: Path, known: Mapping[str, Any]) -> str:
+    """The name without as many endings as the data set's has not: degrade adds one."""
+    name = path.with_suffix("")
+    while name.as_posix() not in known and name.suffix:
+        name = name.with_suffix("")
+    return name.as_posix()
 
 
 def clean_pictures(folder: Path, settings: dict[str, Any]) -> dict[str, Path]:

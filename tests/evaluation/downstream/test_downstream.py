@@ -174,6 +174,8 @@ def test_what_a_task_lacks_is_said_before_anything_is_restored(tmp_path):
         list(suite.items())
     (data / "lq/other.jpg").unlink()
     assert [item.id for item in suite.items()] == ["000000000009"]  # a part of the set
+    (data / "lq/000000000009.jpg").rename(data / "lq/000000000009.jpg.png")  # as degrade names it
+    assert [item.id for item in suite.items()] == ["000000000009"]
     (data / "lq").rename(data / "elsewhere")
     with pytest.raises(EvaluationError, match=r"there is no lq in .*; damage the clean ones into it"):
         list(suite.items())
