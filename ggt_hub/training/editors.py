@@ -4,9 +4,9 @@ An editor is a pipeline whose FLUX denoises a picture's tokens beside those of t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -37,6 +37,11 @@ class Editor(ABC):
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False).eval()
+
+    @classmethod
+    @abstractmethod
+    def load(cls, place: Path, dtype: torch.dtype) -> Self:
+        """The editor in a folder, from safetensors alone."""
 
     @abstractmethod
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
@@ -99,6 +104,11 @@ class KontextEditor(Editor):
         super().__init__(pipe, axis=1)
         self._read: dict[str, Condition] = {}
 
+    @classmethod
+    def load(cls, place: Path, dtype: torch.dtype) -> Self:
+        """See `Editor.load`."""
+        return cls(FluxKontextPipeline.from_pretrained(place, dtype=dtype, use_safetensors=True))
+
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
         """See `Editor.read`."""
         for text in instructions:
@@ -120,6 +130,11 @@ class RealRestorerEditor(Editor):
             raise TrainingError("this RealRestorer has no text encoder, so no instructions can be read")
         super().__init__(pipe, axis=pipe.config.reference_axis)
 
+    @classmethod
+    def load(cls, place: Path, dtype: torch.dtype) -> Self:
+        """See `Editor.load`."""
+        return cls(RealRestorerPipeline.from_pretrained(place, dtype=dtype))
+
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
         """See `Editor.read`."""
         connector = self.pipe.connector
@@ -132,11 +147,11 @@ class RealRestorerEditor(Editor):
         return self.encode(lq, posterior)
 
 
-EDITORS: dict[str, tuple[type[Any], Callable[[Any], Editor]]] = {
-    "FluxKontextPipeline": (FluxKontextPipeline, KontextEditor),
-    "RealRestorerPipeline": (RealRestorerPipeline, RealRestorerEditor),
+EDITORS: dict[str, type[Editor]] = {
+    "FluxKontextPipeline": KontextEditor,
+    "RealRestorerPipeline": RealRestorerEditor,
 }
-"""Class that a pipeline's `model_index.json` names -> what loads it, and what training sees."""
+"""Class that a pipeline's `model_index.json` names -> what training sees."""
 
 
 def open_editor(base: str, dtype: torch.dtype) -> Editor:
@@ -150,9 +165,9 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
         place = locate(name, {"revision": revision} if revision else {})
         kind = read_json(place / "model_index.json").get("_class_name")
         if kind not in EDITORS:
-            raise TrainingError(f"{base} is a {kind}: choose a base that is one of {', '.join(EDITORS)}")
-        loader, editor = EDITORS[kind]
-        pipe = loader.from_pretrained(str(place), dtype=dtype, use_safetensors=True)
+            found = f"a {kind}" if kind else "no pipeline of diffusers"
+            raise TrainingError(f"{base} is {found}: choose a base that is one of {', '.join(EDITORS)}")
+        editor = EDITORS[kind].load(place, dtype)
     except TrainingError:
         raise
     except GGTHubError as error:
@@ -160,9 +175,8 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise TrainingError(f"the base {base} cannot be loaded: {reason}") from error
-    pipe.vae.to(torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    return editor(pipe)
+    editor.pipe.vae.to(torch.float32)
+    return editor
 
 
 def _picture(pixels: Tensor) -> Image.Image:
