@@ -200,8 +200,7 @@ def _kinds_of_call(pipe: Any) -> dict[str, frozenset[Any]]:
     ]
     kinds = {name: _kinds(hints.get(name, Any)) for name in named}
     for name, option in pipe.description.options.items():
-        kind = float if option.default is None else type(option.default)
-        kinds[name] = frozenset({kind, *([NoneType] if option.optional else [])})
+        kinds[name] = frozenset({option.kind, *([NoneType] if option.optional else [])})
     return kinds
 
 

@@ -18,8 +18,8 @@ class Option:
     """An argument of a restorer's call that not all restorers have.
 
     Attributes:
-        default: what the call takes without it; its type is the option's: a whole number, a number (also of None),
-            or text.
+        default: what the call takes without it; its type is the option's: a whole number, a number (also of None
+            without choices), or text.
         help: what it does, in a line.
         minimum: the smallest number; None for any.
         maximum: the largest number; None for any.
@@ -38,9 +38,16 @@ class Option:
     slider: tuple[float, float, float] | None = None
 
     @property
+    def kind(self) -> type:
+        """What it takes: `int`, `float` or `str`."""
+        if self.choices:
+            return str
+        return float if self.default is None else type(self.default)
+
+    @property
     def whole(self) -> bool:
         """Whether it takes whole numbers only."""
-        return type(self.default) is int
+        return self.kind is int
 
     def fits(self, value: Any) -> bool:
         """Whether a call takes the value."""

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ggt_hub import RestorerPipeline
+from ggt_hub.cli.restore import call_arguments
 from ggt_hub.errors import RestorerError, TaskError
 from ggt_hub.pipelines import Finding, Option
 from ggt_hub.pipelines.layouts import PIPELINES
@@ -156,6 +157,15 @@ def test_options_out_of_range_are_refused_with_the_range(pipe: RestorerPipeline,
                 restored(pipe, tiny, photograph(16), **{name: value})
             said = f"{name} is {value!r}: {type(pipe).__name__} takes {option}"
             assert str(caught.value).split("; ")[0] == said
+
+
+def test_options_are_understood_on_the_command_line(pipe: RestorerPipeline) -> None:
+    for name, option in options_of(pipe):
+        values: list[Any] = [*option.choices, option.default]
+        values += [] if option.minimum is None or name == "quality" else [option.minimum]
+        for value in values:
+            written = "null" if value is None else str(value)
+            assert call_arguments(pipe, {}, [f"{name}={written}"])[name] == value, name
 
 
 def test_the_description_fits_together_and_is_frozen(pipe: RestorerPipeline) -> None:
