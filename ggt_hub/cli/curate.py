@@ -18,8 +18,8 @@ def group() -> None:
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help="What is done: genir, or a YAML file.")],
-    source: Annotated[str, typer.Argument(help="Clean photographs: a folder, or a data set.")],
+    preset: Annotated[str, typer.Argument(help="What is done: genir, ggt, harnessir, or a YAML file.")],
+    source: Annotated[str, typer.Argument(help="Photographs: a folder, or a data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
     set: Annotated[
         list[str] | None,
@@ -49,6 +49,13 @@ def run(
             metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."
         ),
     ] = None,
+    takedown: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the photographs of these ids and SHA-256, one in a line, out of the run, and end.",
+        ),
+    ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
     ] = None,
@@ -64,6 +71,9 @@ def run(
     from ggt_hub.engines import check_engine
     from ggt_hub.vlm import Ledger, ledger_path
 
+    if takedown is not None:
+        _take_down(output, takedown)
+        return
     configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
     check_engine(engine)
     check_apart(output, source)
@@ -113,6 +123,53 @@ def fetch(
     if not found:
         typer.echo(f"{run} has no batches out")
     raise typer.Exit(1 if any(one.waiting for one in found.values()) else 0)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or not.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file; RUN-report.html beside RUN.")
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="The ledger of the run, if not the user's.")] = None,
+) -> None:
+    """Write one HTML file: where every picture went and why, at what cost, with some of them to look at."""
+    from ggt_hub.curation.report import report_run
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    path = output or folder.with_name(f"{folder.resolve().name}-report.html")
+    typer.echo(str(report_run(folder, path, Ledger(ledger or ledger_path()))))
+
+
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    labels: Annotated[Path, typer.Argument(help="CSV with the columns id and label (accept or reject).")],
+    lost: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of accepted candidates that a limit may refuse.")
+    ] = 0.02,
+) -> None:
+    """Try the limits of a run on labels of people: precision and recall, and limits that suit them better."""
+    from ggt_hub.curation.calibration import calibrate as try_limits
+
+    found = try_limits(folder, labels, lost)
+    for one in found.limits:
+        typer.echo(one.in_words())
+    for name, score in (("as it is", found.now), ("with these", found.then)):
+        typer.echo(f"{name}: {score.in_words()}")
+    for one in found.limits:
+        if one.then != one.now:
+            typer.echo(f"--set {one.place}={one.then:g}")
+
+
+def _take_down(output: Path, listed: Path) -> None:
+    from ggt_hub.curation.takedown import take_down
+
+    gone = take_down(output, listed)
+    for name in gone.unknown:
+        typer.echo(f"{name}: nothing of this run")
+    typer.echo(f"{output}: {len(gone.photographs)} photographs and {gone.pairs} pairs have left")
+    raise typer.Exit(1 if gone.unknown else 0)
 
 
 def _show(count: "Count") -> None:

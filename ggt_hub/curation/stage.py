@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import pyarrow as pa
+from datasets import Features
 from pydantic import BaseModel
 
+from ggt_hub.data.pairs import PAIR_FEATURES
 from ggt_hub.vlm import Asker
 
 Row = dict[str, Any]
@@ -193,13 +195,24 @@ class Packing(Stage):
 
     Attributes:
         rows: in one file.
+        takes: columns that it packs where an earlier stage gives them.
+        refusing: stages whose verdicts, reasons that begin with their names, make rows that are packed apart, as
+            negatives.
+        features: columns of the records.
     """
 
     rows: int
 
+    takes: ClassVar[tuple[str, ...]] = ()
+    refusing: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[Features] = PAIR_FEATURES
+
     @abstractmethod
     def row(self, row: Row, run: Mapping[str, Any]) -> dict[str, Any]:
-        """The record of a row, in the pair schema; `run` says how it was made."""
+        """The record of a row, in the pair schema; `run` says how it was made.
+
+        A row that was refused also has `refused_by`, `reason` and `detail`.
+        """
 
     @abstractmethod
     def card(self, run: Mapping[str, Any]) -> dict[str, Any]:
