@@ -272,6 +272,8 @@ class GoogleEditor:
         said = _camel(content)
         candidate = member(member(said, "candidates"), 0)
         reason = member(candidate, "finishReason")
+        if reason is None and member(candidate, "continuationToken"):
+            reason = "CONTINUATION"
         if reason in _CLOSED:
             raise RejectedError(f"{self.model}: {reason}: the account may ask no more", passes=False)
         parts = member(member(candidate, "content"), "parts")

@@ -104,6 +104,15 @@ def test_a_reason_that_is_not_stop_is_a_billed_refusal_with_its_name(reason):
         assert len(server.asked) == 1  # nothing was continued, and nothing asked again
 
 
+def test_what_could_be_continued_is_not_and_is_no_picture():
+    """The library would ask on by itself, and each part is billed."""
+    for reason in ("CONTINUATION", None):
+        begun = google_reply(inline(picture()), reason=reason)
+        begun.body["candidates"][0]["continuationToken"] = "dG9rZW4="
+        reply, server = sent(begun)
+        assert (reply.refusal, len(server.asked)) == ("CONTINUATION", 1)
+
+
 def test_prose_and_blocked_prompts_are_refusals_that_say_why():
     assert sent(google_reply({"text": "I cannot edit people."}))[0].refusal == (
         "no picture in the reply: I cannot edit people."
