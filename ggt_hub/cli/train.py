@@ -1,5 +1,6 @@
 """`ggt-hub train`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ def train(
         str,
         typer.Argument(
             help="A YAML file, or the name of a recipe in the package: compact, told, iqpir-codebooks, "
-            "iqpir-codes, iqpir-quality, iqpir-general, genir, dreamclear."
+            "iqpir-codes, iqpir-quality, iqpir-general, genir, dreamclear, realrestorer."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
@@ -50,6 +51,16 @@ def train(
     backbone: Annotated[
         Path | None, typer.Option(help="DreamClear's recipe: a stock PixArt transformer to begin with.")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|ID[@REVISION]",
+            help="RealRestorer's recipe: the editor that is trained, a FLUX.1 Kontext or a RealRestorer.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run would see of its data, and do not start it.")
+    ] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Stop after this time, resumed runs included.")
     ] = None,
@@ -60,14 +71,23 @@ def train(
     For several processes or devices start it with a launcher, for example
     `torchrun --nproc_per_node 2 -m ggt_hub train compact -o runs/compact`.
     """
-    from ggt_hub.training import load_recipe
+    from ggt_hub.training import load_recipe, plan
     from ggt_hub.training import train as run
 
-    told = {"codebooks": codebooks, "perceptual": perceptual, "parts": parts, "backbone": backbone}
+    told = {
+        "codebooks": codebooks,
+        "perceptual": perceptual,
+        "parts": parts,
+        "backbone": backbone,
+        "base": base,
+    }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
     if data:
         loaded = loaded.with_data(dict(map(_source_and_share, data)))
+    if dry_run:
+        typer.echo(plan(loaded, processes=int(os.environ.get("WORLD_SIZE", 1))))
+        return
     weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
     typer.echo(f"averaged weights: {weights}")
 

@@ -18,6 +18,7 @@ from ggt_hub.models.swinir import SwinIR
 from ggt_hub.models.synnet import SynNet
 from ggt_hub.models.text_connector import TextConnector
 from ggt_hub.models.told_parts import ToldParts
+from ggt_hub.models.trained_part import TrainedPart
 from ggt_hub.models.vq_autoencoder import VQAutoencoder
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SynNet",
     "TextConnector",
     "ToldParts",
+    "TrainedPart",
     "VQAutoencoder",
 ]
 

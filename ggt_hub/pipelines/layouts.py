@@ -191,8 +191,8 @@ def _peer(name: str) -> Callable[[Path], type["RestorerPipeline"]]:
 
 LAYOUTS: list[Layout] = [
     Layout(
-        "a baseline (identity, gain, opencv:nlm)",
-        lambda place: str(place) in ("identity", "gain", "opencv:nlm"),
+        "a baseline (identity, gain, opencv:nlm, skimage:tv)",
+        lambda place: str(place) in ("identity", "gain", "opencv:nlm", "skimage:tv"),
         _peer("BaselinePipeline"),
         "from_name",
     ),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from annotated_types import Ge, Gt, Lt, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from ggt_hub.data.reading.mixture import Damage
 from ggt_hub.degradations.presets import load_preset, parse_preset
@@ -14,6 +14,7 @@ from ggt_hub.settings import checked, read_yaml
 _FOLDER = Path(__file__).parent / "recipes"
 
 Share = Annotated[float, Gt(0)]
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,16 @@ class Stage:
             where that comes first.
         learning_rate, warmup_steps: as usual.
         last_learning_rate: what the cosine ends at in place of zero.
+        weight_decay: of AdamW; with 0 it is Adam.
         aligned: the pictures are aligned, as faces are: they are mirrored alone, not turned or shrunk, and damaged
             without a margin around a crop.
+        at_once: how many pictures of a batch are computed at once, where memory does not hold all; their gradients
+            are added up.
+        synthetic: share of the examples that are made of clean pictures; the others are stored pairs. Shares of
+            sources then count among those of one kind, and a kind that is not drawn from may be missing.
+        balanced: draw the tasks of stored pairs equally, however many pairs each has.
+        augmentation: damage that `lq` meets besides; its share is the chance of it, 0..1.
+        frozen: share of the network's blocks, from the first, that stay as they are (`Objective.first_blocks`).
     """
 
     data: dict[str, Share]
@@ -42,7 +51,13 @@ class Stage:
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     warmup_steps: Annotated[int, Ge(0)] = 300
     last_learning_rate: Annotated[float, Ge(0)] = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.01
     aligned: bool = False
+    at_once: Annotated[int, Ge(1)] | None = None
+    synthetic: Annotated[float, Ge(0), Le(1)] | None = None
+    balanced: bool = False
+    augmentation: Damage | None = None
+    frozen: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Recipe:
         objective: what is trained, one of `objectives.OBJECTIVES`.
         settings: of the objective.
         ema_decay: of the average of the weights.
-        weight_decay: of AdamW; with 0 it is Adam.
+        betas: of AdamW.
         largest_gradient: norm to which larger gradients of a learner are shortened; null for none.
         seed: decides every draw; example i is the same whatever the number of workers.
         workers: processes that prepare examples, per training process; a script that trains with some needs an
@@ -69,7 +84,7 @@ class Recipe:
     objective: str = "compact"
     settings: dict[str, Any] = field(default_factory=dict)
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9995
-    weight_decay: Annotated[float, Ge(0)] = 0.01
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     largest_gradient: Annotated[float, Gt(0)] | None = 1.0
     seed: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
@@ -156,12 +171,14 @@ def _stage(where: str, for_all: dict[str, Any], own: Any) -> Stage:
     if not isinstance(own, dict):
         raise TrainingError(f"{where}: here belong fields ({', '.join(_OF_STAGES)}), not {own!r}")
     content = for_all | own
-    groups = content.pop("groups", {})
+    groups, augmentation = content.pop("groups", {}), content.pop("augmentation", None)
     if not isinstance(groups, dict) or ("groups" in for_all | own and not groups):
         raise TrainingError(f"{where}: the field 'groups' names no kinds of samples")
     if isinstance(content.get("data"), str):
         content["data"] = {content["data"]: 1}
-    arguments = checked(Stage, content, where, TrainingError, besides=("groups",))
+    arguments = checked(Stage, content, where, TrainingError, besides=("groups", "augmentation"))
+    if augmentation is not None:
+        arguments["augmentation"] = _parse_group(f"{where}, augmentation", augmentation)
     built = {str(name): _parse_group(f"{where}, group {name}", group) for name, group in groups.items()}
     return Stage(groups=built, **arguments)
 

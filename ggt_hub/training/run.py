@@ -3,8 +3,10 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -16,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ggt_hub.commit import committed_folder
-from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source
+from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source, with_synthetic
+from ggt_hub.errors import TrainingError
 from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
-from ggt_hub.training.objectives import Loss, Objective, load_objective
+from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
 
@@ -94,29 +97,18 @@ class _Run:
         self.trained = [weight for weight in objective.network.parameters() if weight.requires_grad]
         self.learners = objective.learners()
         self.ema = EMAModel(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
-        optimisers = [
-            torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
-            for weights in self.learners.values()
-        ]
+        optimisers = [torch.optim.AdamW(weights, betas=recipe.betas) for weights in self.learners.values()]
         objective = objective.to(memory_format=torch.channels_last)
         if len(optimisers) > 1:  # in the turn of one, the others' weights have no gradient
             accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.module, *prepared = accelerator.prepare(objective, *optimisers)
         self.optimisers = dict(zip(self.learners, prepared, strict=True))
         self.ema.to(accelerator.device)
-        sources = {name: open_source(name) for stage in recipe.stages for name in stage.data}
-        self.mixtures = [
-            Mixture(
-                [(sources[name], share) for name, share in stage.data.items()],
-                stage.groups,
-                crop=stage.crop,
-                seed=recipe.seed,
-                cache_bytes=CACHE_BYTES // max(1, recipe.workers),
-                needs_quality=objective.needs_quality,
-                aligned=stage.aligned,
-            )
-            for stage in recipe.stages
+        self.mixtures = open_mixtures(recipe, needs_quality=objective.needs_quality)
+        self.frozen = [
+            objective.first_blocks(stage.frozen) if stage.frozen else [] for stage in recipe.stages
         ]
+        self.is_sound = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.step, self.seconds, self.must_save = 0, 0.0, False
         self.gains, self.terms = _Gains([], accelerator.device), _Terms()
 
@@ -137,8 +129,10 @@ class _Run:
                 continue
             self._begin(number, is_new=self.step == end - stage.steps)
             for batch in self._batches(number, end):
-                self._update(batch, stage, self.step - (end - stage.steps))
+                self._update(batch, number, self.step - (end - stage.steps))
                 self.step += 1
+                if self.step % _TOGETHER == 0:
+                    self._check_sound()
                 self._agree_on_time()
                 bar.update()
                 if self.step % 100 == 0:
@@ -154,24 +148,50 @@ class _Run:
             for optimiser in self.optimisers.values():
                 optimiser.state.clear()
 
-    def _update(self, batch: _Batch, stage: Stage, step: int) -> None:
+    def _update(self, batch: _Batch, number: int, step: int) -> None:
+        stage = self.recipe.stages[number]
         for learner, told in self.objective.turns(self.step).items():
-            self._move(learner, self.module(batch, **told), self._learning_rate(stage, step), batch["group"])
+            for group in self.optimisers[learner].param_groups:
+                group["lr"], group["weight_decay"] = self._learning_rate(stage, step), stage.weight_decay
+            self._descend(batch, stage.at_once or stage.batch, told)
+            for weight in self.frozen[number]:
+                weight.grad = None
+            self._move(learner)
         self.ema.step(self.trained)
 
-    def _move(self, learner: str, loss: Loss, learning_rate: float, groups: Tensor) -> None:
-        """One turn: the learner's weights follow their gradient; what others got of it is forgotten."""
-        optimiser = self.optimisers[learner]
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate
-        self.accelerator.backward(loss.value)
+    def _descend(self, batch: _Batch, at_once: int, told: Mapping[str, Any]) -> None:
+        """Add up the gradients of a batch, of so many pictures at once; processes share them at the end."""
+        pieces = [dict(zip(batch, piece, strict=True)) for piece in zip(*_split(batch, at_once), strict=True)]
+        for number, piece in enumerate(pieces, 1):
+            is_last = number == len(pieces)
+            with nullcontext() if is_last else self.accelerator.no_sync(self.module):
+                loss = self.module(piece, **told)
+                self.accelerator.backward(loss.value * (len(piece["group"]) / len(batch["group"])))
+            self.is_sound &= loss.value.detach().isfinite()
+            self.terms.add(loss.terms)
+            if loss.gain is not None:
+                self.gains.add(piece["group"], loss.gain.detach())
+
+    def _move(self, learner: str) -> None:
+        """The learner's weights follow their gradient; what others got of it is forgotten."""
         if self.recipe.largest_gradient is not None:
-            self.accelerator.clip_grad_norm_(self.learners[learner], self.recipe.largest_gradient)
-        optimiser.step()
+            norm = self.accelerator.clip_grad_norm_(self.learners[learner], self.recipe.largest_gradient)
+            self.is_sound &= norm.isfinite()
+        self.optimisers[learner].step()
         self.objective.zero_grad()
-        self.terms.add(loss.terms)
-        if loss.gain is not None:
-            self.gains.add(groups, loss.gain.detach())
+
+    def _check_sound(self) -> None:
+        """Stop before what is not finite reaches a checkpoint; called by all processes, which stop together.
+
+        Raises:
+            TrainingError: if a loss or a gradient was NaN or infinite.
+        """
+        if self.accelerator.reduce((~self.is_sound).float()).item():
+            raise TrainingError(
+                f"a loss or its gradient was NaN or infinite at step {self.step} or shortly before: the last "
+                f"checkpoint in {self.output} is from before that, and the same command goes on from there; with a "
+                "smaller learning_rate or largest_gradient in the recipe, it may get past it"
+            )
 
     def _learning_rate(self, stage: Stage, step: int) -> float:
         """Along half a cosine, from the stage's rate to its last one."""
@@ -216,6 +236,7 @@ class _Run:
 
     def save(self) -> None:
         """Write `state/` and `model/`, each whole or not at all."""
+        self._check_sound()
         save_state(self.accelerator, self.ema, {"step": self.step, "seconds": self.seconds}, self.output)
         if self.accelerator.is_main_process:
             self._export()
@@ -234,6 +255,37 @@ class _Run:
         with committed_folder(self.output / MODEL) as unfinished:
             self.objective.export(unfinished)
         self.ema.restore(self.trained)
+
+
+def open_mixtures(recipe: Recipe, *, needs_quality: bool) -> list[Mixture]:
+    """What each stage reads; a source that several name is opened once.
+
+    Raises:
+        DatasetError: if a source holds nothing to train on, or a stage lacks a kind of pictures.
+        HubError: if a source cannot be had.
+    """
+    opened = {name: open_source(name) for stage in recipe.stages for name in stage.data}
+    mixtures = []
+    for stage in recipe.stages:
+        sources = [(opened[name], share) for name, share in stage.data.items()]
+        mixtures.append(
+            Mixture(
+                sources if stage.synthetic is None else with_synthetic(sources, stage.synthetic),
+                stage.groups,
+                crop=stage.crop,
+                seed=recipe.seed,
+                cache_bytes=CACHE_BYTES // max(1, recipe.workers),
+                needs_quality=needs_quality,
+                aligned=stage.aligned,
+                balanced=stage.balanced,
+                augmentation=stage.augmentation,
+            )
+        )
+    return mixtures
+
+
+def _split(batch: _Batch, at_once: int) -> list[tuple[Tensor, ...]]:
+    return [tensor.split(at_once) for tensor in batch.values()]
 
 
 class _Prepared(Dataset[_Batch]):

@@ -204,3 +204,33 @@ def test_the_severity_of_a_chain_is_drawn_between_its_limits(clean: Path) -> Non
     said = [mixture[number].severities["noise"] for number in range(60)]
     free = [mixed((clean, 1), damage=NOISE)[number].severities["noise"] for number in range(60)]
     assert max(said) < 0.75 and max(free) > 0.8  # a severity of 1 is a sigma of 60, and 50 is called 1
+
+
+def test_tasks_of_pairs_are_drawn_equally_however_many_there_are(tmp_path: Path) -> None:
+    """Within three deviations of 300 draws; without it, by numbers."""
+    sides = {"lq": png(photograph(64)), "gt": png(photograph(64))}
+    tasks = ["rain", *["haze"] * 9]
+    rows = [
+        pair_row(str(number), **sides, source="x", task=task) | {"task": task}
+        for number, task in enumerate(tasks)
+    ]
+    Dataset.from_list(rows, features=PAIR_FEATURES).to_parquet(tmp_path / "train.parquet")
+    source = open_source(tmp_path)
+    assert not source.is_clean and source.by_task == {"rain": [0], "haze": [*range(1, 10)]}
+    for balanced, share in ((True, 0.5), (False, 0.1)):
+        mixture = Mixture([(source, 1)], {}, crop=32, seed=0, balanced=balanced)
+        rain = sum(mixture[number].task == "rain" for number in range(300))
+        assert abs(rain - 300 * share) < 3 * np.sqrt(300 * share * (1 - share))
+
+
+def test_augmentation_damages_lq_by_chance_and_gt_never(pairs: Path) -> None:
+    source = open_source(pairs)
+    plain = Mixture([(source, 1)], {}, crop=32, seed=0, aligned=True)
+    harm = Damage(0.25, load_preset("noise"))
+    harmed = Mixture([(source, 1)], {}, crop=32, seed=0, aligned=True, augmentation=harm)
+    changed = 0
+    for number in range(200):
+        one, other = plain[number], harmed[number]
+        assert np.array_equal(one.gt, other.gt)
+        changed += not np.array_equal(one.lq, other.lq)
+    assert abs(changed - 50) < 3 * np.sqrt(200 * 0.25 * 0.75)

@@ -149,5 +149,6 @@ TINY: dict[str, Tiny] = {
     "identity": _baseline("identity"),
     "gain": _baseline("gain"),
     "opencv:nlm": _baseline("opencv:nlm"),
+    "skimage:tv": _baseline("skimage:tv"),
 }
 """A new restorer is tried by a line here."""

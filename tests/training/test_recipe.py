@@ -80,7 +80,7 @@ SLIPS = {
     "half a step": (GOOD.replace("steps: 12", "steps: 1.5"), "steps: .*integer.*not 1.5"),
     "an unknown field": (
         GOOD + "learning_rat: 1.0\n",
-        "there is no field 'learning_rat', only aligned, batch",
+        "there is no field 'learning_rat', only aligned, at_once",
     ),
     "no pictures": (GOOD.replace("images: nowhere\n", ""), "the field 'data' is missing"),
 }

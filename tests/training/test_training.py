@@ -248,7 +248,7 @@ def test_terms_are_means_of_the_steps_that_had_them() -> None:
 def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(
     recipe: Recipe, tmp_path: Path
 ) -> None:
-    """From the same examples; gradients are means over both.
+    """From the same examples; gradients are means over both, and sums over the pieces of a batch.
 
     Sums in another order are the difference, which AdamW's first steps enlarge: 0.6 % of the way was seen, and
     47 % where processes did not share their gradients.
@@ -257,7 +257,8 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(
 model: {json.dumps(recipe.model)}
 data: {{{tmp_path / "clean"}: 1}}
 crop: 32
-batch: 1
+batch: 2
+at_once: 1
 steps: 4
 warmup_steps: 2
 ema_decay: 0.5
@@ -265,7 +266,7 @@ groups:
   noise: {{share: 1, task: noise, steps: [{{family: noise, sigma: [20, 60]}}]}}
 """
     (tmp_path / "two.yaml").write_text(text)
-    (tmp_path / "one.yaml").write_text(text.replace("batch: 1", "batch: 2"))
+    (tmp_path / "one.yaml").write_text(text.replace("batch: 2\nat_once: 1", "batch: 4"))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = ["-m", "ggt_hub", "train", tmp_path / "two.yaml", "--cpu", "--output", tmp_path / "two"]
     done = subprocess.run([*launcher, *command], capture_output=True, text=True, cwd=ROOT)

@@ -4,8 +4,9 @@ Example i depends on the mixture and on i alone: not on what was read before, no
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -109,10 +110,22 @@ class Found(NamedTuple):
 
 
 class Source(Protocol):
-    """Pictures by number; `tells_quality` says whether it knows how good they are, of most at least."""
+    """Pictures by number.
+
+    Attributes:
+        name: what it is called.
+        tells_quality: whether it knows how good they are, of most at least.
+        is_clean: whether its pictures are clean ones, rather than pairs.
+    """
 
     name: str
     tells_quality: bool
+    is_clean: bool
+
+    @property
+    def by_task(self) -> Mapping[str, Sequence[int]]:
+        """Numbers of the pairs of each task; empty of clean pictures."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -132,7 +145,8 @@ class Source(Protocol):
 class _Photographs:
     """A folder of clean photographs, searched to the bottom."""
 
-    tells_quality = False
+    tells_quality, is_clean = False, True
+    by_task: Mapping[str, Sequence[int]] = {}
 
     def __init__(self, folder: Path) -> None:
         self.name, self.paths = str(folder), list_pictures(folder)
@@ -155,6 +169,15 @@ class _Rows:
     def __init__(self, name: str, rows: datasets.Dataset) -> None:
         self.name, self.rows = name, rows
         self.tells_quality = "quality" in rows.column_names
+        self.is_clean = row_files(rows, 0).files["lq"] is None
+
+    @cached_property
+    def by_task(self) -> dict[str, list[int]]:
+        """See `Source`."""
+        found: dict[str, list[int]] = {}
+        for number, task in enumerate(self.rows["task"] if "task" in self.rows.column_names else ()):
+            found.setdefault(task if task in TASKS else "general", []).append(number)
+        return found
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -204,6 +227,25 @@ def open_source(source: str | Path) -> Source:
     return _Rows(name, training_rows(splits, name))
 
 
+def with_synthetic(sources: Iterable[tuple[Source, float]], synthetic: float) -> list[tuple[Source, float]]:
+    """The sources with shares of which `synthetic` (0..1) are clean pictures and the rest pairs.
+
+    Raises:
+        DatasetError: if there are none of a kind that is needed.
+    """
+    sources, found = [*sources], []
+    for is_clean, kind, part in ((True, "clean pictures", synthetic), (False, "pairs", 1 - synthetic)):
+        own = [(source, share) for source, share in sources if source.is_clean == is_clean]
+        if part and not own:
+            raise DatasetError(
+                f"there are no {kind} among {', '.join(source.name for source, _ in sources)}, and {part:.0%} of a "
+                "stage are to be some: add a source of them, or choose a recipe or variant without `synthetic`"
+            )
+        whole = sum(share for _, share in own)
+        found += [(source, part * share / whole) for source, share in own if part]
+    return found
+
+
 class Mixture:
     """Crops of pairs, by number.
 
@@ -216,6 +258,8 @@ class Mixture:
         needs_quality: leave pictures out of which it is not known how good they are.
         aligned: mirror crops, but do not turn or shrink them, and damage them without a margin: pictures of the
             size of a crop are then used whole.
+        balanced: draw the tasks of a source of pairs equally.
+        augmentation: damage that `lq` meets besides, with a chance that its share says.
 
     Raises:
         DatasetError: if it is needed, and a source does not tell it at all.
@@ -231,7 +275,10 @@ class Mixture:
         cache_bytes: int = CACHE_BYTES,
         needs_quality: bool = False,
         aligned: bool = False,
+        balanced: bool = False,
+        augmentation: Damage | None = None,
     ) -> None:
+        self.balanced, self.augmentation = balanced, augmentation
         self.sources, shares = zip(*sources, strict=True)
         self.needs_quality = needs_quality
         for source in self.sources:
@@ -245,6 +292,14 @@ class Mixture:
         self._damage_chances = _chances([kind.share for kind in self.damage.values()])
         self._cache: LRUCache[tuple[int, int], Found] = LRUCache(cache_bytes, getsizeof=_bytes)
 
+    def source_chances(self) -> list[tuple[Source, float]]:
+        """How often each source is drawn from, in sum 1."""
+        return [*zip(self.sources, self._source_chances.tolist(), strict=True)]
+
+    def damage_chances(self) -> list[tuple[str, float]]:
+        """How often clean pictures meet each damage, in sum 1."""
+        return [*zip(self.damage, self._damage_chances.tolist(), strict=True)]
+
     def __getitem__(self, index: int) -> Example:
         """Example `index`, any whole number from 0 on.
 
@@ -255,10 +310,11 @@ class Mixture:
         place = int(rng.choice(len(self.sources), p=self._source_chances)) if len(self.sources) > 1 else 0
         kind = int(rng.choice(len(self.damage), p=self._damage_chances)) if self.damage else None
         source = self.sources[place]
-        found = self._usable(place, int(rng.integers(len(source))))
+        found = self._usable(place, self._members(source, rng), rng)
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
+        lq = self._augmented(lq, rng)
         told = source.name, found.quality, found.prompt
         return Example(lq, gt, found.task, None, source.name, 0, rng, *told)
 
@@ -271,14 +327,25 @@ class Mixture:
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
-        damage = severities(steps)
+        damage, lq = severities(steps), self._augmented(sample.lq, rng)
         told = source.name, found.quality, found.prompt
-        return Example(sample.lq, sample.gt, preset.task, damage, name, self.margin, rng, *told)
+        return Example(lq, sample.gt, preset.task, damage, name, self.margin, rng, *told)
 
-    def _usable(self, place: int, number: int) -> Found:
-        """The picture of that number, or the next one that can be used; those that cannot are told once."""
-        source = self.sources[place]
-        for candidate in (n % len(source) for n in range(number, number + len(source))):
+    def _augmented(self, lq: Array, rng: Generator) -> Array:
+        if self.augmentation is None or rng.random() >= self.augmentation.share:
+            return lq
+        return apply_steps(Sample(lq, lq), self.augmentation.preset.draw(rng, None)).lq
+
+    def _members(self, source: Source, rng: Generator) -> Sequence[int]:
+        """The pictures of a source among which one is drawn: all, or those of a task that is drawn before."""
+        if not (self.balanced and source.by_task):
+            return range(len(source))
+        return source.by_task[sorted(source.by_task)[int(rng.integers(len(source.by_task)))]]
+
+    def _usable(self, place: int, members: Sequence[int], rng: Generator) -> Found:
+        """One of these pictures, or the next of them that can be used; those that cannot are told once."""
+        source, first = self.sources[place], int(rng.integers(len(members)))
+        for candidate in (members[n % len(members)] for n in range(first, first + len(members))):
             name = source.name_of(candidate)
             if name in self.skipped:
                 continue
@@ -296,7 +363,7 @@ class Mixture:
             self.skipped[name] = reason
             warnings.warn(f"picture {len(self.skipped)} that is skipped: {reason}", stacklevel=4)
         raise DatasetError(
-            f"none of the {len(source)} pictures of {source.name} can be used, such as {self.skipped[name]}"
+            f"none of the {len(members)} pictures of {source.name} can be used, such as {self.skipped[name]}"
         )
 
     def _load(self, place: int, number: int) -> Found:

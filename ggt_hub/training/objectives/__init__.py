@@ -14,6 +14,7 @@ OBJECTIVES: dict[str, str] = {
     "dreamclear": "ggt_hub.training.objectives.dreamclear:DreamClearObjective",
     "dial": "ggt_hub.training.objectives.dial:DialObjective",
     "dual_prompt": "ggt_hub.training.objectives.dual_prompt:DualPromptObjective",
+    "flow": "ggt_hub.training.objectives.flow:FlowObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }
 """Name in a recipe -> where its class is."""

@@ -78,6 +78,16 @@ class Objective(nn.Module, ABC):
         """Who of the learners moves in a step of the run, counted from 0; by default the network alone."""
         return {"network": {}}
 
+    def first_blocks(self, share: float) -> list[nn.Parameter]:
+        """What is trained of the network's first blocks, a share (0..1) of all, for stages that leave it alone.
+
+        Raises:
+            TrainingError: if the network has no blocks in an order.
+        """
+        raise TrainingError(
+            f"{type(self.network).__name__} has no blocks of which a stage can freeze {share:g}"
+        )
+
     def start_from(self, weights: Path) -> None:
         """Take over the network's weights from a safetensors file, or from a folder that a run has exported.
 

@@ -159,7 +159,7 @@ def test_recipes_have_the_published_weights_of_losses(
     settings = Settings(**recipe.settings)
     assert (settings.feature_weight, settings.code_weight) == (1.0, 0.5)
     assert {field: getattr(settings, field) for field in told} == told
-    assert (recipe.ema_decay, recipe.weight_decay, recipe.largest_gradient) == (0.995, 0, None)
+    assert (recipe.ema_decay, recipe.stages[0].weight_decay, recipe.largest_gradient) == (0.995, 0, None)
     (stage,) = recipe.stages
     assert (stage.learning_rate, stage.last_learning_rate, stage.warmup_steps) == (1e-4, 1e-4, 0)
 

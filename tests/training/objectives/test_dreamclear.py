@@ -170,7 +170,7 @@ def test_the_shipped_recipe_runs_small(tmp_path: Path) -> None:
 
     paper, tiny = load_recipe("dreamclear"), load_recipe("dreamclear", "tiny")
     stage = paper.stages[0]
-    assert (stage.crop, stage.learning_rate, stage.last_learning_rate, paper.weight_decay) == (
+    assert (stage.crop, stage.learning_rate, stage.last_learning_rate, stage.weight_decay) == (
         1024,
         5e-5,
         5e-5,

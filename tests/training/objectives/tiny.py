@@ -13,6 +13,7 @@ from ggt_hub.data.work.export import write_rows
 from ggt_hub.models import CompactRestorer, VQAutoencoder
 from ggt_hub.training import Recipe, load_recipe
 from ggt_hub.training.objectives import OBJECTIVES
+from tests.tiny_kontext import save_tiny_kontext
 from tests.tiny_sdxl import save_tiny_sdxl
 
 _COMPACT = """\
@@ -108,6 +109,20 @@ groups:
   photographs: {share: 1, preset: dreamclear}
 """
 
+_FLOW = """\
+objective: flow
+settings: {base: KONTEXT, bfloat16: false, checkpointing: false}
+model: {rank: 2}
+aligned: true
+crop: 32
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  noise: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
+"""
+
 RECIPES: dict[str, str] = {
     "dual_prompt": _DUAL_PROMPT,
     "compact": _COMPACT,
@@ -116,6 +131,7 @@ RECIPES: dict[str, str] = {
     "codebooks": _CODEBOOKS,
     "codes": _CODES,
     "dreamclear": _DREAMCLEAR,
+    "flow": _FLOW,
 }
 
 
@@ -126,6 +142,8 @@ def tiny_recipe(name: str, data: Path, folder: Path) -> Recipe:
     text = RECIPES[name].replace("RESTORER", str(folder / "restorer"))
     if "SDXL" in text:
         text = text.replace("SDXL", str(save_tiny_sdxl(folder / "sdxl")))
+    if "KONTEXT" in text:
+        text = text.replace("KONTEXT", str(save_tiny_kontext(folder / "kontext")))
     path = folder / f"{name}.yaml"
     path.write_text(f"data: {{{data}: 1}}\n{text.replace('CODEBOOKS', str(folder / 'codebooks'))}")
     return load_recipe(path)

@@ -1,0 +1,188 @@
+"""Flow matching of instruction editors: the transformer alone learns which way from noise to the good picture.
+
+What RealRestorer (arXiv 2603.25502) trains with is not published: times and guidance are those of the public
+LoRA recipe of its base, Step1X-Edit (arXiv 2504.17761), the instructions the published ones, fixed for each task.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt
+from diffusers import ModelMixin
+from torch import Tensor, nn
+
+from ggt_hub.data.reading.mixture import Example
+from ggt_hub.errors import TrainingError
+from ggt_hub.models import TrainedPart
+from ggt_hub.pipelines.realrestorer import instruction
+from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
+from ggt_hub.settings import checked
+from ggt_hub.tasks import TASKS
+from ggt_hub.training.editors import Editor, open_editor
+from ggt_hub.training.objectives.base import Loss, Objective
+from ggt_hub.training.objectives.compact import to_tensor
+
+_ATTENTION = ("to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the objective.
+
+    Attributes:
+        base: folder or id on the Hub (ID@REVISION) of the editor, see `editors.EDITORS`.
+        shift: of the times: 1 draws the middle most, more draws noisier ones.
+        guidance: the value that the transformer is told.
+        bfloat16: keep frozen networks (but the autoencoder) in bfloat16, and compute the transformer in it.
+        checkpointing: compute blocks again in the backward pass rather than keep what they gave.
+    """
+
+    base: str | None = None
+    shift: Annotated[float, Gt(0)] = 3.1582
+    guidance: float = 1.0
+    bfloat16: bool = True
+    checkpointing: bool = True
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is learned.
+
+    Attributes:
+        weights: changes of low rank of the transformer's attention, or all of the transformer.
+        rank: of these changes.
+    """
+
+    weights: Literal["lora", "full"] = "lora"
+    rank: Annotated[int, Ge(1)] = 32
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What a batch holds of an example.
+
+    Pictures `lq` (of 8 bits) and `gt`, (3, side, side), 0..1; the `task`, a place in `TASKS`; and all that is
+    drawn: the `time` 0..1, `noise` (channels, side / 8, side / 8), and the `posterior` of both pictures, (2, ...).
+
+    Attributes:
+        shift: see `Settings`.
+        channels: of latents.
+    """
+
+    shift: float
+    channels: int
+
+    def __call__(self, example: Example, crop: int) -> dict[str, Tensor]:
+        """Make it.
+
+        Raises:
+            TrainingError: if the two differ in size, or a side is no whole number of tokens.
+        """
+        lq, gt = example.cut(crop)
+        if lq.shape != gt.shape or crop % MULTIPLE:
+            raise TrainingError(
+                f"{example.source}: an editor learns from crops of one size, a multiple of {MULTIPLE} pixels, and "
+                f"here lq has {len(lq)} a side, and gt {len(gt)}: choose another crop, or other pairs"
+            )
+        draws, side = example.rng, crop // 8
+        normal = draws.standard_normal((3, self.channels, side, side), np.float32)
+        even = 1 / (1 + np.exp(-draws.standard_normal()))
+        return {
+            "lq": to_tensor(np.rint(lq * 255) / np.float32(255)),
+            "gt": to_tensor(gt),
+            "task": torch.tensor(TASKS.index(example.task)),
+            "time": torch.tensor(self.shift * even / (1 + (self.shift - 1) * even), dtype=torch.float32),
+            "noise": torch.from_numpy(normal[0]),
+            "posterior": torch.from_numpy(normal[1:]),
+        }
+
+
+class FlowObjective(Objective):
+    """The squared error of the velocity, noise less latents, at times of a shifted logit-normal distribution."""
+
+    in_bfloat16 = False  # `Settings.bfloat16` says it of the transformer alone
+
+    def __init__(self, editor: Editor, model: Model, settings: Settings) -> None:
+        super().__init__()
+        # The pipeline is no part of this module, so that checkpoints hold what is learned alone.
+        self._editor, self.model, self.settings = [editor], model, settings
+        transformer = editor.pipe.transformer
+        self.prepare = Pairs(settings.shift, editor.pipe.vae.config.latent_channels)
+        if settings.checkpointing:
+            transformer.train()
+            transformer.enable_gradient_checkpointing()
+        if model.weights == "lora":
+            self.network: ModelMixin = TrainedPart.of(_add_lora(transformer, model.rank))
+        else:
+            self.network = transformer.float().requires_grad_(True)
+
+    @property
+    def editor(self) -> Editor:
+        """The pipeline, which uses what is learned."""
+        return self._editor[0]
+
+    @classmethod
+    def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
+        """From what is learned, and the editor that learns it."""
+        told = Settings(**checked(Settings, settings, "settings of the flow objective", TrainingError))
+        shape = Model(**checked(Model, model, "model of the flow objective", TrainingError))
+        if told.base is None:
+            raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
+        return cls(open_editor(told.base, torch.bfloat16 if told.bfloat16 else torch.float32), shape, told)
+
+    def forward(self, batch: dict[str, Tensor]) -> Loss:
+        """The loss of a batch, see `Pairs`; the gain is how far the velocity is above its error."""
+        self._move_to(batch["lq"].device)
+        instructions = [instruction(TASKS[place]) for place in batch["task"].tolist()]
+        posterior = batch["posterior"].unbind(1)
+        with torch.no_grad():
+            condition = self.editor.read(batch["lq"], instructions, batch["time"])
+            reference = self.editor.encode_reference(batch["lq"], posterior[0])
+            latents = self.editor.encode(batch["gt"], posterior[1])
+        noise = batch["noise"].to(latents.dtype)
+        time = batch["time"].to(latents.dtype)[:, None, None, None]
+        noisy, target = (1 - time) * latents + time * noise, noise - latents
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            found = self.editor.velocity(noisy, reference, batch["time"], condition, self.settings.guidance)
+        error = (found - target).square().mean((1, 2, 3))
+        gain = 10 * (target.square().mean((1, 2, 3)) / (error.detach() + 1e-12)).log10()
+        return Loss(error.mean(), gain, {"velocity": error.detach().mean()})
+
+    def first_blocks(self, share: float) -> list[nn.Parameter]:
+        """What is trained of the first single blocks of the transformer, which come after the double ones."""
+        blocks = self.editor.pipe.transformer.single_transformer_blocks
+        chosen = blocks[: int(share * len(blocks))]
+        return [weight for weight in chosen.parameters() if weight.requires_grad]
+
+    def export(self, folder: Path) -> None:
+        """Write the transformer, or the LoRA for `load_lora_weights` beside the form that training reads."""
+        super().export(folder)
+        if self.model.weights == "lora":
+            from peft.utils import get_peft_model_state_dict
+
+            layers = get_peft_model_state_dict(self.editor.pipe.transformer)
+            self.editor.pipe.save_lora_weights(folder, transformer_lora_layers=layers)
+
+    def _move_to(self, device: torch.device) -> None:
+        if self.editor.pipe.vae.device != device:
+            self.editor.pipe.to(device)
+
+
+def _add_lora(transformer: nn.Module, rank: int) -> dict[str, nn.Parameter]:
+    """Give the attention changes of low rank, in float32, and return their parameters by name."""
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise TrainingError(
+            "weights of low rank need peft: pip install 'ggt-hub[curation]', or weights: full"
+        ) from error
+    transformer.add_adapter(  # type: ignore[operator]
+        LoraConfig(r=rank, lora_alpha=rank, target_modules=[*_ATTENTION])
+    )
+    learned = {name: weight for name, weight in transformer.named_parameters() if "lora_" in name}
+    for weight in learned.values():
+        weight.data = weight.data.float()
+    return learned

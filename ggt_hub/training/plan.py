@@ -1,0 +1,84 @@
+"""What a run will see, said before it starts: counts, sizes, tasks, and the steps of each stage."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from ggt_hub.data.reading.mixture import Mixture, Source
+from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.training.objectives import load_objective
+from ggt_hub.training.recipe import Recipe, Stage
+from ggt_hub.training.run import open_mixtures
+
+_LOOKED_AT = 32
+
+
+def plan(recipe: Recipe, *, processes: int = 1) -> str:
+    """What `train` would see of its data, in words; no network is loaded, and nothing is written.
+
+    Sizes are those of 32 pictures of a source, evenly spaced; those among them that a run would skip are counted.
+
+    Args:
+        recipe: from `load_recipe`.
+        processes: with how many it would train.
+
+    Raises:
+        TrainingError, DatasetError, HubError: as `train` before its first step, what regards networks left out.
+    """
+    needs_quality = load_objective(recipe.objective).needs_quality
+    mixtures = open_mixtures(recipe, needs_quality=needs_quality)
+    sources = {source.name: source for mixture in mixtures for source in mixture.sources}
+    smallest = min(stage.crop for stage in recipe.stages)
+    lines = [_of_source(source, smallest) for source in sources.values()]
+    for number, (stage, mixture) in enumerate(zip(recipe.stages, mixtures, strict=True), 1):
+        lines += _of_stage(number, stage, mixture, processes)
+    total = sum(stage.steps for stage in recipe.stages)
+    lines.append(
+        f"in all: {total} steps; at 1 s a step {_short(total / 3600)} h, at 10 s {_short(total / 360)} h"
+    )
+    return "\n".join(lines)
+
+
+def _of_source(source: Source, crop: int) -> str:
+    """How many pictures, of what sizes and tasks."""
+    kind = "clean pictures" if source.is_clean else "pairs"
+    sides, skipped = [], Counter[str]()
+    places = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(int))
+    for place in places.tolist():
+        try:
+            found = source.load(place)
+        except (DatasetError, ImageError):
+            skipped["unreadable"] += 1
+            continue
+        read = found.gt if found.lq is None else found.lq
+        sides.append(read.shape[:2])
+        if min(read.shape[:2]) < crop:
+            skipped[f"below a crop of {crop}"] += 1
+    words = [f"{source.name}: {len(source)} {kind}"]
+    if sides:
+        lowest, highest = np.min(sides, 0), np.max(sides, 0)
+        words.append(f"{lowest[1]}x{lowest[0]} to {highest[1]}x{highest[0]} pixels")
+    if source.by_task:
+        words.append(", ".join(f"{task} {len(own)}" for task, own in sorted(source.by_task.items())))
+    words += [f"{count} of {len(places)} {reason}" for reason, count in skipped.items()]
+    return "; ".join(words)
+
+
+def _of_stage(number: int, stage: Stage, mixture: Mixture, processes: int) -> Iterator[str]:
+    """Steps and rates, and what is drawn from each source."""
+    seen = stage.steps * stage.batch * processes
+    yield (
+        f"stage {number}: {stage.steps} steps of {stage.batch * processes} crops of {stage.crop} pixels, learning "
+        f"rate {stage.learning_rate:g} to {stage.last_learning_rate:g}"
+    )
+    for source, chance in mixture.source_chances():
+        often = f"{_short(seen * chance / len(source))} times each"
+        yield f"  {source.name}: {chance:.0%}, {seen * chance:.0f} examples, {often}"
+    shares = ", ".join(f"{name} {chance:.0%}" for name, chance in mixture.damage_chances())
+    if any(source.is_clean for source in mixture.sources):
+        yield f"  clean pictures meet: {shares}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
