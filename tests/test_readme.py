@@ -78,6 +78,7 @@ def test_links_and_paths_lead_somewhere(document: str) -> None:
     beside = here / Path(document).stem  # what is published together with a card
     missing = [t for t in targets if not any((folder / t).exists() for folder in (here, beside, ROOT))]
     examples = {
+        "ggt_hub/curation/stages/my_stage.py",
         "ggt_hub/degradations/fog.py",
         "ggt_hub/degradations/tensors/fog.py",
         "ggt_hub/metrics/my_metric.py",

@@ -18,11 +18,23 @@ _AGAIN = "That is not the JSON that was asked for: {fault}. Answer with that JSO
 
 def response_format(kind: type[BaseModel]) -> dict[str, Any]:
     """What servers are told, so that they answer in JSON of this kind."""
-    schema = kind.model_json_schema() | {"additionalProperties": False}
+    schema = _strict(kind.model_json_schema())
     return {
         "type": "json_schema",
         "json_schema": {"name": kind.__name__.lower(), "strict": True, "schema": schema},
     }
+
+
+def _strict(schema: Any) -> Any:
+    """A schema of which every object, also within, has all its fields and no others, as OpenAI demands."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: _strict(value) for name, value in schema.items()}
+    if inner.get("type") == "object" and "properties" in inner:
+        inner |= {"additionalProperties": False, "required": list(inner["properties"])}
+    return inner
 
 
 def ask_structured(

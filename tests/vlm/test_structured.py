@@ -51,6 +51,20 @@ def test_servers_are_told_the_whole_schema() -> None:
     assert told["json_schema"]["schema"]["additionalProperties"] is False
 
 
+class Report(BaseModel):
+    """With a field that may be left out, and one whose name is a word of schemas."""
+
+    verdicts: list[Verdict]
+    type: str = "short"
+
+
+def test_objects_within_have_all_their_fields_and_no_others() -> None:
+    schema = response_format(Report)["json_schema"]["schema"]
+    for one, fields in ((schema, ["verdicts", "type"]), (schema["$defs"]["Verdict"], ["score", "verdict"])):
+        assert (one["additionalProperties"], one["required"]) == (False, fields)
+    assert "additionalProperties" not in schema["properties"]
+
+
 class Scripted:
     """A service that answers with the next text of its script."""
 
