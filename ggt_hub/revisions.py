@@ -16,6 +16,7 @@ OURS: dict[tuple[str, str], str] = {
     ("space", f"{NAMESPACE}/psnr_ssim"): "v0.1.0",
     ("space", f"{NAMESPACE}/lpips_dists"): "v0.1.0",
     ("space", f"{NAMESPACE}/niqe"): "v0.1.0",
+    ("space", f"{NAMESPACE}/fid_kid"): "v0.1.0",
     ("space", f"{NAMESPACE}/pyiqa_metric"): "v0.1.0",
     ("space", f"{NAMESPACE}/realir_fs"): "v0.1.0",
     ("space", f"{NAMESPACE}/restorer"): "v0.1.0",

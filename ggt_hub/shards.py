@@ -158,6 +158,31 @@ def remove_result(folder: Path, name: str) -> None:
     _report_path(folder, name).unlink(missing_ok=True)
 
 
+def replace_result(folder: Path, name: str, work: Work) -> None:
+    """Put another file in the place of what a shard has made; the shard stays done.
+
+    Its report then says as `made_as` what the SHA-256 of the file was, for those whose versions name it.
+
+    Args:
+        folder: see `run_shards`.
+        name: of the shard.
+        work: makes the file; what it returns changes the report.
+
+    Raises:
+        GGTHubError: if no shard of that name has made a file there, or it was changed since.
+    """
+    report, path = _read_report(folder, name), folder / name
+    if report is None or not is_result(folder, name):
+        raise GGTHubError(
+            f"{path} was not made by a run, or was changed since: put back what the run has made"
+        )
+    before = file_sha256(path)
+    with committed_file(path) as unfinished:
+        report |= {"made_as": report.get("made_as", before), "replaces": before} | work(unfinished)
+        report |= {"size": unfinished.stat().st_size, "sha256": file_sha256(unfinished)}
+        commit_json(_report_path(folder, name), report)
+
+
 def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     """The report of a shard that is done; None if it is missing, damaged, or of other settings."""
     report = _report_of(folder, shard, key)

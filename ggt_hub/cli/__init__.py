@@ -16,6 +16,7 @@ from ggt_hub.cli import (
     data,
     degrade,
     info,
+    leaderboard,
     publish,
     quickstart,
     restore,
@@ -59,6 +60,7 @@ app.command("publish")(publish.publish)
 app.command("info")(info.info)
 app.command("score")(score.score)
 app.add_typer(bench.bench, name="bench")
+app.add_typer(leaderboard.leaderboard, name="leaderboard")
 app.add_typer(data.app, name="data")
 app.add_typer(curate.app, name="curate")
 

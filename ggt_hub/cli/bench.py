@@ -32,6 +32,9 @@ def run(
         str | None, typer.Option(help="Names with commas between; the suite's otherwise.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder with weights of perceptual metrics.")] = None,
+    task_model: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of the detector or segmenter that a suite asks.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     set: Annotated[
@@ -72,6 +75,7 @@ def run(
         judge_planted,
         crop_border,
         crop_to_fit,
+        task_model,
     )
     pipe = load_quietly(model)
     arguments = call_arguments(pipe, {}, set or [])
@@ -83,6 +87,8 @@ def run(
     for name, mean in results["overall"].items():
         if isinstance(mean, dict):
             typer.echo(f"{name:<24} {mean_and_interval(mean)}")
+    for name, found in results["sets"].items():
+        typer.echo(f"{name:<24} " + ", ".join(f"{value:.4f} {side}" for side, value in found.items()))
     _echo_noise(results["judge_noise"])
     typer.echo(f"report: {(output / 'report.html').resolve()}")
     if not results["complete"]:

@@ -18,8 +18,8 @@ def group() -> None:
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help="What is done: genir, or a YAML file.")],
-    source: Annotated[str, typer.Argument(help="Clean photographs: a folder, or a data set.")],
+    preset: Annotated[str, typer.Argument(help="What is done: genir, ggt, harnessir, or a YAML file.")],
+    source: Annotated[str, typer.Argument(help="Photographs: a folder, or a data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
     set: Annotated[
         list[str] | None,
@@ -39,6 +39,23 @@ def run(
     ask_again: Annotated[
         bool, typer.Option("--ask-again", help="Also what was refused or possibly billed.")
     ] = False,
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="Ask generators in batches, at half the price; then `curate fetch`."),
+    ] = False,
+    accept_terms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."
+        ),
+    ] = None,
+    takedown: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the photographs of these ids and SHA-256, one in a line, out of the run, and end.",
+        ),
+    ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
     ] = None,
@@ -46,13 +63,17 @@ def run(
     engine: Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")] = "local",
 ) -> None:
     """Run the stages of PRESET; what is done is not done again. Exit code 1 if rows are left for a later run."""
-    from ggt_hub.curation.askers import bill, estimate, open_askers
+    from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
     from ggt_hub.curation.configuration import load_configuration
+    from ggt_hub.curation.generators import accept_terms as accept
     from ggt_hub.curation.run import run as run_stages
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.engines import check_engine
     from ggt_hub.vlm import Ledger, ledger_path
 
+    if takedown is not None:
+        _take_down(output, takedown)
+        return
     configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
     check_engine(engine)
     check_apart(output, source)
@@ -61,13 +82,18 @@ def run(
             typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, about {one.cost:g}")
         return
     limits = {"max_calls": max_calls, "max_cost": max_cost}
+    kept = Ledger(ledger or ledger_path())
+    for provider in accept_terms or ():
+        accept(kept, provider)
     askers = open_askers(
         configuration,
         output,
-        Ledger(ledger or ledger_path()),
+        kept,
         ask_again=ask_again,
+        batch=batch,
         **limits,  # type: ignore[arg-type]
     )
+    check_generators(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:
         _show(count)
@@ -75,6 +101,75 @@ def run(
         typer.echo(line)
     typer.echo(f"{output}: {counts[-1].kept} pictures")
     raise typer.Exit(1 if any(count.later for count in counts) else 0)
+
+
+@app.command()
+def fetch(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    ledger: Annotated[
+        Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")
+    ] = None,
+) -> None:
+    """Bring what has come back of the batches of RUN; then run it again. Exit code 1 if some still wait."""
+    from ggt_hub.curation.askers import fetch_batches
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    found = fetch_batches(run, Ledger(ledger or ledger_path()))
+    for name, one in found.items():
+        typer.echo(
+            f"{name:<14} {one.answered} answered, {one.refused} refused, {one.free} not done and free again, "
+            f"{one.waiting} waiting"
+        )
+    if not found:
+        typer.echo(f"{run} has no batches out")
+    raise typer.Exit(1 if any(one.waiting for one in found.values()) else 0)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or not.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file; RUN-report.html beside RUN.")
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="The ledger of the run, if not the user's.")] = None,
+) -> None:
+    """Write one HTML file: where every picture went and why, at what cost, with some of them to look at."""
+    from ggt_hub.curation.report import report_run
+    from ggt_hub.vlm import Ledger, ledger_path
+
+    path = output or folder.with_name(f"{folder.resolve().name}-report.html")
+    typer.echo(str(report_run(folder, path, Ledger(ledger or ledger_path()))))
+
+
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    labels: Annotated[Path, typer.Argument(help="CSV with the columns id and label (accept or reject).")],
+    lost: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of accepted candidates that a limit may refuse.")
+    ] = 0.02,
+) -> None:
+    """Try the limits of a run on labels of people: precision and recall, and limits that suit them better."""
+    from ggt_hub.curation.calibration import calibrate as try_limits
+
+    found = try_limits(folder, labels, lost)
+    for one in found.limits:
+        typer.echo(one.in_words())
+    for name, score in (("as it is", found.now), ("with these", found.then)):
+        typer.echo(f"{name}: {score.in_words()}")
+    for one in found.limits:
+        if one.then != one.now:
+            typer.echo(f"--set {one.place}={one.then:g}")
+
+
+def _take_down(output: Path, listed: Path) -> None:
+    from ggt_hub.curation.takedown import take_down
+
+    gone = take_down(output, listed)
+    for name in gone.unknown:
+        typer.echo(f"{name}: nothing of this run")
+    typer.echo(f"{output}: {len(gone.photographs)} photographs and {gone.pairs} pairs have left")
+    raise typer.Exit(1 if gone.unknown else 0)
 
 
 def _show(count: "Count") -> None:

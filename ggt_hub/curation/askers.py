@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from ggt_hub.curation.configuration import Configuration
+from ggt_hub.curation.configuration import GENERATOR, Configuration
+from ggt_hub.curation.generators import Generator, Named, Price, check_terms, open_generator
+from ggt_hub.curation.generators.batches import BatchAsker, Batching, Fetched, fetch
+from ggt_hub.curation.generators.configured import BATCHING
 from ggt_hub.curation.stage import Beginning, Deciding, Stage
+from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.edit import Edit
 from ggt_hub.errors import CurationError
+from ggt_hub.settings import read_yaml
 from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
+from ggt_hub.vlm.structured import response_format
 
 _TOKENS_ASKED = 1500  # of a question with a picture, about
 
@@ -30,6 +38,7 @@ def open_askers(
     max_calls: int | None = None,
     max_cost: float | None = None,
     ask_again: bool = False,
+    batch: bool = False,
 ) -> dict[str, Asker]:
     """Who each stage asks, by its name; nobody is asked yet.
 
@@ -40,12 +49,15 @@ def open_askers(
         max_calls: requests that may be made to servers.
         max_cost: what they may cost.
         ask_again: ask also what was refused or possibly billed before.
+        batch: ask generators in batches.
 
     Raises:
         CurationError: if what is to be limited has no price.
         JudgeError: if an address is none, or the library that asks is not installed.
     """
-    askers = {}
+    askers = open_generators(
+        configuration, purse, ledger, max_calls=max_calls, max_cost=max_cost, ask_again=ask_again, batch=batch
+    )
     for stage in configuration.stages:
         if stage.asks is None:
             continue
@@ -62,6 +74,78 @@ def open_askers(
     return askers
 
 
+def open_generators(
+    configuration: Configuration,
+    purse: Path,
+    ledger: Ledger,
+    *,
+    max_calls: int | None = None,
+    max_cost: float | None = None,
+    ask_again: bool = False,
+    batch: bool = False,
+) -> dict[str, Asker]:
+    """The generators, by `GENERATOR` and their names; nobody is asked yet, and arguments are as of `open_askers`.
+
+    Raises:
+        CurationError: if terms are not accepted, there is no key, nothing is known of a model, or what is to be
+            limited has no price.
+        JudgeError: if an address is none, or a library is not installed.
+    """
+    askers = {}
+    for name, named in configuration.generators.items():
+        if named.is_sold:
+            check_terms(ledger, named.provider)
+        if max_cost is not None and named.provider != "local" and not named.priced().expected:
+            raise CurationError(
+                f"--max-cost limits nothing where {name} has no price: give "
+                f"--set generators.{name}.per_picture=PRICE"
+            )
+        budget = Budget(max_calls, max_cost, ledger=ledger, purse=str(purse.resolve()))
+        service = open_generator(named, budget)
+        told: dict[str, Any] = {"workers": named.workers, "ask_again": ask_again}
+        if not batch:
+            askers[GENERATOR + name] = Asker(service, ledger, **told)
+        elif named.provider in BATCHING:
+            askers[GENERATOR + name] = BatchAsker(name, service, ledger, **told)
+        else:
+            raise CurationError(
+                f"{name} cannot be asked in batches, as {' and '.join(BATCHING)} can: leave out --batch"
+            )
+    return askers
+
+
+def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
+    """Settle what has come back of the batches of a run, by the names of its generators.
+
+    Raises:
+        CurationError: if the folder holds no run, or there is no key.
+        JudgeError: if a server does not say; run again.
+    """
+    path = output / "run.yaml"
+    if not path.is_file():
+        raise CurationError(f"{output} holds no run: give the folder that `curate run --output` was given")
+    told = read_yaml(path, CurationError).get("generators") or {}
+    found: dict[str, Fetched] = {}
+    for batch in ledger.open_batches(str(output.resolve())):
+        named = Named(**told[batch.generator], url=batch.endpoint)
+        service = open_generator(named, Budget(ledger=ledger), Price(**batch.told))
+        one = fetch(ledger, batch, cast("Batching", service))
+        before = found.get(batch.generator, Fetched(0, 0, 0, 0))
+        found[batch.generator] = Fetched(*(a + b for a, b in zip(before, one, strict=True)))
+    return found
+
+
+def check_generators(askers: Mapping[str, Asker]) -> None:
+    """Ask all generators, for nothing, whether they can be asked: before anything is paid.
+
+    Raises:
+        JudgeError: if one says no: its key is rejected, it knows no such model, it takes no instruction.
+    """
+    for name, asker in askers.items():
+        if name.startswith(GENERATOR):
+            cast("Generator", asker.service).check()
+
+
 def estimate(configuration: Configuration, source: str) -> list[Estimate]:
     """What a run would ask if no row were dropped before.
 
@@ -72,6 +156,13 @@ def estimate(configuration: Configuration, source: str) -> list[Estimate]:
     for stage in configuration.stages:
         if isinstance(stage, Beginning):
             rows = len(stage.seeds(source))
+        if isinstance(stage, Crop):
+            rows *= stage.count
+        if isinstance(stage, Edit):
+            questions = stage.questions(rows)
+            for named in configuration.generators.values():
+                cost = questions * named.priced().expected
+                found.append(Estimate(stage.name, named.model, questions, cost))
         if not isinstance(stage, Deciding) or stage.asks is None:
             continue
         model, questions = configuration.models[stage.asks], stage.questions(rows)
@@ -109,5 +200,6 @@ def _chat(configuration: Configuration, stage: Stage, budget: Budget) -> ServerC
         budget=budget,
         max_tokens=stage.tokens,
         temperature=stage.temperature,
+        replies=None if stage.replies is None else response_format(stage.replies),
         per_minute=told.per_minute,
     )

@@ -1,6 +1,7 @@
 """What a run does: stages in a row and whom they ask, in one YAML file."""
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import Ge, Gt
 
+from ggt_hub.curation.generators import Named
 from ggt_hub.curation.stage import Beginning, Deciding, Packing, Stage
 from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.words import text_of
@@ -16,6 +18,10 @@ from ggt_hub.settings import checked, read_yaml
 
 _PRESETS = Path(__file__).parent / "presets"
 _ROLES = ("vision", "language")
+_PARTS = ("stages", "models", "generators")
+
+GENERATOR = "generators."
+"""What stands before a generator's name where a stage's might stand."""
 
 Price = Annotated[float, Ge(0)]
 
@@ -46,6 +52,7 @@ class Configuration:
     Attributes:
         stages: in order.
         models: who is asked, by role.
+        generators: who edits pictures, by names of one's own.
         pictures: folder or id on the Hub of a text-to-image pipeline; "" where none is used.
         seed: of all that is drawn.
         slice: rows that a stage decides of at a time; what a kill may lose of stages that are not paid.
@@ -53,15 +60,18 @@ class Configuration:
 
     stages: tuple[Stage, ...]
     models: dict[str, Model] = field(default_factory=dict)
+    generators: dict[str, Named] = field(default_factory=dict)
     pictures: str = ""
     seed: Annotated[int, Ge(0)] = 0
     slice: Annotated[int, Ge(1)] = 64
 
     def told(self) -> dict[str, Any]:
         """What a run folder records: all settings, given or not, but where models run and at what price."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("stages", "models")}
-        models = {role: model.model for role, model in self.models.items()}
-        return plain | {"models": models, "stages": [{s.name: asdict(s)} for s in self.stages]}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _PARTS}
+        told: dict[str, Any] = {"models": {role: model.model for role, model in self.models.items()}}
+        if self.generators:
+            told["generators"] = {name: named.told() for name, named in self.generators.items()}
+        return plain | told | {"stages": [{s.name: asdict(s)} for s in self.stages]}
 
 
 def list_presets() -> list[str]:
@@ -111,13 +121,20 @@ def _parsed(where: str, content: dict[str, Any]) -> Configuration:
     models = content.pop("models", {})
     if not isinstance(models, dict) or (unknown := [role for role in models if role not in _ROLES]):
         raise CurationError(f"{where}: `models` are {' and '.join(_ROLES)}, not {unknown or models!r}")
-    rest = checked(Configuration, content, where, CurationError, besides=("stages", "models"))
+    named = content.pop("generators", {})
+    if not isinstance(named, dict) or any(not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)) for name in named):
+        raise CurationError(f"{where}: `generators` are named by letters and digits, not {named!r}")
+    rest = checked(Configuration, content, where, CurationError, besides=_PARTS)
     stages = tuple(_stage(where, number, one) for number, one in enumerate(listed, 1))
     built = {
         role: Model(**checked(Model, model, f"{where}, model {role}", CurationError))
         for role, model in models.items()
     }
-    configuration = Configuration(stages=stages, models=built, **rest)
+    generators = {
+        str(name): Named(**checked(Named, one, f"{where}, generator {name}", CurationError))
+        for name, one in named.items()
+    }
+    configuration = Configuration(stages=stages, models=built, generators=generators, **rest)
     _check_chain(where, configuration)
     return configuration
 
@@ -156,6 +173,8 @@ def _check_chain(where: str, configuration: Configuration) -> None:
         missing += [f"stage {name}" for name in stage.uses if name not in before]
         if stage.asks and stage.asks not in configuration.models:
             missing.append(f"entry {stage.asks} under `models`")
+        if stage.edits and not configuration.generators:
+            missing.append("entry `generators`, who edits pictures")
         if stage.draws and not configuration.pictures:
             missing.append("entry `pictures`, a text-to-image pipeline")
         if isinstance(stage, Packing) and stage is not stages[-1]:

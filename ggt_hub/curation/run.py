@@ -1,9 +1,11 @@
 """A run: the stages of a configuration, one after the other, each slice of rows a shard.
 
     OUT/run.yaml                     the configuration, with all settings, and the source
+    OUT/takedown.json                what has left it for good
     OUT/funnel.json                  of each stage how many rows came in, were kept, dropped and postponed, and why
     OUT/learned/STAGE-HASH/          what stages have learned
     OUT/data/default/*.parquet       what was packed, with README.md and SHA256SUMS
+    OUT/data/negatives/*.parquet     what was refused, where the stage that packs says so
     OUT/.ggt-hub/curation/STAGE/     what was decided of each row
 
 A stage's table of a slice is made anew when what it was made of has changed, or when it holds rows that are to be
@@ -13,7 +15,7 @@ tried again; all else is done once, whoever is killed when.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +24,22 @@ from typing import Any
 import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
-from ggt_hub.curation.configuration import Configuration, identity
-from ggt_hub.curation.stage import Beginning, Context, Deciding, Learning, Packing, Seed, Stage
-from ggt_hub.curation.tables import Rows, has_postponed, read_kept, write_table
+from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
+from ggt_hub.curation.stage import (
+    Beginning,
+    Context,
+    Deciding,
+    Kept,
+    Learning,
+    Outcome,
+    Packing,
+    Row,
+    Seed,
+    Stage,
+)
+from ggt_hub.curation.tables import TAKEN_DOWN, Rows, has_postponed, read_dropped, read_kept, write_table
 from ggt_hub.data.batches import batched
+from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
 from ggt_hub.errors import CurationError
@@ -33,8 +47,8 @@ from ggt_hub.pipelines.text_to_image import find_text_to_image
 from ggt_hub.shards import Shard, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
-RUN, FUNNEL = "run.yaml", "funnel.json"
-_TABLES = Path(RECORDS) / "curation"
+RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
+TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
 
 
@@ -71,7 +85,7 @@ def run(
         configuration: see there.
         source: what the first stage gathers.
         output: folder of the run.
-        askers: who is asked, by the names of stages.
+        askers: who is asked, by the names of stages, and of generators (`GENERATOR` and the name).
         workers: processes of stages that neither ask nor learn.
         engine: whose processes, see `engines.run_tasks`.
 
@@ -94,6 +108,8 @@ def run(
         made = _Run(configuration, source, output, askers, workers, engine)
         for stage in configuration.stages:
             made.do(stage)
+            if made.counts[-1].later and not made.counts[-1].kept:
+                break  # all of it waits
         return made.counts
 
 
@@ -115,13 +131,16 @@ class _Run:
     @property
     def tables(self) -> Path:
         """Where tables are."""
-        return self.output / _TABLES
+        return self.output / TABLES
 
     def context(self, stage: Stage) -> Context:
         """What a stage has."""
         learned = {name: folder for name, folder in self.learned.items() if name in (*stage.uses, stage.name)}
         configuration = self.configuration
-        return Context(configuration.seed, configuration.pictures, learned, self.askers.get(stage.name))
+        asker, generators = self.askers.get(stage.name), {}
+        if stage.edits:
+            generators = {name: self.askers[GENERATOR + name] for name in configuration.generators}
+        return Context(configuration.seed, configuration.pictures, learned, asker, generators)
 
     def do(self, stage: Stage) -> None:
         """One stage."""
@@ -147,9 +166,11 @@ class _Run:
             if has_postponed(self.tables / name):
                 remove_result(self.tables, name)
             shards.append(Shard(name, (begun, tuple(tables)), _digest([told, hashes, learned])))
-        asks = stage.asks is not None  # in this process alone, whose threads wait for the replies
+        asks = (
+            stage.asks is not None or stage.edits
+        )  # in this process alone, whose threads wait for the replies
         reports = run_shards(
-            partial(_decide_slice, stage, self.context(stage)),
+            partial(_decide_slice, stage, self.context(stage), read_taken(self.output)),
             shards,
             self.tables,
             settings=identity(stage),
@@ -157,9 +178,11 @@ class _Run:
             engine="local" if asks else self.engine,
             title=stage.name,
         )
+        for generator in self.context(stage).generators.values():
+            generator.flush()
         for number, report in enumerate(reports):
             self.slices[number].append(self.tables / report["name"])
-            self.hashes[number].append(report["sha256"])
+            self.hashes[number].append(report.get("made_as", report["sha256"]))
         self.counts.append(_count(stage.name, reports))
         self._tell()
 
@@ -184,9 +207,16 @@ class _Run:
             raise CurationError(
                 f"no row is left to pack: {self.output / FUNNEL} says which stages dropped them"
             )
+        if stage.refusing:
+            refused = [sum(1 for _ in _refused(stage, [tables], ())) for tables in self.slices]
+            self._write(stage, NEGATIVES, refused)
+        self._write(stage, "default", counts)
+
+    def _write(self, stage: Packing, config: str, counts: Sequence[int]) -> None:
+        """The files of a config, each of so many slices as hold enough rows."""
         told = self.configuration.told()
-        groups = _grouped(counts, stage.rows)
-        names = table_names("default", "train", len(groups))
+        groups = [group for group in _grouped(counts, stage.rows) if group]
+        names = table_names(config, "train", len(groups))
         shards = [
             Shard(
                 name,
@@ -196,14 +226,14 @@ class _Run:
             for name, group in zip(names, groups, strict=True)
         ]
         write_tables(
-            partial(_pack_slices, stage, told),
+            partial(_pack_slices, stage, told, config == NEGATIVES),
             shards,
             self.output,
-            config="default",
+            config=config,
             settings=identity(stage),
             workers=self.workers,
             engine=self.engine,
-            describe=lambda folder: write_card(folder, **stage.card(told)),
+            describe=lambda folder: _describe(folder, stage.card(told)),
         )
 
     def _tell(self) -> None:
@@ -213,6 +243,7 @@ class _Run:
 def _decide_slice(
     stage: Deciding,
     context: Context,
+    taken: frozenset[str],
     seeds: list[Seed] | None,
     tables: tuple[Path, ...],
     path: Path,
@@ -223,7 +254,22 @@ def _decide_slice(
     else:
         rows = read_kept(tables, stage.needs)
     outcomes = stage.decide(rows, context) if rows else []
+    if seeds is not None and taken:
+        outcomes = [
+            TAKEN_DOWN if _is_taken(row["id"], one, taken) else one
+            for row, one in zip(rows, outcomes, strict=True)
+        ]
     return write_table(path, [row["id"] for row in rows], outcomes, stage.gives)
+
+
+def read_taken(output: Path) -> frozenset[str]:
+    """The ids and hashes that have left a run for good; see `takedown`."""
+    path = output / TAKEN
+    return frozenset(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ())
+
+
+def _is_taken(name: str, outcome: Outcome, taken: frozenset[str]) -> bool:
+    return name in taken or (isinstance(outcome, Kept) and outcome.values.get("sha256") in taken)
 
 
 def _learn(
@@ -238,10 +284,33 @@ def _learn(
 
 
 def _pack_slices(
-    stage: Packing, told: Mapping[str, Any], slices: tuple[tuple[Path, ...], ...], path: Path
+    stage: Packing,
+    told: Mapping[str, Any],
+    are_refused: bool,
+    slices: tuple[tuple[Path, ...], ...],
+    path: Path,
 ) -> dict[str, Any]:
     """Write the records of some slices."""
-    return {"rows": write_rows(path, (stage.row(row, told) for row in Rows(slices, stage.needs)))}
+    columns = (*stage.needs, *stage.takes)
+    rows = _refused(stage, slices, columns) if are_refused else Rows(slices, columns)
+    return {"rows": write_rows(path, (stage.row(row, told) for row in rows), stage.features)}
+
+
+def _refused(stage: Packing, slices: Sequence[Sequence[Path]], columns: Sequence[str]) -> Iterator[Row]:
+    """What the stages that it names have found fault with; their other reasons say nothing of a candidate."""
+    for tables in slices:
+        for place, path in enumerate(tables):
+            name = path.parent.name
+            dropped = read_dropped(tables[: place + 1], columns) if name in stage.refusing else []
+            yield from (
+                row | {"refused_by": name} for row in dropped if row["reason"].startswith(f"{name}: ")
+            )
+
+
+def _describe(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the card, once there is something to describe."""
+    if any((folder / "data").glob("*/*.parquet")):
+        write_card(folder, **card)
 
 
 def _grouped(counts: Sequence[int], rows: int) -> list[list[int]]:
@@ -299,7 +368,7 @@ def _check_folder(output: Path, told: dict[str, Any]) -> None:
     """
     path = output / RUN
     if not path.exists():
-        if (output / _TABLES).exists():
+        if (output / TABLES).exists():
             raise CurationError(
                 f"{path} is gone, so nobody knows of which run {output} is: choose another --output"
             )

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import pyarrow as pa
+from datasets import Features
+from pydantic import BaseModel
 
+from ggt_hub.data.pairs import PAIR_FEATURES
 from ggt_hub.vlm import Asker
 
 Row = dict[str, Any]
@@ -58,10 +61,10 @@ class Split:
     """A row goes on as several, such as the crops of a photograph, each with its own columns.
 
     Attributes:
-        parts: by what is added to the id, `ID/PART`.
+        parts: by what is added to the id, `ID/PART`; some of them may end here, or wait.
     """
 
-    parts: Mapping[str, Mapping[str, Any]]
+    parts: Mapping[str, Mapping[str, Any] | Dropped | Later]
 
 
 Outcome = Kept | Dropped | Later | Split
@@ -84,12 +87,14 @@ class Context:
         pictures: folder or id of the text-to-image pipeline.
         learned: the folders of what earlier stages have learned, by their names.
         asker: whom a stage asks that asks somebody.
+        generators: who edits pictures, by the names that the configuration gives them.
     """
 
     seed: int
     pictures: str = ""
     learned: Mapping[str, Path] = field(default_factory=dict)
     asker: Asker | None = None
+    generators: Mapping[str, Asker] = field(default_factory=dict)
 
     @property
     def asks(self) -> Asker:
@@ -111,7 +116,9 @@ class Stage(ABC):
         asks: who is asked, and paid; None for nobody.
         tokens: of the longest reply.
         temperature: of replies that are sampled; 0 for the likeliest.
+        replies: what replies are to be, in JSON; None for words.
         draws: whether it uses the text-to-image pipeline.
+        edits: whether it asks the generators.
         words: texts that it depends on, by which models are asked.
     """
 
@@ -122,7 +129,9 @@ class Stage(ABC):
     asks: ClassVar[Role | None] = None
     tokens: ClassVar[int] = 128
     temperature: ClassVar[float] = 0
+    replies: ClassVar[type[BaseModel] | None] = None
     draws: ClassVar[bool] = False
+    edits: ClassVar[bool] = False
     words: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:  # noqa: B027 - most need nothing
@@ -186,13 +195,24 @@ class Packing(Stage):
 
     Attributes:
         rows: in one file.
+        takes: columns that it packs where an earlier stage gives them.
+        refusing: stages whose verdicts, reasons that begin with their names, make rows that are packed apart, as
+            negatives.
+        features: columns of the records.
     """
 
     rows: int
 
+    takes: ClassVar[tuple[str, ...]] = ()
+    refusing: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[Features] = PAIR_FEATURES
+
     @abstractmethod
     def row(self, row: Row, run: Mapping[str, Any]) -> dict[str, Any]:
-        """The record of a row, in the pair schema; `run` says how it was made."""
+        """The record of a row, in the pair schema; `run` says how it was made.
+
+        A row that was refused also has `refused_by`, `reason` and `detail`.
+        """
 
     @abstractmethod
     def card(self, run: Mapping[str, Any]) -> dict[str, Any]:

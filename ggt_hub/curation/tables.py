@@ -1,7 +1,7 @@
 """What stages have decided: one table for each slice of rows, in Arrow's file format, read column by column."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from ggt_hub.curation.stage import Dropped, Kept, Later, Outcome, Row, Split
+
+TAKEN_DOWN = Dropped("taken down")
 
 _OWN = {name: pa.string() for name in ("id", "parent", "state", "reason", "detail")}
 
@@ -25,28 +27,60 @@ def write_table(
         raise ValueError(f"a stage gave {len(outcomes)} outcomes for {len(ids)} rows")
     rows = [row for name, outcome in zip(ids, outcomes, strict=True) for row in _rows(name, outcome)]
     columns = {name: [row.get(name) for row in rows] for name in (*_OWN, *gives)}
-    schema = pa.schema(_OWN | dict(gives))
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_table(pa.table(columns, schema))
+    _write(path, pa.table(columns, pa.schema(_OWN | dict(gives))))
+    return {"in": len(ids), **_counts(rows)}
+
+
+def rewrite_without(path: Path, gone: Collection[str], unfinished: Path) -> dict[str, Any]:
+    """Write a table again without some rows and all that was made of them; where they began, they are dropped.
+
+    Args:
+        path: the table.
+        gone: ids of rows with which the run began.
+        unfinished: what to write to.
+
+    Returns:
+        As `write_table`.
+    """
+    table = _read(path, None)
+    rows = []
+    for row in table.to_pylist():
+        if row["id"] in gone:
+            rows.append(dict.fromkeys(row) | _row(row["id"], row["id"], TAKEN_DOWN))
+        elif not any(row["id"].startswith(f"{name}/") for name in gone):
+            rows.append(row)
+    _write(unfinished, pa.Table.from_pylist(rows, table.schema))
+    return {"in": len({row["parent"] for row in rows}), **_counts(rows)}
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _counts(rows: Sequence[Row]) -> dict[str, Any]:
+    """How many rows go on, and how many were dropped and postponed, by reason."""
     counts = {
         state: dict(Counter(row["reason"] for row in rows if row["state"] == state))
         for state in ("dropped", "later")
     }
-    return {"in": len(ids), "kept": columns["state"].count("kept"), **counts}
+    return {"kept": sum(row["state"] == "kept" for row in rows), **counts}
 
 
 def _rows(name: str, outcome: Outcome) -> list[Row]:
     """What a table holds of an outcome."""
     if isinstance(outcome, Split):
-        return [
-            {"id": f"{name}/{part}", "parent": name, "state": "kept", "reason": "", "detail": "", **values}
-            for part, values in outcome.parts.items()
-        ]
-    own = {"id": name, "parent": name, "reason": "", "detail": ""}
-    if isinstance(outcome, Kept):
-        return [own | {"state": "kept"} | dict(outcome.values)]
-    state = {Dropped: "dropped", Later: "later"}[type(outcome)]
-    return [own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}]
+        return [_row(f"{name}/{part}", name, one) for part, one in outcome.parts.items()]
+    return [_row(name, name, outcome)]
+
+
+def _row(name: str, parent: str, outcome: Mapping[str, Any] | Kept | Dropped | Later) -> Row:
+    own = {"id": name, "parent": parent, "reason": "", "detail": ""}
+    if isinstance(outcome, (Dropped, Later)):
+        state = "dropped" if isinstance(outcome, Dropped) else "later"
+        return own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}
+    values = outcome.values if isinstance(outcome, Kept) else outcome
+    return own | {"state": "kept"} | dict(values)
 
 
 def has_postponed(path: Path) -> bool:
@@ -90,11 +124,31 @@ def read_kept(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
+def read_dropped(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
+    """The rows of a slice that its last stage has dropped, with `reason` and `detail`.
+
+    Parts that ended as they were split off were no rows before, and are not among them.
+    """
+    last = _read(tables[-1], ["id", "state", "reason", "detail"]).to_pylist()
+    dropped = {one["id"]: one for one in last if one.pop("state") == "dropped"}
+    if not dropped or len(tables) == 1:
+        return []
+    return [row | dropped[row["id"]] for row in read_kept(tables[:-1], columns) if row["id"] in dropped]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Some columns of a table, null where it has none of that name."""
+    there = set(_names(path))
+    rows = _read(path, [name for name in columns if name in there]).to_pylist()
+    return [dict.fromkeys(columns) | row for row in rows]
+
+
 def _names(path: Path) -> list[str]:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).schema.names
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
     with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).read_all().select(columns)
+        table = pa.ipc.open_file(file).read_all()
+        return table if columns is None else table.select(columns)

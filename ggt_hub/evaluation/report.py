@@ -14,6 +14,7 @@ from ggt_hub.reports import Comparison, Table, histogram, interval_plot, write_r
 from ggt_hub.reports.page import format_cell
 
 _SHOWN = 6  # pictures at each end
+_ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def write_run_report(
@@ -26,12 +27,13 @@ def write_run_report(
 ) -> Path:
     """Write the page of a run whose pictures are in `output` to `path`."""
     scores = score_names(rows, before=False)
-    tables = [_scores_table(results, scores)]
+    tables = [_scores_table(results, scores)] if scores else []
+    tables += [_sets_table(results)] if results["sets"] else []
     missing = [*results["left_out"].items(), *results["failed"].items()]
     if missing:
         tables.append(Table(["missing", "reason"], missing, title="Missing: the scores are incomplete"))
-    is_whole = results["complete"] and results["limit"] is None
-    quoted = published_table(suite.published, results["judge"]) if is_whole else None
+    is_whole = not results["failed"] and results["limit"] is None
+    quoted = published_table(suite, results) if is_whole else None
     ranking = _ranking(rows, results)
     return write_report(
         path,
@@ -61,6 +63,9 @@ def _summary(results: dict[str, Any]) -> str:
         text += f" Ratings of one picture spread by {noise['repeated']['deviation']:.3g}."
     if results["cost"]["seconds"] is not None:
         text += f" {results['cost']['seconds']:.3g} s a picture on {results['device']}."
+    if (count := results["cost"].get("multiply_adds")) is not None:
+        height, width = results["cost"]["multiply_adds_of"]
+        text += f" {count / 1e9:.3g} billion multiply-adds for {width}x{height} pixels."
     return text + " Intervals are 95 %, by bootstrap (BCa) over pictures."
 
 
@@ -73,10 +78,20 @@ def _scores_table(results: dict[str, Any], names: list[str]) -> Table:
         [label, means["pictures"], *(_score_cell(means, name) for name in names)]
         for label, means in groups.items()
     ]
-    arrows = {"higher": "↑", "lower": "↓"}
-    columns = ["task", "pictures", *(f"{name} {arrows[results['directions'][name]]}" for name in names)]
-    note = " · ".join(f"{name}: {protocol}" for name, protocol in results["protocols"].items())
+    columns = ["task", "pictures", *(f"{name} {_ARROWS[results['directions'][name]]}" for name in names)]
+    of_pictures = {name: told for name, told in results["protocols"].items() if name not in results["sets"]}
+    note = " · ".join(f"{name}: {told}" for name, told in of_pictures.items())
     return Table(columns, rows, title="Scores", note=note)
+
+
+def _sets_table(results: dict[str, Any]) -> Table:
+    sides = ("before", "after", "clean")
+    rows = [
+        [f"{name} {_ARROWS[results['directions'][name]]}", *(found.get(side) for side in sides)]
+        for name, found in results["sets"].items()
+    ]
+    note = " · ".join(f"{name}: {results['protocols'][name]}" for name in results["sets"])
+    return Table(["score", *sides], rows, title="Scores of all pictures together", note=note)
 
 
 def _score_cell(means: dict[str, Any], name: str) -> str | None:

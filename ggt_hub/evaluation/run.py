@@ -20,14 +20,15 @@ from tqdm import tqdm
 from ggt_hub.commit import RECORDS, commit_bytes, commit_json
 from ggt_hub.errors import EvaluationError, GGTHubError
 from ggt_hub.evaluation import results
-from ggt_hub.evaluation.effort import count_parameters, measured
+from ggt_hub.evaluation.effort import count_multiply_adds, count_parameters, measured
 from ggt_hub.evaluation.rating import DIRECTIONS, degradations, rate, rating_protocols
 from ggt_hub.evaluation.rows import OTHER_SIZE, Row, fail, new_row, put, without_paths
 from ggt_hub.evaluation.scoring import Scoring, said
+from ggt_hub.evaluation.set_scores import SetScorer, score_sets, set_scorers
 from ggt_hub.evaluation.suite import Item, Suite, as_rgb, content_hash
 from ggt_hub.files import fingerprint, seed_of
 from ggt_hub.images import encode_image, read_image
-from ggt_hub.metrics import available, get_metric
+from ggt_hub.metrics import SET_METRICS, available, get_metric
 
 _LIBRARIES = ("ggt-hub", "torch", "diffusers", "numpy", "opencv-python-headless", "pillow")
 
@@ -64,8 +65,8 @@ def run_suite(
         The content of `results.json`; on other processes than the first an empty dict.
 
     Raises:
-        EvaluationError: if the suite is empty.
-        HubError: if the suite's data set cannot be had.
+        EvaluationError: if the suite is empty, or its downstream task lacks something.
+        HubError: if the suite's data set or the network of its task cannot be had.
         MetricError: if a metric is unknown.
         JudgeError: if the judge fails for good; its replies are kept.
     """
@@ -73,24 +74,35 @@ def run_suite(
     results.check_output(output)
     state = processes()
     names: list[str] = []
+    scorers: list[SetScorer] = []
     left_out: dict[str, str] = {}
     revision = suite.exact_revision()
     if state.is_main_process:  # the one that scores
-        names, left_out = available([*(scoring.metrics or suite.metrics)], scoring.weights)
+        asked = scoring.metrics or suite.metrics
+        names, left_out = available([name for name in asked if name not in SET_METRICS], scoring.weights)
+        of_sets = [name for name in asked if name in SET_METRICS]
+        scorers, missing = set_scorers(suite, of_sets, scoring, state.device)
+        left_out |= missing
     settings = {"model": model_identity(pipe), "seed": seed, "arguments": arguments}
     items = list(islice(suite.items(), limit))
     check_ids(items, suite)
     if scoring.judge and state.is_main_process:
         scoring.judge.probe([partial(getattr, item, "lq") for item in items[:3]], degradations(items[:3]))
+    counted = items[0].id if state.is_main_process else None
     share = items[state.process_index :: state.num_processes]
     for item in tqdm(share, desc="restoring", unit="picture", disable=not state.is_main_process):
-        _restore(item, pipe, output, settings, seed, arguments)
+        _restore(item, pipe, output, settings, seed, arguments, counted=item.id == counted)
     state.wait_for_everyone()
     if not state.is_main_process:
         return {}
     rows = [_score(item, output, names, scoring) for item in tqdm(items, desc="scoring", unit="picture")]
     protocols = scoring.protocols(names)
     directions: dict[str, str] = {name: get_metric(name).direction for name in names}
+    sets, missing = score_sets(scorers, items, rows, partial(restored_path, output=output))
+    left_out |= missing
+    for scorer in scorers:
+        protocols |= scorer.protocols
+        directions |= scorer.directions
     noise = None
     if scoring.judge:
         missing, noise = rate(rows, items, output, scoring)
@@ -108,6 +120,7 @@ def run_suite(
         "crop_to_fit": scoring.crop_to_fit,
         "protocols": protocols,
         "directions": directions,
+        "sets": sets,
         "left_out": {name: without_paths(reason) for name, reason in left_out.items()},
         "judge": scoring.judge.identity if scoring.judge else None,
         "judge_noise": noise,
@@ -162,8 +175,16 @@ def restored_path(item: Item, output: Path) -> Path:
 
 
 def _restore(
-    item: Item, pipe: Any, output: Path, settings: dict[str, Any], seed: int, arguments: dict[str, Any]
+    item: Item,
+    pipe: Any,
+    output: Path,
+    settings: dict[str, Any],
+    seed: int,
+    arguments: dict[str, Any],
+    *,
+    counted: bool,
 ) -> None:
+    """Restore a picture; one that is `counted` once more, to count multiply-adds without disturbing its time."""
     target = restored_path(item, output)
     record = output / RECORDS / f"{item.id}.json"
     known = _read_record(record)
@@ -175,10 +196,16 @@ def _restore(
             raise EvaluationError(f"{target} is not what a run made, so it is not replaced: move it away")
         if there and there == known.get("output_sha256") and known.get("made_from") == made_from:
             return
-        generator = torch.Generator().manual_seed(seed_of(item.id, seed))
         picture = read_image(lq)  # with all its bits
+
+        def restored() -> Any:
+            generator = torch.Generator().manual_seed(seed_of(item.id, seed))
+            return pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+
         with measured() as effort:
-            result = pipe(picture, **({"task": hint} | arguments), generator=generator, output_type="np")
+            result = restored()
+        if counted:
+            effort |= {"multiply_adds": count_multiply_adds(restored), "size": [*picture.pixels.shape[:2]]}
         data = encode_image(picture.with_rgb(result.images[0]), ".png").data
         # First the record, so that a kill in between does not make our own file look like somebody else's.
         made = {"made_from": made_from, "output_sha256": content_hash(data), "replaces": there, **effort}
@@ -212,6 +239,7 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
             raise EvaluationError(record.get("error") or "it was not restored")
         lq, truth = item.lq, item.gt
         row |= {"lq_sha256": content_hash(lq), "gt_sha256": None if truth is None else content_hash(truth)}
+        row["output_sha256"] = content_hash(target)
         after, before = as_rgb(target), as_rgb(lq)
         gt = None if truth is None else as_rgb(truth)
     except (GGTHubError, OSError) as error:
@@ -229,6 +257,7 @@ def _score(item: Item, output: Path, names: Sequence[str], scoring: Scoring) -> 
 def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) -> dict[str, Any]:
     """What a picture cost: seconds, the most memory in bytes and whose it is, the network's parameters.
 
+    Multiply-adds are of the first picture, whose height and width stand beside them.
     It stands beside the scores, not in their table, which is the same whenever the run is repeated.
     """
     records = {item.id: _read_record(output / RECORDS / f"{item.id}.json") for item in items}
@@ -239,6 +268,8 @@ def _cost(items: Sequence[Item], output: Path, pipe: Any, device: torch.device) 
         "peak_memory": max((record["peak_memory"] for record in known.values()), default=None),
         "memory_of": "device" if device.type == "cuda" else "process",
         "parameters": count_parameters(pipe),
+        "multiply_adds": records[items[0].id].get("multiply_adds"),
+        "multiply_adds_of": records[items[0].id].get("size"),
         "seconds_per_picture": seconds,
     }
 

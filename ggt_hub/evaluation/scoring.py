@@ -47,6 +47,7 @@ class Scoring:
         planted: so many inputs are also rated as if they were results, which gives its noise where nothing changed.
         crop_border: pixels cut from each side before a picture is scored.
         crop_to_fit: where a picture and its reference differ by up to 32 pixels, cut both at the right and bottom.
+        task_model: folder or Hub id of the network that a suite with a downstream task asks.
 
     Raises:
         EvaluationError: for a negative number.
@@ -59,6 +60,7 @@ class Scoring:
     planted: int = 0
     crop_border: int = 0
     crop_to_fit: bool = False
+    task_model: str | None = None
 
     def __post_init__(self) -> None:
         if self.crop_border < 0 or self.planted < 0 or self.repeats < 1:

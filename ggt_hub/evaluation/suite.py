@@ -77,7 +77,7 @@ class Suite:
     Attributes:
         name: what users type.
         title: what reports call it.
-        metrics: names of `ggt_hub.metrics.METRICS`.
+        metrics: names of `ggt_hub.metrics.METRICS` and `SET_METRICS`.
         source: where the pictures come from, for the record.
         revision: the data set's revision, if it has one.
         repository: the data set's id on the Hub, for entries on a model card; None where it has none.
@@ -103,6 +103,10 @@ class Suite:
             DatasetError: if the data set cannot be read.
             HubError: if it cannot be had.
         """
+        if self.downstream:
+            from ggt_hub.evaluation.downstream import downstream_items
+
+            return downstream_items(Path(self.source), self.downstream)
         if "damage" in self._settings:
             return _damaged(Path(self.source), self._settings)
         if self.is_from_hub:
@@ -118,6 +122,16 @@ class Suite:
     def rated(self) -> tuple[str, ...]:
         """What a judge adds to the suite's metrics, where its authors score it so."""
         return tuple(self._settings.get("rated", ()))
+
+    @property
+    def downstream(self) -> dict[str, Any]:
+        """The task that is done with the pictures, and where its annotations lie; empty where there is none."""
+        return dict(self._settings.get("downstream", {}))
+
+    @property
+    def published_set(self) -> str | None:
+        """What the published table calls the suite's pictures, where it is of several sets."""
+        return self._settings.get("published_set")
 
     @property
     def split(self) -> str:

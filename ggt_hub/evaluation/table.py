@@ -12,7 +12,12 @@ from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation import results
 from ggt_hub.evaluation.compare import check_alike
 
-_COST = {"seconds": "s / picture", "peak_memory": "memory (GiB)", "parameters": "parameters (M)"}
+_COST = {
+    "seconds": "s / picture",
+    "peak_memory": "memory (GiB)",
+    "parameters": "parameters (M)",
+    "multiply_adds": "multiply-adds (G)",
+}
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,13 @@ def runs_table(runs: Sequence[Path], form: str) -> str:
     directions = {name: way for about in read for name, way in about["directions"].items()}
     lines = [
         (label, [_score(about, name, directions[name], read) for name in names], _costs(about))
-        for label, about in zip(_labels(runs, read), read, strict=True)
+        for label, about in zip(run_labels(runs, read), read, strict=True)
     ]
     return _FORMS[form](names, directions, lines)
 
 
-def _labels(runs: Sequence[Path], read: Sequence[dict[str, Any]]) -> list[str]:
-    """What the runs are called: by their model, and as far as that is not enough by what else tells them apart."""
+def run_labels(runs: Sequence[Path], read: Sequence[dict[str, Any]]) -> list[str]:
+    """What runs are called: by their model, and as far as that is not enough by what else tells them apart."""
     labels = [about["model"]["name"] for about in read]
     further: list[Callable[[int], str]] = [
         lambda at: f"@{read[at]['model'].get('revision', '')[:8]}".rstrip("@"),
@@ -90,7 +95,18 @@ def _settings(about: dict[str, Any]) -> str:
 
 
 def _mean(about: dict[str, Any], name: str) -> float | None:
-    return about["overall"].get(name, {}).get("mean")
+    return _found(about, name).get("mean")
+
+
+def _found(about: dict[str, Any], name: str) -> dict[str, Any]:
+    """A mean with its interval, or a score of all pictures, which has none; empty where there is neither."""
+    if name in about["overall"]:
+        return dict(about["overall"][name])
+    score = about.get("sets", {}).get(name)
+    count = about["pictures"]
+    return (
+        {"mean": score.get("after"), "low": None, "high": None, "count": count, "of": count} if score else {}
+    )
 
 
 def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict[str, Any]]) -> _Score | None:
@@ -99,7 +115,7 @@ def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict
         return None
     known = [value for other in read if (value := _mean(other, name)) is not None]
     best = max(known) if direction == "higher" else min(known)
-    found = about["overall"][name]
+    found = _found(about, name)
     return _Score(
         mean, found["low"], found["high"], found["count"], found["of"], _number(mean) == _number(best)
     )
@@ -107,8 +123,8 @@ def _score(about: dict[str, Any], name: str, direction: str, read: Sequence[dict
 
 def _costs(about: dict[str, Any]) -> list[str]:
     cost = about["cost"]
-    scales = {"seconds": 1.0, "peak_memory": 2.0**30, "parameters": 1e6}
-    return ["" if cost[name] is None else f"{cost[name] / scale:.3g}" for name, scale in scales.items()]
+    scales = {"seconds": 1.0, "peak_memory": 2.0**30, "parameters": 1e6, "multiply_adds": 1e9}
+    return ["" if cost.get(name) is None else f"{cost[name] / scale:.3g}" for name, scale in scales.items()]
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,7 @@
 """Metrics of picture quality as plain functions on batches, and the table of them.
 
 `METRICS` maps a name such as "ssim-y" to the function and its protocol; `compute` scores by several names.
+`SET_METRICS` are those that compare whole sets.
 """
 
 from ggt_hub.metrics.brisque import brisque
@@ -10,6 +11,7 @@ from ggt_hub.metrics.fs import fs, mean_fs, rs
 from ggt_hub.metrics.lpips import Lpips, lpips
 from ggt_hub.metrics.metric import Metric
 from ggt_hub.metrics.niqe import niqe
+from ggt_hub.metrics.of_sets import SET_METRICS, Fid, Kid, fid, kid
 from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import psnr
@@ -18,7 +20,10 @@ from ggt_hub.metrics.ssim import ms_ssim, ssim
 
 __all__ = [
     "METRICS",
+    "SET_METRICS",
     "Dists",
+    "Fid",
+    "Kid",
     "Lpips",
     "Metric",
     "Pictures",
@@ -29,8 +34,10 @@ __all__ = [
     "chromaticity_drift",
     "compute",
     "dists",
+    "fid",
     "fs",
     "get_metric",
+    "kid",
     "lpips",
     "mean_fs",
     "ms_ssim",

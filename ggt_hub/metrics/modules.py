@@ -15,6 +15,7 @@ import numpy as np
 
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.fs import Aggregate, fs, mean_fs, rs
+from ggt_hub.metrics.of_sets import SET_METRICS, SetMetric
 from ggt_hub.metrics.registry import METRICS, compute
 
 CITATION = "ggt-hub, https://pypi.org/project/ggt-hub/"
@@ -44,7 +45,8 @@ class PictureMetric(evaluate.Metric):
         self._added: dict[str, list[float]] = {}
 
     def _info(self) -> evaluate.MetricInfo:
-        protocols = "\n".join(f"{name}: {METRICS[name].protocol}" for name in self.chosen if name in METRICS)
+        known = METRICS | SET_METRICS
+        protocols = "\n".join(f"{name}: {known[name].protocol}" for name in self.chosen if name in known)
         return evaluate.MetricInfo(
             description=f"{inspect.getdoc(type(self))}\n{protocols}",
             citation=CITATION,
@@ -160,3 +162,45 @@ class RealIRScore(PictureMetric):
         """Means of LPIPS and RS, and FS as the protocol averages it."""
         means = super().summary(added)
         return means | {"fs": mean_fs(added["lpips"], added["rs"], self.aggregate)}
+
+
+class SetDistance(PictureMetric):
+    """A module that compares sets of pictures, whose numbers may differ; there are no scores of single ones."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if unknown := [name for name in self.chosen if name not in SET_METRICS]:
+            raise MetricError(f"{unknown[0]!r} is no metric of sets: there are {', '.join(SET_METRICS)}")
+        self._seen: list[SetMetric] = []
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
+        """Add pictures to the sets; `weights` is the folder with the weights of Inception v3.
+
+        Raises:
+            MetricError: if it holds no picture.
+        """
+        if all(side is None or len(side) == 0 for side in (predictions, references)):
+            raise MetricError(f"{self.name} was given no picture: pass predictions and references")
+        self._seen = self._seen or [SET_METRICS[name](**kwargs) for name in self.chosen]
+        for metric in self._seen:
+            metric.update(
+                [] if predictions is None else predictions, [] if references is None else references
+            )
+
+    def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """The distances of all that was added, and forget it.
+
+        Args:
+            predictions: last pictures of one set, or all at once.
+            references: likewise, of the other.
+            **kwargs: as for `add_batch`.
+
+        Raises:
+            MetricError: if a set holds fewer than two pictures.
+        """
+        if predictions is not None or references is not None:
+            self.add_batch(predictions=predictions, references=references, **kwargs)
+        if not self._seen:
+            raise MetricError(f"{self.name} was given no picture: pass predictions and references")
+        seen, self._seen = self._seen, []
+        return {metric.name: metric.compute() for metric in seen}

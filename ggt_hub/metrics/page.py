@@ -10,6 +10,7 @@ import numpy as np
 from ggt_hub.errors import GGTHubError, MetricError
 from ggt_hub.images import read_image
 from ggt_hub.metrics.fs import fs, rs
+from ggt_hub.metrics.of_sets import SET_METRICS
 from ggt_hub.metrics.registry import METRICS, compute
 
 MAX_PIXELS = 16_000_000
@@ -88,6 +89,40 @@ def rating_page(title: str) -> Any:
         title=title,
         description="RS is the rise of a judge's rating (1 extreme, 5 none of the degradation); "
         "FS is 0.2 x RS x (1 - LPIPS between result and degraded input).",
+        flagging_mode="never",
+        api_name="score",
+    )
+
+
+def set_page(title: str) -> Any:
+    """Build the page of metrics of sets: two sets of files in, distances and their protocols out.
+
+    Args:
+        title: the page's heading.
+    """
+    import gradio as gr
+
+    def score(restored: list[str] | None, gt: list[str] | None) -> dict[str, Any]:
+        try:
+            metrics = [metric() for metric in SET_METRICS.values()]
+            for metric in metrics:
+                for picture in restored or []:
+                    metric.update([_pixels(picture)], [])
+                for picture in gt or []:
+                    metric.update([], [_pixels(picture)])
+            return {metric.name: round(metric.compute(), 6) for metric in metrics}
+        except GGTHubError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return gr.Interface(
+        score,
+        [
+            gr.File(file_count="multiple", label="restored pictures"),
+            gr.File(file_count="multiple", label="pictures as they should be"),
+        ],
+        gr.JSON(label="distances"),
+        title=title,
+        description="\n".join(f"- **{name}**: {metric.protocol}" for name, metric in SET_METRICS.items()),
         flagging_mode="never",
         api_name="score",
     )

@@ -67,6 +67,17 @@ def score_pairs(restored: Pictures, gt: Pictures, score: Callable[[Any, Any], An
     return np.array([np.float64(score(left, right).item()) for left, right in pairs])
 
 
+def as_batches(pictures: Pictures) -> list[torch.Tensor]:
+    """The pictures as batches `N x C x H x W`, each of one size, 0..255; no picture is no batch.
+
+    Raises:
+        MetricError: if something is no picture.
+    """
+    if len(pictures) == 0 if isinstance(pictures, np.ndarray | torch.Tensor | list | tuple) else False:
+        return []
+    return _tensors(pictures) or [as_tensor(picture) for picture in _arrays(pictures)]
+
+
 def luma(pictures: Any, channels: Channels) -> Any:
     """Keep the brightness of colour pictures (0..255, arrays or tensors); "rgb" and grey pass unchanged.
 

@@ -19,6 +19,7 @@ from ggt_hub.metrics.lpips import WEIGHTS as LPIPS_WEIGHTS
 from ggt_hub.metrics.lpips import lpips
 from ggt_hub.metrics.metric import Metric
 from ggt_hub.metrics.niqe import niqe
+from ggt_hub.metrics.of_sets import SET_METRICS
 from ggt_hub.metrics.pictures import Pictures, Scores
 from ggt_hub.metrics.piqe import piqe
 from ggt_hub.metrics.psnr import HIGHEST, psnr
@@ -105,11 +106,13 @@ def get_metric(name: str) -> Metric:
     """Look a metric up; `pyiqa:NAME` gives pyiqa's.
 
     Raises:
-        MetricError: if there is none of that name; the message lists what there is.
+        MetricError: if there is none of that name, or it is of sets; the message lists what there is.
         MetricUnavailableError: if it is pyiqa's, and pyiqa is not installed.
     """
     if name.startswith("pyiqa:"):
         return pyiqa_metric(name.removeprefix("pyiqa:"))
+    if name in SET_METRICS:
+        raise MetricError(f"{name} is of a set of pictures, not of one: bench run has it, and metrics.{name}")
     if name not in METRICS:
         hint = did_you_mean(name, METRICS)
         raise MetricError(f"unknown metric {name!r}: known are {', '.join(METRICS)}, and pyiqa:NAME{hint}")

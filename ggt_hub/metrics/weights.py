@@ -15,6 +15,11 @@ from ggt_hub.errors import HubError, MetricUnavailableError
 from ggt_hub.hub import snapshot
 
 _TORCHVISION = "https://download.pytorch.org/models/"
+_SERVERS = {
+    "alexnet": _TORCHVISION,
+    "vgg16": _TORCHVISION,
+    "pt_inception": "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/",
+}
 _ON_THE_HUB = "chaofengc/IQA-PyTorch-Weights"
 
 StateDict = dict[str, torch.Tensor]
@@ -24,8 +29,8 @@ StateDict = dict[str, torch.Tensor]
 def load_weights(name: str, folder: Path | None) -> StateDict:
     """Read a published weights file.
 
-    Backbones (`alexnet-...`, `vgg16-...`) are torchvision's and come from PyTorch's server, the small heads
-    on top from the Hub. Files are read without executing pickled code.
+    Backbones (`alexnet-...`, `vgg16-...`) are torchvision's and come from PyTorch's server, Inception v3 from
+    pytorch-fid's releases, the small heads on top from the Hub. Files are read without executing pickled code.
 
     Raises:
         MetricUnavailableError: if the file is not in the folder, cannot be downloaded, or is damaged.
@@ -33,9 +38,9 @@ def load_weights(name: str, folder: Path | None) -> StateDict:
     try:
         if folder is not None:
             return _read(folder / name)
-        if name.startswith(("alexnet", "vgg16")):
+        if server := _SERVERS.get(name.partition("-")[0]):
             return torch.hub.load_state_dict_from_url(
-                _TORCHVISION + name, map_location="cpu", progress=False, check_hash=True, weights_only=True
+                server + name, map_location="cpu", progress=False, check_hash=True, weights_only=True
             )
         return _read(snapshot(_ON_THE_HUB, allow_patterns=[name]) / name)
     except (HubError, OSError, URLError, RuntimeError, UnpicklingError) as error:

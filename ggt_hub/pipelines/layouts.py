@@ -32,6 +32,18 @@ PIPELINES: dict[str, str] = {
 }
 """Class named in a repository's `model_index.json` -> the module that holds it."""
 
+EDITORS = (
+    "Flux2KleinPipeline",
+    "Flux2Pipeline",
+    "FluxKontextPipeline",
+    "LongCatImageEditPipeline",
+    "QwenImageEditPipeline",
+    "QwenImageEditPlusPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
+    "StableDiffusionXLInstructPix2PixPipeline",
+)
+"""Stock pipelines of diffusers that edit a picture by a prompt, and need nothing else."""
+
 WHERE = ("revision", "token", "cache_dir", "local_files_only")
 """The arguments of `from_pretrained` that say where a repository lies."""
 
@@ -168,14 +180,19 @@ def _is_face_network(place: Path) -> bool:
     ) == "CodeFormer"
 
 
+def _is_editor(place: Path) -> bool:
+    """Whether a folder holds a stock pipeline that edits by instruction."""
+    return (place / _INDEX).is_file() and read_json(place / _INDEX).get("_class_name") in EDITORS
+
+
 def _peer(name: str) -> Callable[[Path], type["RestorerPipeline"]]:
     return lambda place: getattr(import_module("ggt_hub.pipelines.peers"), name)
 
 
 LAYOUTS: list[Layout] = [
     Layout(
-        "a baseline (identity, gain, opencv:nlm)",
-        lambda place: str(place) in ("identity", "gain", "opencv:nlm"),
+        "a baseline (identity, gain, opencv:nlm, skimage:tv)",
+        lambda place: str(place) in ("identity", "gain", "opencv:nlm", "skimage:tv"),
         _peer("BaselinePipeline"),
         "from_name",
     ),
@@ -196,6 +213,12 @@ LAYOUTS: list[Layout] = [
         is_published_dreamclear,
         lambda place: load_pipeline_class("DreamClearPipeline"),
         "from_published",
+    ),
+    Layout(
+        "an instruction editor of diffusers (Qwen-Image-Edit, FLUX Kontext, ...)",
+        _is_editor,
+        lambda place: import_module("ggt_hub.pipelines.editor").EditorPipeline,
+        "from_editor",
     ),
     Layout(
         f"a folder that save_pretrained wrote ({_INDEX})",

@@ -1,7 +1,7 @@
 """Other people's restorers, and trivial baselines, under the same contract, so that a comparison is possible.
 
 `RestorerPipeline.from_pretrained("weights.safetensors")` takes any checkpoint that spandrel knows (extra `peers`);
-"identity", "gain" and "opencv:nlm" are baselines that any restorer should beat.
+"identity", "gain", "opencv:nlm" and "skimage:tv" (extra `metrics`) are baselines that any restorer should beat.
 """
 
 import re
@@ -113,7 +113,7 @@ class SpandrelPipeline(PeerPipeline):
 
 
 class BaselinePipeline(PeerPipeline):
-    """A few lines of OpenCV that stand beside every restorer."""
+    """A few lines of OpenCV or scikit-image that stand beside every restorer."""
 
     description = RestorerDescription(precisions=("float32",), memory="a few copies of the picture")
 
@@ -236,6 +236,18 @@ def _non_local_means(rgb: Float) -> Float:
     return denoised.astype(np.float32) / 255
 
 
+def _total_variation(rgb: Float) -> Float:
+    """scikit-image's total variation (Chambolle 2004), its weight 1.5 of the noise that is estimated."""
+    try:
+        from skimage.restoration import denoise_tv_chambolle
+    except ImportError as error:
+        raise RestorerError("skimage:tv needs scikit-image: pip install 'ggt-hub[metrics]'") from error
+    weight = 1.5 * _noise_deviation(rgb)
+    if weight == 0:
+        return rgb
+    return np.clip(denoise_tv_chambolle(rgb, weight=weight, channel_axis=-1), 0, 1).astype(np.float32)
+
+
 def _noise_deviation(rgb: Float) -> float:
     """Deviation of the noise from second differences (Immerkaer, CVIU 64(2), 1996)."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
@@ -246,4 +258,5 @@ BASELINES: dict[str, Callable[[Float], Float]] = {
     "identity": _identity,
     "gain": _gain,
     "opencv:nlm": _non_local_means,
+    "skimage:tv": _total_variation,
 }

@@ -46,12 +46,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text and numbers; None and NaN are shown as a dash."""
+    """Rows of text and numbers; None and NaN are shown as a dash.
+
+    Of all tables with a `choice` one is shown at a time, chosen by it from a list; without scripts all are.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     note: str = ""
+    choice: str = ""
 
 
 def write_report(

@@ -1,6 +1,6 @@
 """Plots as SVG markup that follows the page's colours, so that a report needs no plotting library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -41,18 +41,20 @@ def interval_plot(intervals: Sequence[tuple[str, float, float, float]], title: s
     return _svg(title, base + _BOTTOM, [_zero(x_of(0), base), *rows, *marks])
 
 
-def histogram(values: Sequence[float], title: str, bins: int = 20) -> str:
-    """How values are spread, with zero marked.
+def histogram(values: Sequence[float], title: str, bins: int = 20, limits: Mapping[str, float] = {}) -> str:
+    """How values are spread, with zero marked, and limits.
 
     Args:
         values: finite numbers, at least one.
         title: the plot's heading; escaped.
         bins: bars to draw.
+        limits: lines to draw, by what is written beside them.
 
     Returns:
         An `<svg>` element.
     """
-    counts, edges = np.histogram(values, bins=bins)
+    reach = [*values, *limits.values()]
+    counts, edges = np.histogram(values, bins=bins, range=(min(reach), max(reach)))
     width, height = _WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM
     step = width / bins
 
@@ -73,6 +75,15 @@ def histogram(values: Sequence[float], title: str, bins: int = 20) -> str:
     ]
     if edges[0] < 0 < edges[-1]:
         marks.append(_zero(x_of(0), base))
+    for label, value in limits.items():
+        x, anchor = x_of(value), "end" if x_of(value) > _WIDTH / 2 else "start"
+        place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{base}"'
+        marks.append(
+            f'<line {place} stroke="var(--ink)" stroke-width="2"><title>{escape(label)}</title></line>'
+        )
+        marks.append(
+            _text(x + (-6 if anchor == "end" else 6), _TOP + 4, f"{label} {value:.3g}", anchor, "ink")
+        )
     line = f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{base}" y2="{base}" stroke="var(--line)"/>'
     return _svg(title, _HEIGHT, [*bars, line, *marks])
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
@@ -40,12 +40,14 @@ class Question:
         system: the system prompt; "" for none.
         pictures: files, PNG.
         later: further turns, oldest first.
+        number: of the repeat, set by the asker; what is drawn at random here is drawn from it.
     """
 
     text: str
     system: str = ""
     pictures: tuple[bytes, ...] = ()
     later: tuple[Turn, ...] = ()
+    number: tuple[int, ...] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
         if service.per_minute is not None:
             time.sleep(budget.ledger.reserve(service.model, service.per_minute))
         # Where money is limited the first request goes alone, for until its reply comes no price is known.
-        priced = budget.max_cost is None or budget.cost > 0
+        priced = budget.max_cost is None or budget.expected > 0 or budget.cost > 0
         with nullcontext() if priced else budget.alone:
             try:
                 return _try(service, budget, question, key)
@@ -152,7 +154,7 @@ def _try(service: Service, budget: Budget, question: Question, key: str | None) 
         raise
     seconds = time.monotonic() - began
     receipt = Receipt("billed", reply.cost, reply.usage, reply.request_id, seconds)
-    budget.end(request, receipt, key, _entry(service, reply))
+    budget.end(request, receipt, key, entry_of(reply, service.endpoint))
     return reply
 
 
@@ -166,9 +168,10 @@ def _failed(service: Service, error: BaseException) -> tuple[Outcome, Entry | No
     return "possibly billed", Entry("possibly billed", reason=reason, source=service.endpoint)
 
 
-def _entry(service: Service, reply: Reply) -> Entry:
+def entry_of(reply: Reply, endpoint: str | None) -> Entry:
+    """What the ledger keeps of a reply."""
     state: State = "answered" if reply.refusal is None else "refused"
-    return Entry(state, reply.text, reply.refusal, service.endpoint, reply.pictures)
+    return Entry(state, reply.text, reply.refusal, endpoint, reply.pictures)
 
 
 def _pause(service: Service, budget: Budget, error: RejectedError, attempt: int) -> float:
@@ -182,7 +185,8 @@ def _pause(service: Service, budget: Budget, error: RejectedError, attempt: int)
         budget.ledger.close_model(service.model, wait, "its quota is used up")
     if not error.passes or wait > LONGEST_WAIT or attempt == service.max_retries:
         raise error from None
-    return error.wait if error.wait is not None else random.uniform(0.5, 1.0) * min(2**attempt, 30)  # noqa: S311
+    # A server that asks for no time at all, or for one that is past, asks for nothing.
+    return error.wait or random.uniform(0.5, 1.0) * min(2**attempt, 30)  # noqa: S311
 
 
 class Asker:
@@ -238,15 +242,23 @@ class Asker:
             JudgeError: if the service fails for good, or the budget is spent; the question then is as before.
         """
         key = self.key(question, number)
-        # What was refused may be asked again once in a run.
-        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        entry = self.claim(key)
         if entry is None:
-            self._asked_again.add(key)
             time.sleep(pause)
-            entry = self._asked(key, question)
+            entry = self._asked(key, replace(question, number=tuple(number)))
         if entry.source:
             self.sources.add(entry.source)
         return entry
+
+    def claim(self, key: str) -> Entry | None:
+        """What is known of a question; None makes it ours. What was refused may be asked again once in a run."""
+        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        if entry is None:
+            self._asked_again.add(key)
+        return entry
+
+    def flush(self) -> None:
+        """Send what waits to be sent together: nothing does here."""
 
     def _asked(self, key: str, question: Question) -> Entry:
         try:
@@ -258,7 +270,7 @@ class Asker:
         except BaseException:
             self.ledger.release(key)  # what may have been billed is settled already, and stays
             raise
-        entry = _entry(self.service, reply)
+        entry = entry_of(reply, self.service.endpoint)
         if self.service.budget is None:
             self.ledger.settle(key, entry)
         return entry

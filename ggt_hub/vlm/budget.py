@@ -15,6 +15,7 @@ class Budget:
         max_cost: what they may cost, in the currency of the prices; None for any amount.
         price_in: price of a million tokens asked.
         price_out: price of a million tokens answered.
+        expected: what a request costs, where that is known before; what is in flight counts as much at least.
         ledger: where requests are counted; an `Asker` makes it the one that keeps the replies.
         purse: what the budget belongs to, such as the folder of a run.
         alone: held by who asks before any price is known.
@@ -24,6 +25,7 @@ class Budget:
     max_cost: float | None = None
     price_in: float = 0.0
     price_out: float = 0.0
+    expected: float = 0.0
     ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"), repr=False)
     purse: str = ""
     alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -44,7 +46,9 @@ class Budget:
         Raises:
             JudgeError: if the budget does not allow it.
         """
-        return self.ledger.begin_request(self.purse, self.max_calls, self.max_cost, key=key, model=model)
+        return self.ledger.begin_request(
+            self.purse, self.max_calls, self.max_cost, key=key, model=model, expected=self.expected
+        )
 
     def end(self, request: int, receipt: Receipt, key: str | None = None, entry: Entry | None = None) -> None:
         """Note what became of it, and of the question that it asked."""

@@ -24,9 +24,10 @@ from typing import Any, Literal, NamedTuple
 import psutil
 
 from ggt_hub.errors import JudgeError
+from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 
-State = Literal["claimed", "asked", "answered", "refused", "possibly billed"]
-Outcome = Literal["in flight", "billed", "rejected", "possibly billed"]
+State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
+Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
 _SCHEMA = """
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS purses (
     name TEXT PRIMARY KEY, calls INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL,
     dearest REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS terms (provider TEXT PRIMARY KEY, url TEXT NOT NULL, at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
 """
 _ADDED_SINCE = {  # to ledgers of 0.1
@@ -55,7 +57,7 @@ class Entry:
     """What is known of a question.
 
     Attributes:
-        state: "answered", "refused" or "possibly billed".
+        state: "answered", "refused", "possibly billed", or "in a batch".
         content: the reply as it came; of a refusal, too, where there was one.
         reason: why it was refused.
         source: where it was asked.
@@ -106,7 +108,7 @@ def ledger_path() -> Path:
     return Path(os.environ.get("GGT_HUB_LEDGER") or Path(HF_HOME) / "ggt-hub" / "ledger.sqlite")
 
 
-class Ledger:
+class Ledger(BatchBook):
     """A SQLite file. Safe to use from several threads and processes of one machine.
 
     Args:
@@ -126,7 +128,7 @@ class Ledger:
                 path, timeout=60, check_same_thread=False, isolation_level=None
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(_SCHEMA + BATCHES)
             self._bring_up_to_date()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
@@ -157,14 +159,14 @@ class Ledger:
                     "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?",
                     (key,),
                 ).fetchone()
-                state, owner, *known = found or (None, None)
-                if state in ("claimed", "asked") and not _lives(owner):
+                state, asked_by, *known = found or (None, None)
+                if state in ("claimed", "asked") and not lives(asked_by):
                     state, known = _left_behind(connection, key, state)
                 if state is None or (again and state in ("refused", "possibly billed")):
                     connection.execute(
                         "INSERT OR REPLACE INTO questions (key, state, owner, at) "
                         "VALUES (?, 'claimed', ?, datetime('now'))",
-                        (key, _owner()),
+                        (key, owner()),
                     )
                     return None
                 if state not in ("claimed", "asked"):
@@ -192,10 +194,11 @@ class Ledger:
         *,
         key: str | None = None,
         model: str = "",
+        expected: float = 0.0,
     ) -> int:
         """Count a request that is about to be sent; parallel ones and those of earlier runs count, too.
 
-        What is in flight, or of unknown fate, counts at the price of the dearest reply so far.
+        What is in flight, or of unknown fate, counts at the price of the dearest reply so far, or what is expected.
 
         Args:
             purse: what the budget belongs to.
@@ -203,13 +206,14 @@ class Ledger:
             max_cost: what they may cost; None for any amount.
             key: of the question that it asks, which was claimed.
             model: who is asked.
+            expected: what it costs, where that is known before.
 
         Raises:
             JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
             _check_open(connection, model)
-            calls, cost, dearest = _spent(connection, purse)
+            calls, cost, dearest = _spent(connection, purse, expected)
             if max_calls is not None and calls >= max_calls:
                 raise JudgeError(f"the budget of {max_calls} calls is spent: raise it and run again")
             if max_cost is not None and (cost + dearest > max_cost or cost >= max_cost):
@@ -223,9 +227,9 @@ class Ledger:
                 (purse, key, model),
             )
             connection.execute(
-                "INSERT INTO purses VALUES (?, 1, 0, 1, 0) "
-                "ON CONFLICT (name) DO UPDATE SET calls = calls + 1, unknown = unknown + 1",
-                (purse,),
+                "INSERT INTO purses VALUES (?1, 1, 0, 1, ?2) ON CONFLICT (name) DO UPDATE SET "
+                "calls = calls + 1, unknown = unknown + 1, dearest = max(dearest, ?2)",
+                (purse, expected),
             )
             connection.execute(
                 "UPDATE questions SET state = 'asked' WHERE key = ? AND state = 'claimed'", (key,)
@@ -233,7 +237,13 @@ class Ledger:
             return int(cursor.lastrowid or 0)
 
     def end_request(
-        self, request: int, receipt: Receipt, *, key: str | None = None, entry: Entry | None = None
+        self,
+        request: int,
+        receipt: Receipt,
+        *,
+        key: str | None = None,
+        entry: Entry | None = None,
+        free: bool = False,
     ) -> None:
         """Note what became of a request and, in the same step, of the question that it asked.
 
@@ -242,6 +252,7 @@ class Ledger:
             receipt: what it came to.
             key: of the question.
             entry: what is known of the question now; without it it is ours, and not asked, as before.
+            free: it is nobody's; it may be asked again.
         """
         with self._transaction() as connection:
             connection.execute(
@@ -263,6 +274,8 @@ class Ledger:
                 )
             if key is not None and entry is not None:
                 _settle(connection, key, entry)
+            elif free:
+                connection.execute("DELETE FROM questions WHERE key = ? AND state = 'in a batch'", (key,))
             elif key is not None:
                 connection.execute(
                     "UPDATE questions SET state = 'claimed' WHERE key = ? AND state = 'asked'", (key,)
@@ -308,6 +321,17 @@ class Ledger:
         """Requests made from a purse, and what they cost."""
         with self._transaction() as connection:
             return _spent(connection, purse)[:2]
+
+    def accept_terms(self, provider: str, url: str) -> None:
+        """Remember that the user has accepted the terms of a provider, which stand there."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO terms VALUES (?, ?, datetime('now'))", (provider, url))
+
+    def has_accepted(self, provider: str, url: str) -> bool:
+        """Whether the user has; terms at another address are other terms."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT url FROM terms WHERE provider = ?", (provider,)).fetchone()
+        return row is not None and row[0] == url
 
     def close(self) -> None:
         """Close the file."""
@@ -393,11 +417,12 @@ def _check_open(connection: sqlite3.Connection, model: str) -> None:
         raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
 
 
-def _spent(connection: sqlite3.Connection, purse: str) -> tuple[int, float, float]:
+def _spent(connection: sqlite3.Connection, purse: str, expected: float = 0.0) -> tuple[int, float, float]:
     row = connection.execute(
         "SELECT calls, cost, unknown, dearest FROM purses WHERE name = ?", (purse,)
     ).fetchone()
     calls, known, unknown, dearest = row or (0, 0.0, 0, 0.0)
+    dearest = max(dearest, expected)
     return calls, known + unknown * dearest, dearest
 
 
@@ -406,12 +431,13 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]
 
 
-def _owner() -> str:
+def owner() -> str:
+    """This process, as others can tell it."""
     process = psutil.Process()
     return json.dumps([_host(), process.pid, process.create_time()])
 
 
-def _lives(owner: str | None) -> bool:
+def lives(owner: str | None) -> bool:
     """Whether the process that claimed a question still runs; of another machine's nothing is known, so yes."""
     host, pid, started = json.loads(owner) if owner else (_host(), -1, 0.0)
     if host != _host():

@@ -7,6 +7,7 @@ import pytest
 from ggt_hub.curation.askers import estimate, open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import run
+from ggt_hub.curation.words import words
 from ggt_hub.errors import CurationError, DatasetError, JudgeError, RestorerError
 from ggt_hub.vlm import Ledger, LocalChat
 from tests.curation.genir import CONFIGURATION, Answers, write_configuration, write_photographs
@@ -128,3 +129,20 @@ def test_an_estimate_is_of_what_would_be_asked_at_most(tmp_path: Path) -> None:
     # 1500 tokens at 1 a million, and 128 at 10
     assert found[0].cost == pytest.approx(3 * 0.00278)
     assert found[1].cost == 0
+
+
+@pytest.mark.parametrize("name", ["ggt", "harnessir"])
+def test_presets_of_pairs_have_all_that_their_stages_need(name: str) -> None:
+    """Six categories are known to every stage that has rules for them."""
+    stages = {stage.name: stage for stage in load_configuration(name).stages}
+    assert list(stages)[-1] == "pack-pairs"
+    assert {"unlike", "apart", "register", "gate", "judge"} <= set(stages)
+    six = {"general", "rain", "haze", "snow", "low_light", "old_photo"}
+    for text, parts in (("judging", ("categories", "rules")), ("instructions", ("fixed", "colour"))):
+        for part in parts:
+            assert set(words(text)[part]) == six
+
+
+def test_the_stated_rule_is_the_preset_of_ggt() -> None:
+    (judge,) = (stage for stage in load_configuration("ggt").stages if stage.name == "judge")
+    assert (judge.removed, judge.faithful) == (60, 80)

@@ -21,7 +21,7 @@ from ggt_hub.evaluation.scoring import Scoring
 from ggt_hub.evaluation.suite import Item, Suite
 from ggt_hub.evaluation.table import runs_table
 from ggt_hub.images import read_image, write_image
-from ggt_hub.metrics import METRICS, psnr
+from ggt_hub.metrics import METRICS, fid, psnr
 from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, ServerChat
 from tests.metrics.golden import noisy
 from tests.metrics.test_perceptual import weights  # noqa: F401  a fixture
@@ -55,6 +55,30 @@ def three():
         Item("a/strong.png", noisy(clean, 30), clean, "a"),
         Item("b/alone.png", noisy(clean, 20), None, "b"),
     ]
+
+
+def test_a_set_is_scored_before_and_after_where_all_have_references(compact, three, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ggt_hub.metrics.of_sets.load_inception", lambda folder: lambda x: x[:, :, ::40, ::40].flatten(1)
+    )
+    suite = suite_of(three[:2], ("psnr", "fid"))
+    results = run_suite(suite, compact, tmp_path / "out")
+    restored = [np.asarray(Image.open(tmp_path / "out/restored" / f"{item.id}.png")) for item in three[:2]]
+    gt = [item.gt for item in three[:2]]
+    assert results["complete"]
+    assert results["sets"] == {
+        "fid": {"before": fid([item.lq for item in three[:2]], gt), "after": fid(restored, gt)}
+    }
+    assert results["directions"]["fid"] == "lower"
+    table = list(csv.DictReader(io.StringIO(runs_table([tmp_path / "out"], "csv"))))
+    assert float(table[0]["fid"]) == results["sets"]["fid"]["after"]
+    assert "Inception v3 of 2015" in (tmp_path / "out/report.html").read_text()
+    lacking = run_suite(suite_of(three, ("psnr", "fid")), compact, tmp_path / "lacking")
+    assert not lacking["complete"]
+    assert lacking["left_out"] == {"fid": "b/alone.png has no reference"}
+    monkeypatch.undo()
+    without = run_suite(suite, compact, tmp_path / "out", scoring=Scoring(weights=tmp_path))
+    assert without["left_out"]["fid"].startswith("the weights pt_inception")
 
 
 def test_a_run_leaves_pictures_scores_and_a_report(compact, three, tmp_path):
@@ -265,6 +289,35 @@ def test_a_run_records_what_it_took_and_where(compact, three, tmp_path):
     assert results["date"].endswith("+00:00")
     (row, *_) = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     assert row["gt_sha256"] == hashlib.sha256(three[0].gt.tobytes()).hexdigest()
+    restored = (tmp_path / "restored" / row["id"]).with_suffix(".png.png").read_bytes()
+    assert row["output_sha256"] == hashlib.sha256(restored).hexdigest()
+
+
+def test_multiply_adds_are_those_of_the_layers_and_none_without_networks(compact, three, tmp_path):
+    cost = run_suite(suite_of(three[:2], ("psnr",)), compact, tmp_path / "a")["cost"]
+    again = run_suite(suite_of(three[:2], ("psnr",)), compact, tmp_path / "a")["cost"]
+    expected = 0
+
+    def add(layer, given, result):
+        nonlocal expected
+        if isinstance(layer, torch.nn.Conv2d):
+            expected += result.numel() * layer.weight[0].numel()
+        elif isinstance(layer, torch.nn.Linear):
+            expected += result.numel() * layer.in_features
+        elif isinstance(layer, torch.nn.ConvTranspose2d):
+            expected += given[0].numel() * layer.weight[0].numel()
+
+    networks = [part for part in compact.components.values() if isinstance(part, torch.nn.Module)]
+    hooks = [layer.register_forward_hook(add) for network in networks for layer in network.modules()]
+    compact(three[0].lq)
+    for hook in hooks:
+        hook.remove()
+    assert cost["multiply_adds"] == again["multiply_adds"] == expected
+    assert cost["multiply_adds_of"] == [192, 192]
+    baseline = run_suite(
+        suite_of(three[:1], ("psnr",)), RestorerPipeline.from_pretrained("identity"), tmp_path
+    )
+    assert baseline["cost"]["multiply_adds"] is None
 
 
 def test_runs_against_other_references_are_not_compared(three, tmp_path):
@@ -350,7 +403,10 @@ def test_runs_make_a_table_with_arrows_the_best_in_bold_and_what_they_cost(compa
     half = run_suite(suite_of(three), compact, tmp_path / "half", arguments={"strength": 0.5})
     folders = [tmp_path / "full", tmp_path / "half"]
     head, _, *lines = runs_table(folders, "md").splitlines()
-    assert head == "| model | psnr ↑ | niqe ↓ | s / picture | memory (GiB) | parameters (M) |"
+    assert (
+        head
+        == "| model | psnr ↑ | niqe ↓ | s / picture | memory (GiB) | parameters (M) | multiply-adds (G) |"
+    )
     assert lines[0].startswith("| compact | **") or lines[0].startswith("| compact |")
     assert lines[1].startswith("| compact (strength=0.5) | ")
     bold = [line.split(" | ")[1].startswith("**") for line in lines]
@@ -540,7 +596,7 @@ def test_named_suites_load_or_say_what_they_need(tmp_path):
     assert load_suite("realir-bench").source == "realir-bench"
     with pytest.raises(EvaluationError, match="foundir needs the folder of its pictures"):
         load_suite("foundir")
-    with pytest.raises(EvaluationError, match="there are celeba-test, compact-val, foundir"):
+    with pytest.raises(EvaluationError, match="there are ade20k-segmentation, celeba-test"):
         load_suite("nonsense")
 
 

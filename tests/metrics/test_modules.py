@@ -12,14 +12,14 @@ import yaml
 
 from ggt_hub.errors import MetricError, MetricUnavailableError
 from ggt_hub.images import write_image
-from ggt_hub.metrics import compute, lpips, niqe, psnr, ssim
-from ggt_hub.metrics.page import metric_page, rating_page
+from ggt_hub.metrics import compute, fid, kid, lpips, niqe, psnr, ssim
+from ggt_hub.metrics.page import metric_page, rating_page, set_page
 from tests.metrics.golden import noisy, tensor
 from tests.metrics.test_perceptual import CROPS, expected_lpips, weights  # noqa: F401  a fixture
 from tests.photographs import photograph
 
 SPACES = Path(__file__).parents[2] / "spaces/metrics"
-NAMES = ["psnr_ssim", "lpips_dists", "niqe", "realir_fs", "pyiqa_metric"]
+NAMES = ["psnr_ssim", "lpips_dists", "niqe", "fid_kid", "realir_fs", "pyiqa_metric"]
 CLEAN = [photograph(192), photograph(256)[:, :200]]
 POOR = [noisy(CLEAN[0], 20), noisy(CLEAN[1], 10)]
 
@@ -173,6 +173,40 @@ def test_each_space_has_a_page_and_a_card(name, tmp_path):
         (tmp_path / "broken.png").write_bytes(b"no picture")
         with pytest.raises(gr.Error, match=r"broken\.png"):
             page.page.fn(str(tmp_path / "broken.png"), paths[1], ["psnr"])
+
+
+@pytest.fixture
+def plain_network(monkeypatch):
+    """In place of Inception v3: the mean of each channel."""
+    monkeypatch.setattr("ggt_hub.metrics.of_sets.load_inception", lambda folder: lambda x: x.mean((2, 3)))
+
+
+def test_sets_are_compared_however_they_are_added(plain_network):
+    expected = {"fid": fid(POOR, CLEAN), "kid": kid(POOR, CLEAN)}
+    assert load("fid_kid").compute(predictions=POOR, references=CLEAN) == pytest.approx(expected)
+    metric = load("fid_kid")
+    for poor in POOR:
+        metric.add(prediction=poor)
+    metric.add_batch(references=CLEAN)
+    assert metric.compute() == pytest.approx(expected)
+    with pytest.raises(MetricError, match="was given no picture"):  # they were forgotten
+        metric.compute()
+    assert list(load("fid_kid", "kid").compute(predictions=POOR, references=CLEAN)) == ["kid"]
+    with pytest.raises(MetricError, match="'psnr' is no metric of sets"):
+        load("fid_kid", "psnr")
+
+
+def test_the_page_of_sets_computes_from_two_lists_of_files(plain_network, tmp_path):
+    paths = {"poor": [], "clean": []}
+    for (side, files), pictures in zip(paths.items(), (POOR, CLEAN), strict=True):
+        for number, pixels in enumerate(pictures):
+            files.append(str(tmp_path / f"{side}{number}.png"))
+            write_image(pixels, files[-1])
+    page = set_page("FID").fn
+    found = page(*paths.values())
+    assert found == pytest.approx({"fid": fid(POOR, CLEAN), "kid": kid(POOR, CLEAN)}, abs=1e-6)
+    with pytest.raises(gr.Error, match="sets of 2 pictures or more"):
+        page(paths["poor"], None)
 
 
 def test_the_page_of_fs_computes_it_from_pictures_and_ratings(weights, monkeypatch, tmp_path):  # noqa: F811

@@ -58,6 +58,13 @@ def tiny_dreamclear() -> RestorerPipeline:
     return tiny_pipeline()
 
 
+def tiny_editor() -> RestorerPipeline:
+    from ggt_hub.pipelines.editor import EditorPipeline
+    from tests.pipelines.tiny_editors import tiny_kontext
+
+    return EditorPipeline(tiny_kontext(), "tiny kontext")
+
+
 def tiny_iqpir(**settings: Any) -> IQPIRPipeline:
     """With a network for faces of 32 pixels."""
     torch.manual_seed(0)
@@ -115,6 +122,9 @@ TINY: dict[str, Tiny] = {
         tiny_realrestorer, {"num_inference_steps": 1, "size_level": 64}, lambda pipe: pipe.vae.encoder
     ),
     "dreamclear": Tiny(tiny_dreamclear, {"num_inference_steps": 1}, lambda pipe: pipe.pre_cleaner),
+    "an editor of diffusers": Tiny(
+        tiny_editor, {"num_inference_steps": 1, "size_level": 32}, lambda pipe: pipe.editor.vae.encoder
+    ),
     "iqpir": Tiny(tiny_iqpir, {"background": "none"}),
     "iqpir, aligned faces": Tiny(tiny_iqpir, {"faces": "aligned"}, lambda pipe: pipe.network),
     "codeformer, aligned faces": Tiny(
@@ -139,5 +149,6 @@ TINY: dict[str, Tiny] = {
     "identity": _baseline("identity"),
     "gain": _baseline("gain"),
     "opencv:nlm": _baseline("opencv:nlm"),
+    "skimage:tv": _baseline("skimage:tv"),
 }
 """A new restorer is tried by a line here."""

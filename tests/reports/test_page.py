@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -105,3 +106,13 @@ def test_a_picture_that_cannot_be_read_leaves_an_older_report_alone(tmp_path):
     with pytest.raises(ImageError):
         write_report(path, title="T", items=[Comparison("x", PICTURE, tmp_path / "none.png")])
     assert path.read_text() == "older"
+
+
+def test_tables_of_a_choice_are_shown_one_at_a_time(tmp_path):
+    tables = [Table(["a"], [["1"]], title="First", choice="one"), Table(["a"], [["2"]], choice="<two>")]
+    page = Page(write_report(tmp_path / "page.html", title="T", tables=[*tables, Table(["a"], [["3"]])]))
+    assert page.texts[page.texts.index("show") :][:3] == ["show", "one", "<two>"]
+    sections = [attributes.get("data-choice") for tag, attributes in page.elements if tag == "section"]
+    assert sections == ["one", "<two>", None]
+    plain = Page(write_report(tmp_path / "plain.html", title="T", tables=[replace(tables[0], choice="")]))
+    assert "option" not in [tag for tag, _ in plain.elements]

@@ -26,3 +26,13 @@ def test_an_interval_lies_where_its_numbers_are():
         assert float(line.get("x1")) == pytest.approx(zero + low * unit, abs=0.3)
         assert float(line.get("x2")) == pytest.approx(zero + high * unit, abs=0.3)
     assert re.findall(r">([^<]*)</text>", svg) == ["gain", "noise", "rain &amp; haze", "-4", "0", "4"]
+
+
+def test_a_limit_lies_where_its_number_is_even_beyond_all_values():
+    svg = histogram([0.0, 1.0, 2.0], "gain", bins=2, limits={"least": 1.0, "most": 4.0})
+    bars, lines = positions(svg, "rect"), positions(svg, "line")
+    least, most = (float(line.get("x1")) for line in lines if line.get("stroke-width") == "2")
+    start, width = float(bars[0].get("x")) - 1, float(bars[0].get("width")) + 2
+    assert least == pytest.approx(start + width / 2, abs=0.2)  # bars are 2 wide, of 0 to 4
+    assert most == pytest.approx(start + 2 * width, abs=0.2)
+    assert re.findall(r">((?:least|most)[^<]*)</text>", svg) == ["least 1", "most 4"]

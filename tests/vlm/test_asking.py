@@ -124,6 +124,30 @@ def test_repeats_are_questions_of_their_own(ledger):
     assert texts == ["a", "b", "a", "b"]
 
 
+def test_a_service_is_told_the_number_of_the_repeat(ledger):
+    """Which is how one that draws here draws another picture."""
+    told = []
+    painter = Painter(Reply("fine"))
+    painter.send = lambda question: told.append(question.number) or Reply("fine")
+    asker = Asker(painter, ledger)
+    for number in ([0, 0], [2, 1]):
+        asker.ask(Question("paint"), number)
+    assert told == [(0, 0), (2, 1)]
+
+
+def test_what_is_expected_of_a_price_counts_before_any_is_known(ledger):
+    painter = Painter(Reply(cost=0.25), max_cost=0.5, expected=0.3)
+    asker = Asker(painter, ledger)
+    asker.ask(Question("paint"))
+    with pytest.raises(JudgeError, match=r"budget of 0\.5 is spent \(0\.25, and a request may cost 0\.3\)"):
+        asker.ask(Question("another"))
+    assert painter.calls == 1
+    with pytest.raises(
+        JudgeError, match=r"a request may cost 0\.6"
+    ):  # of a purse that nothing was taken from
+        Asker(Painter(Reply(), max_cost=0.5, expected=0.6, purse="new"), ledger).ask(Question("third"))
+
+
 def test_a_quota_that_is_used_up_closes_the_model_for_everybody(ledger):
     painter = Painter(RejectedError("429", passes=True, wait=3600), Reply("fine"))
     with pytest.raises(RejectedError):

@@ -2,10 +2,16 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.compose import Compose, ComposeAdaptive
 from ggt_hub.curation.stages.crop import Crop
+from ggt_hub.curation.stages.diagnose import Diagnose
+from ggt_hub.curation.stages.edit import Edit
+from ggt_hub.curation.stages.face_free import FaceFree
 from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.gather import Gather
+from ggt_hub.curation.stages.judge import Judge
 from ggt_hub.curation.stages.pack import Pack
+from ggt_hub.curation.stages.pack_pairs import PackPairs
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
@@ -28,9 +34,16 @@ STAGES: dict[str, type[Stage]] = {
         Unlike,
         Apart,
         Crop,
+        FaceFree,
+        Diagnose,
+        Compose,
+        ComposeAdaptive,
+        Edit,
         Register,
         Measure,
         Gate,
+        Judge,
         Pack,
+        PackPairs,
     )
 }

@@ -32,13 +32,15 @@ _YES_OR_NO = re.compile(r"\W*(yes|no)\b[\s:.,*-]*(.*)", re.IGNORECASE | re.DOTAL
 _VERDICT = re.compile(r"\W*(keep|remove)\b[\s:.,*-]*(.*)", re.IGNORECASE | re.DOTALL)
 
 
-def _ask_all(asker: Asker, title: str, questions: Sequence[tuple[Question, int]]) -> list[Entry]:
+def ask_all(asker: Asker, title: str, questions: Sequence[tuple[Question, int]]) -> list[Entry]:
     """What is known of each question; the number tells repeats of the same words apart."""
     return at_once(lambda one: asker.ask(one[0], [one[1], 0]), questions, asker.workers, title, "question")
 
 
-def _unanswered(entry: Entry) -> Outcome:
+def unanswered(entry: Entry) -> Dropped | Later:
     """What becomes of a row whose question has no answer."""
+    if entry.state == "in a batch":
+        return Later("in a batch", "ggt-hub curate fetch brings it")
     if entry.state == "possibly billed":
         return Later("possibly billed", f"{entry.reason}; --ask-again asks it again")
     return Dropped("the model refuses", entry.reason or "")
@@ -61,11 +63,11 @@ class Caption(Deciding):
             (Question(told["request"], told["system"], (png_for_rating(row["photograph"]),)), 0)
             for row in rows
         ]
-        return [self._decide(entry) for entry in _ask_all(context.asks, self.name, asked)]
+        return [self._decide(entry) for entry in ask_all(context.asks, self.name, asked)]
 
     def _decide(self, entry: Entry) -> Outcome:
         if entry.state != "answered":
-            return _unanswered(entry)
+            return unanswered(entry)
         caption = " ".join((entry.content or "").split())
         return Kept({"caption": caption}) if caption else Dropped("an empty caption")
 
@@ -105,13 +107,13 @@ class WritePrompts(Beginning):
         numbers = [*dict.fromkeys(row["seed"][0] for row in rows)]
         topics = {number: told["topics"][number % len(told["topics"])] for number in numbers}
         asked = [(Question(self._request(topics[number]), told["system"]), number) for number in numbers]
-        entries = dict(zip(numbers, _ask_all(context.asks, self.name, asked), strict=True))
+        entries = dict(zip(numbers, ask_all(context.asks, self.name, asked), strict=True))
         lines = {number: _lines(entry) for number, entry in entries.items()}
         outcomes: list[Outcome] = []
         for question, line in (row["seed"] for row in rows):
             prompt = lines[question].get(line + 1)
             if entries[question].state != "answered":
-                outcomes.append(_unanswered(entries[question]))
+                outcomes.append(unanswered(entries[question]))
             elif prompt is None:
                 outcomes.append(Dropped("not written"))
             else:
@@ -147,7 +149,7 @@ class CheckPrompts(Deciding):
         """Keep what it says to keep."""
         groups = [*batched([row["prompt"] for row in rows], self.at_once)]
         asked = [(Question(self._request(group), words("scenes")["check_system"]), 0) for group in groups]
-        entries = _ask_all(context.asks, self.name, asked)
+        entries = ask_all(context.asks, self.name, asked)
         return [
             self._decide(entry, number)
             for group, entry in zip(groups, entries, strict=True)
@@ -161,7 +163,7 @@ class CheckPrompts(Deciding):
 
     def _decide(self, entry: Entry, number: int) -> Outcome:
         if entry.state != "answered":
-            return _unanswered(entry)
+            return unanswered(entry)
         verdict = _VERDICT.match(_lines(entry).get(number, ""))
         if verdict is None:
             return Dropped("no verdict", entry.content or "")
@@ -184,11 +186,11 @@ class Inspect(Deciding):
         asked = [
             (Question(told["request"], told["system"], (png_for_rating(row["picture"]),)), 0) for row in rows
         ]
-        return [self._decide(entry) for entry in _ask_all(context.asks, self.name, asked)]
+        return [self._decide(entry) for entry in ask_all(context.asks, self.name, asked)]
 
     def _decide(self, entry: Entry) -> Outcome:
         if entry.state != "answered":
-            return _unanswered(entry)
+            return unanswered(entry)
         reply = _YES_OR_NO.match(entry.content or "")
         if reply is None:
             return Dropped("no verdict", entry.content or "")

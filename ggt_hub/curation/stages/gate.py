@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,53 @@ from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
 
 _CLEARLY = {"brisque": 2.0, "piqe": 3.0, "niqe": 0.5}  # in light low light all three prefer a little noise
-_FILE = "limits.json"
+LIMITS = "limits.json"
+
+
+class Check(NamedTuple):
+    """One of the limits.
+
+    Attributes:
+        reason: what a candidate is refused for.
+        measure: what is compared, a name of `values_of`.
+        limit: the setting of `Gate` with which it is compared.
+        refused: which values are.
+        colours: whether it is for categories whose colours may change, for the others, or, None, for all.
+    """
+
+    reason: str
+    measure: str
+    limit: str
+    refused: Literal["above", "from", "below"]
+    colours: bool | None = None
+
+    def is_for(self, category: str) -> bool:
+        """Whether candidates of a category are held to it."""
+        return self.colours is None or self.colours == (category in MAY_CHANGE_COLOUR)
+
+    def refuses(self, values: Mapping[str, float], limit: float) -> bool:
+        """Whether it refuses; comparisons with what is not a number are false."""
+        value = values[self.measure]
+        return {"above": value > limit, "from": value >= limit, "below": value < limit}[self.refused]
+
+
+CHECKS = (
+    Check("a bar at the edge", "bar", "bar", "above"),
+    Check("nothing has changed", "unchanged", "unchanged", "from"),
+    Check("mirrored", "mirrored", "mirrored", "above"),
+    Check("another scene", "structure", "structure", "below"),
+    Check("other colours", "colour", "colour", "above", colours=False),
+    Check("other colours", "colour", "any_colour", "above", colours=True),
+    Check("a grid", "grid", "grid", "above"),
+    Check("worse by the metrics", "worse", "worse", "above"),
+)
+"""In the order in which they give the reason."""
+
+
+def values_of(told: Mapping[str, float | None]) -> dict[str, float]:
+    """What was measured, not a number where a value could not be had, and how many metrics are clearly `worse`."""
+    values = {name: math.nan if value is None else value for name, value in told.items()}
+    return values | {"worse": float(sum(values[name] < -margin for name, margin in _CLEARLY.items()))}
 
 
 @dataclass(frozen=True)
@@ -80,30 +126,23 @@ class Gate(Learning, Deciding):
         limits = {
             name: float(np.quantile(values, self.redegraded)) for name, values in sorted(of_category.items())
         }
-        commit_json(folder / _FILE, limits)
+        commit_json(folder / LIMITS, limits)
         return {"redegraded": limits}
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep what passes all; the reason is the first that it fails."""
-        limits = json.loads((context.learned[self.name] / _FILE).read_text(encoding="utf-8"))
+        limits = json.loads((context.learned[self.name] / LIMITS).read_text(encoding="utf-8"))
         return [self._decide(json.loads(row["measures"]), row["category"] or "", limits) for row in rows]
 
     def _decide(
         self, told: Mapping[str, float | None], category: str, limits: Mapping[str, float]
     ) -> Outcome:
-        values = {name: math.nan if value is None else value for name, value in told.items()}
-        worse = sum(values[name] < -margin for name, margin in _CLEARLY.items())
-        colour = self.any_colour if category in MAY_CHANGE_COLOUR else self.colour
-        # Comparisons with what is not a number are false.
-        fails = {
-            "a bar at the edge": values["bar"] > self.bar,
-            "nothing has changed": values["unchanged"] >= self.unchanged,
-            "mirrored": values["mirrored"] > self.mirrored,
-            "another scene": values["structure"] < self.structure,
-            "other colours": values["colour"] > colour,
-            "a grid": values["grid"] > self.grid,
-            "worse by the metrics": worse > self.worse,
-            "does not lead back": values["redegraded"] < limits.get(category, -math.inf),
-        }
-        reason = next((reason for reason, does in fails.items() if does), None)
-        return Kept() if reason is None else Dropped(f"gate: {reason}", json.dumps(dict(told)))
+        values = values_of(told)
+        fails = [
+            check.reason
+            for check in CHECKS
+            if check.is_for(category) and check.refuses(values, getattr(self, check.limit))
+        ]
+        if values["redegraded"] < limits.get(category, -math.inf):
+            fails.append("does not lead back")
+        return Dropped(f"gate: {fails[0]}", json.dumps(dict(told))) if fails else Kept()

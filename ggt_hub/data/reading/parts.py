@@ -26,8 +26,12 @@ WINDOW = 32
 # Of the pictures of a window, about: Arrow's arrays of bytes end at 2 GiB, and several windows are in memory.
 WINDOW_BYTES = 2**28
 _ROWS_AT_ONCE = 1024
-PREVIEW, ALL = "preview", "all"
-"""Configs that are no data of their own: a few small pictures, and all others together."""
+PREVIEW, NEGATIVES, ALL = "preview", "negatives", "all"
+"""Configs that are no data of their own: a few small pictures, candidates that were refused, and all others
+together."""
+
+APART = (PREVIEW, NEGATIVES)
+"""Configs that nobody reads who does not ask for them by name."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +87,20 @@ def parquet_files(folder: Path, config: str | None = None) -> dict[str, list[Pat
     """The Parquet files below a folder, by the split that their names begin with.
 
     Args:
-        folder: an export or an index; what lies in `data/preview` is no data of it, unless that is asked for.
+        folder: an export or an index; what lies in `data/preview` and `data/negatives` is no data of it, unless
+            that is asked for.
         config: the name of one folder below `data`; None takes all.
 
     Raises:
         DatasetError: if there is no such config.
     """
     paths = parquet_below(folder)
-    configs = sorted({path.parent.name for path in paths} - {PREVIEW})
-    if config is not None and config not in (*configs, PREVIEW, ALL):
+    configs = sorted({path.parent.name for path in paths} - {*APART})
+    if config is not None and config not in (*configs, *APART, ALL):
         raise DatasetError(f"{folder} has no config {config!r}; it has {', '.join(configs)}")
     splits: dict[str, list[Path]] = {}
     for path in paths:
-        if path.parent.name != config and (config not in (None, ALL) or path.parent.name == PREVIEW):
+        if path.parent.name != config and (config not in (None, ALL) or path.parent.name in APART):
             continue
         splits.setdefault(SPLITS.get(path.stem.split("-")[0], "train"), []).append(path)
     return splits

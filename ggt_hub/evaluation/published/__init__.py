@@ -1,12 +1,14 @@
 """Tables that others have printed: a CSV of numbers, and a YAML of where they come from."""
 
 import csv
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
 from ggt_hub.errors import EvaluationError
+from ggt_hub.evaluation.suite import Suite
 from ggt_hub.reports import Table
 
 _FOLDER = files(__name__)
@@ -30,24 +32,44 @@ def load_published(name: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
     return about, list(csv.DictReader(lines))
 
 
-def published_table(name: str | None, judge: dict[str, str | None] | None) -> Table | None:
-    """The table to show beside our scores, marked as quoted; None unless protocol, judge and rubric agree.
+def published_table(suite: Suite, results: dict[str, Any]) -> Table | None:
+    """The table to show beside our scores, marked as quoted; None where it does not compare.
+
+    A table of a judge's ratings is shown if protocol, judge and rubric agree. One that says which metrics of ours
+    it holds is shown for its suite's set, in the metrics that the run has.
 
     Args:
-        name: of the table; None where a suite has none.
-        judge: `Judge.identity` of our run; None for a run without one.
+        suite: names the table, and its set in the table.
+        results: the content of `results.json`.
     """
-    if name is None or judge is None:
+    if suite.published is None:
         return None
-    about, rows = load_published(name)
-    ours = {key: judge[key] for key in ("protocol", "judge", "rubric_sha256")}
-    if None in ours.values() or ours != {key: about.get(key) for key in ours}:
+    about, rows = load_published(suite.published)
+    title, note = f"Quoted: {about['title']}", f"{about['source']}. {about['note']}"
+    if "metrics" in about:
+        known = {printed: ours for printed, ours in about["metrics"].items() if ours in results["protocols"]}
+        return _by_method([row for row in rows if row["set"] == suite.published_set], known, title, note)
+    if not _same_judge(about, results["judge"]):
         return None
     columns = list(rows[0])
     cells = [[_number(row[column]) for column in columns] for row in rows if row["task"] == "all"]
-    return Table(
-        columns, cells, title=f"Quoted: {about['title']}", note=f"{about['source']}. {about['note']}"
-    )
+    return Table(columns, cells, title=title, note=note)
+
+
+def _by_method(
+    rows: Sequence[dict[str, str]], metrics: Collection[str], title: str, note: str
+) -> Table | None:
+    """A line for each method, a column for each metric, of a table with a line for each number."""
+    printed = {(row["method"], row["metric"]): _number(row["value"]) for row in rows}
+    columns = [metric for metric in metrics if any(name == metric for _, name in printed)]
+    methods = dict.fromkeys(method for method, _ in printed)
+    cells = [[method, *(printed.get((method, metric)) for metric in columns)] for method in methods]
+    return Table(["method", *columns], cells, title=title, note=note) if columns else None
+
+
+def _same_judge(about: dict[str, Any], judge: dict[str, str | None] | None) -> bool:
+    ours = {key: (judge or {}).get(key) for key in ("protocol", "judge", "rubric_sha256")}
+    return None not in ours.values() and ours == {key: about.get(key) for key in ours}
 
 
 def _number(text: str) -> str | float:

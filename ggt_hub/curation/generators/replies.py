@@ -1,0 +1,56 @@
+"""What all generators make of what came back: a picture, or the reason why it is none."""
+
+import base64
+import binascii
+import io
+import re
+from typing import Any
+
+from PIL import Image
+
+from ggt_hub.vlm import Reply
+
+LONGEST_REPLY = 128 * 1024 * 1024
+"""Bytes: a picture of 4096 x 4096 as PNG, in base64."""
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+_FOREIGN = re.compile("[^A-Za-z0-9+/]")
+
+
+def reply_with(encoded: Any, text: str, **told: Any) -> Reply:
+    """The reply that holds a picture in base64; a refusal, with all that came, where it cannot be read.
+
+    Args:
+        encoded: as the server has written it.
+        text: what is to be kept of the reply besides.
+        **told: cost, usage and request id.
+    """
+    data, fault = _decoded(encoded)
+    fault = fault or fault_of(data)
+    return Reply(text, (data,) if data else (), refusal=fault, **told)
+
+
+def fault_of(data: bytes) -> str | None:
+    """Why a file is no picture; None where it is one."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+    except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
+        return f"the picture is damaged: {' '.join(str(error).split())[:120]}"
+    return None
+
+
+def _decoded(encoded: Any) -> tuple[bytes, str | None]:
+    """Bytes, and why they are not all; what was cut is decoded as far as it goes, to be kept."""
+    if not isinstance(encoded, str) or not encoded:
+        return b"", "a picture without bytes"
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
+    encoded = "".join(encoded.split())
+    try:
+        return base64.b64decode(encoded.translate(_URL_SAFE), validate=True), None
+    except binascii.Error:
+        letters = _FOREIGN.sub("", encoded.translate(_URL_SAFE))
+        whole = letters[: len(letters) // 4 * 4]
+        return base64.b64decode(whole), "the picture is damaged: its base64 is cut"

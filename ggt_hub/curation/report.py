@@ -1,0 +1,173 @@
+"""The report of a run: one HTML file that says where every picture went, at what cost, and shows some of them."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ggt_hub.curation.decided import Decided, read_run
+from ggt_hub.curation.stages.gate import CHECKS, values_of
+from ggt_hub.curation.stages.judge import AUDIT, Judge
+from ggt_hub.errors import ImageError
+from ggt_hub.images import read_image
+from ggt_hub.reports.page import Cell, Comparison, Table, write_report
+from ggt_hub.reports.plots import histogram
+from ggt_hub.vlm import Ledger
+
+_OF_EACH_REASON = 6
+_SHOWN = ("register", "gate", "judge")  # stages that see both pictures
+
+
+def report_run(folder: Path, path: Path, ledger: Ledger) -> Path:
+    """Write the report of a run, done or not.
+
+    Args:
+        folder: of the run.
+        path: of the HTML file. It shows pictures: what may not be shared may not be shared in it either.
+        ledger: that was asked through.
+
+    Raises:
+        CurationError: if the folder is of no run.
+        WriteError: if the file cannot be written.
+    """
+    run = read_run(folder)
+    tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run)]
+    return write_report(
+        path,
+        title=f"Curation of {Path(run.told['source']).name}",
+        summary=_summary(run),
+        tables=[table for table in tables if table.rows],
+        figures=[*_gate_plots(run), *_judge_plots(run)],
+        items=list(_pictures(run)),
+        max_side=384,
+    )
+
+
+def _summary(run: Decided) -> str:
+    funnel = run.funnel
+    if not funnel:
+        return "Nothing is decided yet."
+    return f"{funnel[0]['rows']} came in, {funnel[-1]['kept']} are kept after {funnel[-1]['stage']}."
+
+
+def _funnel(run: Decided) -> Table:
+    rows = [
+        [one["stage"], one["rows"], one["kept"], sum(one["dropped"].values()), sum(one["later"].values())]
+        for one in run.funnel
+    ]
+    return Table(
+        ["stage", "in", "kept", "dropped", "later"], rows, "Funnel", "A stage may split a row into several."
+    )
+
+
+def _reasons(run: Decided) -> Table:
+    """How many rows left for each reason, in all and by category, where one is known."""
+    counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for stage in run.stages:
+        for row in run.outcomes(stage, ["category"]):
+            if row["state"] != "kept":
+                counts[stage, row["state"], row["reason"]][row.get("category") or ""] += 1
+    last = run.stages[-1] if run.stages else ""
+    kept = Counter(
+        row.get("category") or "" for row in run.outcomes(last, ["category"]) if row["state"] == "kept"
+    )
+    found = {**counts, (last, "kept", ""): kept}
+    categories = sorted({name for of in found.values() for name in of if name})
+    rows: list[list[Cell]] = [
+        [stage, f"{state}: {reason}" if reason else state, of.total(), *(of[name] for name in categories)]
+        for (stage, state, reason), of in found.items()
+    ]
+    return Table(
+        ["stage", "outcome", "rows", *categories], rows, "Reasons", "By category, once it is diagnosed."
+    )
+
+
+def _costs(folder: Path, ledger: Ledger) -> Table:
+    # Nothing is in flight where no run goes on: it was when one was killed.
+    rows = [
+        [
+            f"{one.model}, {'possibly billed' if one.state == 'in flight' else one.state}",
+            one.requests,
+            round(one.cost, 4),
+            one.unknown,
+            round(one.seconds / one.requests, 2) if one.requests else None,
+        ]
+        for one in ledger.bill(str(folder.resolve()))
+    ]
+    columns = ["model", "requests", "cost", "of unknown cost", "seconds a request"]
+    return Table(
+        columns, rows, "Cost and time", "In the currency of the prices. Models that run here cost nothing."
+    )
+
+
+def _audit(run: Decided) -> Iterator[Table]:
+    """What came of the planted pairs."""
+    for path in sorted((run.folder / "learned").glob(f"{Judge.name}-*/{AUDIT}")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        counts = Counter((one["planted"], one["state"]) for one in told["pairs"])
+        rows = [
+            [kind, *(counts[kind, state] for state in ("caught", "missed", "unanswered"))]
+            for kind in ("unchanged", "another scene")
+        ]
+        note = "Pairs that the judge has to refuse, planted before it was believed."
+        yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
+
+
+def _gate_plots(run: Decided) -> Iterator[str]:
+    """Of each measure how it is spread, with its limits."""
+    limits = run.settings("gate") or {}
+    found = [json.loads(row["measures"]) for row in run.outcomes("measure", ["measures"]) if row["measures"]]
+    values = [values_of(told) for told in found]
+    for measure in dict.fromkeys(name for told in values for name in told):
+        here = [told[measure] for told in values if math.isfinite(told[measure])]
+        lines = {
+            check.limit: float(limits[check.limit])
+            for check in CHECKS
+            if check.measure == measure and check.limit in limits
+        }
+        if here:
+            yield histogram(here, f"{measure}, of {len(here)} candidates", limits=lines)
+
+
+def _judge_plots(run: Decided) -> Iterator[str]:
+    settings = run.settings(Judge.name) or {}
+    told = list(judged(run.outcomes(Judge.name, ["judgement"])))
+    for score, limit in (("D", "removed"), ("F", "faithful"), ("DF", None)):
+        here = [one[score] for _, one in told]
+        if here:
+            lines = {limit: float(settings[limit])} if limit else {}
+            yield histogram(here, f"{score}, of {len(here)} candidates", limits=lines)
+
+
+def judged(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+    """Those outcomes of the judge that it has given a verdict on, with the verdict."""
+    for row in rows:
+        told = row["judgement"] if row["state"] == "kept" else row["detail"]
+        if told and told.startswith('{"D"'):
+            yield row, json.loads(told)
+
+
+def _is_picture(data: bytes | None) -> bool:
+    try:
+        return data is not None and read_image(data) is not None
+    except ImageError:
+        return False
+
+
+def _pictures(run: Decided) -> Iterator[Comparison]:
+    """Some of what is kept, and of what was refused for each reason."""
+    groups: dict[str, list[Comparison]] = defaultdict(list)
+    shown = [stage for stage in run.stages if stage in _SHOWN]
+    for stage in shown:
+        for row in run.outcomes(stage, ["lq", "gt", "candidate", "category"]):
+            if row["state"] == "later" or (row["state"] == "kept" and stage != shown[-1]):
+                continue
+            group = "Kept" if row["state"] == "kept" else f"Refused: {row['reason']}"
+            after = row.get("gt") or row.get("candidate")
+            if len(groups[group]) < _OF_EACH_REASON and _is_picture(after):
+                item = Comparison(row["id"], row["lq"], after, caption=row.get("category") or "", group=group)
+                groups[group].append(item)
+    for name in sorted(groups, key=lambda name: (name != "Kept", name)):
+        yield from groups[name]

@@ -1,0 +1,88 @@
+"""What a judge is shown: whole pictures, and details where a candidate is least like its photograph."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+DETAIL = 256
+"""Side of a detail, in pixels of the picture."""
+
+_GAP = 8
+_C2 = (0.03 * 255) ** 2  # SSIM's (Wang et al. 2004, equation 13): flat places are alike
+_COARSE = 4  # places are compared at a quarter of the size, where noise does not count
+
+
+def whole(pixels: Pixels, side: int) -> Image.Image:
+    """A picture, shrunk where it is longer than `side`.
+
+    Args:
+        pixels: 8-bit RGB.
+        side: of the longer side, in pixels.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
+    """Pairs of details one below the other, of `lq` on the left and of `gt` on the right.
+
+    Args:
+        lq: 8-bit RGB.
+        gt: of the same size.
+        count: pairs.
+    """
+    places = unlike_places(lq, gt, count)
+    side = min(DETAIL, *lq.shape[:2])
+    sheet = np.full((count * (side + _GAP) - _GAP, 2 * side + _GAP, 3), 255, np.uint8)
+    for number, (top, left) in enumerate(places):
+        here = slice(number * (side + _GAP), number * (side + _GAP) + side)
+        sheet[here, :side], sheet[here, -side:] = (
+            one[top : top + side, left : left + side] for one in (lq, gt)
+        )
+    return Image.fromarray(sheet)
+
+
+def unlike_places(lq: Pixels, gt: Pixels, count: int) -> list[tuple[int, int]]:
+    """Top left corners of the squares in which the structures are least alike, the worst first.
+
+    Compared is the structure part of SSIM, without the brightness, which restoring may change. Squares do not
+    overlap by more than half of their sides, as long as there is room.
+    """
+    side = min(DETAIL, *lq.shape[:2])
+    likeness = cv2.boxFilter(_structure(lq, gt), -1, (side // _COARSE,) * 2, borderType=cv2.BORDER_REFLECT)
+    margin = side // 2 // _COARSE
+    found: list[tuple[int, int]] = []
+    rows, columns = (
+        np.arange(margin, max(margin + 1, extent // _COARSE - margin)) for extent in lq.shape[:2]
+    )
+    room = likeness[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    for _ in range(count):
+        row, column = np.unravel_index(int(room.argmin()), room.shape)
+        top, left = (
+            min(int(place) * _COARSE, extent - side)
+            for place, extent in zip((row, column), lq.shape, strict=False)
+        )
+        found.append((top, left))
+        room[max(0, row - margin) : row + margin + 1, max(0, column - margin) : column + margin + 1] += 2
+    return found
+
+
+def _structure(lq: Pixels, gt: Pixels) -> NDArray[np.float32]:
+    """(2 cov + c) / (var + var + c) in windows, -1..1."""
+    size = max(1, lq.shape[1] // _COARSE), max(1, lq.shape[0] // _COARSE)
+    x, y = (
+        cv2.resize(cv2.cvtColor(np.ascontiguousarray(one), cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        .astype(np.float32)
+        for one in (lq, gt)
+    )  # fmt: skip
+
+    def mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.boxFilter(plane, -1, (8, 8), borderType=cv2.BORDER_REFLECT)
+
+    both = mean(x * y) - mean(x) * mean(y)
+    spread = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
+    return (2 * both + _C2) / (spread + _C2)

@@ -1,0 +1,176 @@
+"""OpenAI's client as it is safe to pay with: one try, no redirects, raw bodies, and what each failure means."""
+
+import json
+import os
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+
+PASSING = (408, 409, 429, 500, 502, 503, 529)
+"""Statuses that are answered without a reply, so not billed, and pass."""
+
+UNKNOWN = (504,)
+"""A gateway gave up waiting; the model may have gone on."""
+
+_LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
+_A_DAY_IS_FULL = 3600.0
+_OF_THE_ACCOUNT = ("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key")
+_OF_THE_QUESTION = ("moderation_blocked", "content_policy_violation", "content_filter")
+
+
+class OpenAIServer:
+    """A server that speaks OpenAI's protocol. The key is never part of a message, a reply or a `repr`.
+
+    Attributes:
+        client: the library's client.
+        endpoint: the address without what may be secret in it.
+    """
+
+    def __init__(self, base_url: str | None, api_key: str | None, timeout: float) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            base_url: such as "http://localhost:8000/v1"; None for OpenAI's own, or `OPENAI_BASE_URL`.
+            api_key: None takes `OPENAI_API_KEY` from the environment; many local servers need none.
+            timeout: seconds that one try may take.
+
+        Raises:
+            JudgeError: if the address is none, or the library that asks is not installed.
+        """
+        try:
+            from openai import DefaultHttpxClient, OpenAI
+        except ImportError as error:
+            raise JudgeError("asking a server needs openai: pip install 'ggt-hub[curation]'") from error
+        if base_url is not None:
+            check_address(base_url)
+        self.timeout = timeout
+        # The client's own retries would be billed and not counted; redirects would carry the picture elsewhere.
+        self.client = OpenAI(
+            base_url=base_url,
+            api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            max_retries=0,
+            timeout=timeout,
+            http_client=DefaultHttpxClient(follow_redirects=False),
+        )
+        self.endpoint = public_address(base_url or str(self.client.base_url))
+
+    def read(self, opened: Any, longest: int) -> tuple[str, str | None]:
+        """The body of a reply, masked, and its name; in pieces, so that a server that drips does not hold us.
+
+        Args:
+            opened: what the client's `with_streaming_response` gives.
+            longest: bytes.
+        """
+        deadline, body = time.monotonic() + self.timeout, bytearray()
+        with opened as response:
+            for piece in response.iter_bytes():
+                body += piece
+                if time.monotonic() > deadline or len(body) > longest:
+                    raise TimeoutError(f"the reply is longer than {self.timeout:g} s or {longest} bytes")
+        return self.masked(body.decode("utf-8", "replace")), response.headers.get("x-request-id")
+
+    def failure(self, error: Exception, who: str) -> JudgeError:
+        """What a failure of the client means."""
+        # Not chained: a server may echo the key, and the client's error holds the request.
+        reason = " ".join(self.masked(str(error)).split())[:300]
+        about = f"{who} could not be asked: {type(error).__name__}: {reason}"
+        status = getattr(error, "status_code", None)
+        was_sent = status is None and not never_sent(error)
+        if was_sent or status in UNKNOWN:
+            return PossiblyBilledError(about)
+        if status in (400, 413, 422) and _is_of_the_question(error):
+            return QuestionRefusedError(about)
+        code = getattr(error, "code", None)
+        passes = status is None or (status in PASSING and code not in _OF_THE_ACCOUNT)
+        return RejectedError(about, passes=passes, wait=_wait_asked_for(error))
+
+    def masked(self, text: str) -> str:
+        """A text without the key."""
+        return masked(text, self.client.api_key)
+
+
+def masked(text: str, key: str) -> str:
+    """A text without a key."""
+    return text.replace(key, "***") if len(key) > 5 else text  # "none", "EMPTY" are no secrets
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address.
+
+    Raises:
+        JudgeError: if so.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise JudgeError(f"{url!r} is no address of a server: write it as http://localhost:8000/v1")
+
+
+def public_address(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def read_json(body: str) -> Any:
+    """What a body says; None where it is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def member(value: Any, name: str | int) -> Any:
+    """A member of an object, or an item of a list; None where there is none."""
+    if isinstance(value, dict):
+        return value.get(name)
+    if isinstance(value, list) and isinstance(name, int) and -len(value) <= name < len(value):
+        return value[name]
+    return None
+
+
+def count(value: Any, *names: str) -> int:
+    """A number of tokens somewhere in what a server says of its usage; 0 where it is none."""
+    for name in names:
+        value = member(value, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def never_sent(error: BaseException) -> bool:
+    """Whether no connection was made."""
+    names = {type(one).__name__ for one in (error, error.__cause__)}
+    return bool(names & {"ConnectError", "ConnectTimeout", "PoolTimeout"})
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Seconds until the time that `Retry-After` names, in seconds or as a date."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, seconds), _LONGEST_PAUSE)
+
+
+def _is_of_the_question(error: Exception) -> bool:
+    """Whether a 400 is about this question alone, and not about what all have in common."""
+    body = getattr(error, "body", None)
+    code, words = member(body, "code"), f"{member(body, 'code')} {member(body, 'message')}".lower()
+    if code in _OF_THE_QUESTION:
+        return True
+    common = code in _OF_THE_ACCOUNT or member(body, "param") or "parameter" in words
+    return not (common or "model_not_found" in words)
+
+
+def _wait_asked_for(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    wait = seconds_of(response.headers.get("retry-after")) if response is not None else None
+    if wait is None and getattr(error, "status_code", None) == 429 and "per day" in str(error).lower():
+        return _A_DAY_IS_FULL
+    return wait

@@ -1,0 +1,258 @@
+"""Batches: half the price, fetched later by any process, and nothing of them lost or paid twice after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from ggt_hub.cli import app
+from ggt_hub.curation.askers import fetch_batches, open_askers
+from ggt_hub.curation.configuration import load_configuration
+from ggt_hub.curation.generators import accept_terms
+from ggt_hub.curation.generators.batches import Fetched
+from ggt_hub.curation.run import run
+from ggt_hub.errors import CurationError, JudgeError
+from ggt_hub.vlm import Ledger
+from tests.curation.ggt import Eyes, write_configuration, write_photographs
+from tests.servers.image_editors import KEY, BatchServer, EditorServer, Step, google_reply
+from tests.servers.openai_chat import ChatServer
+
+pytest.importorskip("google.genai")
+
+NAMES = {
+    "google": "provider: google, model: gemini-nano-banana-2.1",
+    "openai": "provider: openai, model: gpt-image-2",
+}
+COSTS = {
+    "google": (1300 * 1.5 + 100 * 7.5 + 1120 * 30) / 2e6,
+    "openai": (1000 * 8 + 200 * 5 + 2000 * 30) / 2e6,
+}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch):
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+class Place:
+    """A run of three photographs, two candidates each, with fixed instructions: nobody else is asked."""
+
+    def __init__(self, folder, maker, provider="google"):
+        text = write_configuration(folder, "http://127.0.0.1:9/v1", maker.root).read_text()
+        text = text.replace(
+            "  - diagnose\n  - compose-adaptive\n", "  - diagnose: {category: rain}\n  - compose\n"
+        )
+        if provider == "openai":
+            text = text.replace(NAMES["google"], NAMES["openai"])
+            text = text.replace(f"url: {maker.root}", f"url: {maker.root}/v1")
+        self.path, self.text = folder / "ggt.yaml", text
+        self.photographs = write_photographs(folder / "photographs", 3)
+        self.output, self.ledger = folder / "out", Ledger(folder / "ledger.sqlite")
+        accept_terms(self.ledger, provider)
+
+    def run(self, eyes, **more):
+        self.path.write_text(self.text.replace("http://127.0.0.1:9/v1", eyes.url))
+        configuration = load_configuration(self.path)
+        askers = open_askers(configuration, self.output, self.ledger, **more)
+        return {one.stage: one for one in run(configuration, str(self.photographs), self.output, askers)}
+
+    def bills(self):
+        return {
+            one.state: (one.requests, one.cost)
+            for one in self.ledger.bill(str(self.output.resolve()))
+            if one.model != "eyes"
+        }
+
+
+@pytest.fixture
+def eyes():
+    with ChatServer(Eyes()) as server:
+        yield server
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_a_batch_is_sent_fetched_later_and_costs_half(provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, provider)
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}
+        assert (len(maker.batches), maker.billed) == (1, 0)
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(0, 0, 0, 6)}
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}  # nothing is sent again
+        maker.work()
+        another = Ledger(place.ledger.path)
+        assert fetch_batches(place.output, another) == {"banana": Fetched(6, 0, 0, 0)}
+        assert fetch_batches(place.output, another) == {}
+        edit = place.run(eyes, batch=True)["edit"]
+        assert (edit.kept, edit.later) == (6, {})
+        assert (len(maker.batches), maker.billed, maker.asked) == (1, 6, [])
+        assert place.bills() == {"billed": (6, pytest.approx(6 * COSTS[provider]))}
+        prompts = {str(line).count("no rain streak") for line in next(iter(maker.batches.values()))["lines"]}
+        assert prompts == {1}
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_lines_are_refused_billed_or_free_again_each_by_itself(provider, tmp_path, eyes):
+    refusal = google_reply(reason="IMAGE_SAFETY") if provider == "google" else Step(body={"data": []})
+    with BatchServer(refusal, Step(400, {}), Step(500, {}), Step()) as maker:
+        place = Place(tmp_path, maker, provider)
+        place.run(eyes, batch=True)
+        maker.work("PARTIALLY_SUCCEEDED" if provider == "google" else "EXPIRED", leave_out=1)
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(2, 2, 2, 0)}
+        edit = place.run(eyes)["edit"]  # what is free is now asked one by one
+        assert (edit.kept, sum(edit.dropped.values()), edit.later) == (4, 2, {})
+        assert len(maker.asked) == 2
+        assert place.bills()["rejected"] == (3, 0)
+        assert place.bills()["billed"][0] == 5 == maker.billed
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_a_batch_whose_answer_was_lost_is_found_by_our_name(provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        maker.lost = 1
+        place = Place(tmp_path, maker, provider)
+        with pytest.raises(JudgeError):
+            place.run(eyes, batch=True)
+        assert len(maker.batches) == 1
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}
+        maker.work()
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6, 0, 0, 0)}
+        assert (len(maker.batches), maker.billed) == (1, 6)
+
+
+def test_a_batch_that_was_never_taken_frees_its_questions(tmp_path, eyes):
+    with BatchServer() as maker:
+        maker.down = True
+        place = Place(tmp_path, maker)
+        with pytest.raises(JudgeError, match="503"):
+            place.run(eyes, batch=True)
+        maker.down = False
+        assert place.run(eyes)["edit"].kept == 6
+        assert maker.billed == 6
+        assert place.bills()["rejected"] == (6, 0)
+
+
+def test_what_two_rows_have_in_common_is_one_line(tmp_path, eyes):
+    """And does not wait for itself."""
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        for name in ("1.png", "2.png"):
+            (place.photographs / name).write_bytes((place.photographs / "0.png").read_bytes())
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}
+        maker.work()
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(2, 0, 0, 0)}
+        assert (place.run(eyes)["edit"].kept, maker.billed) == (6, 2)
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_a_batch_that_is_refused_outright_frees_its_questions_at_once(provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, provider)
+        maker.refuses = 400
+        with pytest.raises(JudgeError):
+            place.run(eyes, batch=True)
+        assert fetch_batches(place.output, place.ledger) == {}
+        maker.refuses = 500
+        with pytest.raises(JudgeError):
+            place.run(eyes, batch=True)
+        assert fetch_batches(place.output, place.ledger) == {
+            "banana": Fetched(0, 0, 6, 0)
+        }  # it has none of that name
+        assert place.run(eyes)["edit"].kept == 6
+        assert maker.billed == 6
+
+
+def test_a_batch_as_a_whole_must_fit_the_budget(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.text = place.text.replace("workers: 2}", "workers: 2, price: [0.0001, 0]}")
+        with pytest.raises(JudgeError, match=r"a batch of 6 may cost 0\.1071, and of the budget of 0\.1"):
+            place.run(eyes, batch=True, max_cost=0.1)
+        with pytest.raises(JudgeError, match="a batch of 6 is more than the budget of 8 calls allows"):
+            place.run(eyes, batch=True, max_calls=8)
+        assert (maker.batches, maker.files) == ({}, {})
+        assert place.run(eyes, batch=True, max_cost=0.12)["edit"].later == {"banana: in a batch": 6}
+
+
+def test_who_takes_no_batches_is_named(tmp_path, eyes):
+    with EditorServer() as maker:
+        place = Place(tmp_path, maker)
+        place.text = place.text.replace("provider: google", "provider: server")
+        with pytest.raises(
+            CurationError, match="banana cannot be asked in batches, as google and openai can"
+        ):
+            place.run(eyes, batch=True)
+        with pytest.raises(CurationError, match="holds no run"):
+            fetch_batches(tmp_path, place.ledger)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ggt_hub.curation.askers import open_askers
+from ggt_hub.curation.configuration import load_configuration
+from ggt_hub.curation.generators.google import GoogleEditor
+from ggt_hub.curation.run import run
+from ggt_hub.vlm import Ledger
+import time
+configuration, source, output, ledger, when = sys.argv[1:]
+own = GoogleEditor.submit
+def submit(self, batch, lines):
+    name = own(self, batch, lines) if when == "after" else None
+    Path(output, "here").touch()
+    time.sleep(600)
+GoogleEditor.submit = submit
+configuration, output = load_configuration(configuration), Path(output)
+run(configuration, source, output, open_askers(configuration, output, Ledger(ledger), batch=True))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_while_a_batch_is_sent_loses_nothing_and_pays_nothing_twice(when, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.path.write_text(place.text.replace("http://127.0.0.1:9/v1", eyes.url))
+        arguments = [place.path, place.photographs, place.output, place.ledger.path, when]
+        killed = subprocess.Popen([sys.executable, "-c", KILLED, *map(str, arguments)], env=os.environ)
+        while not (place.output / "here").exists():
+            assert killed.poll() is None
+            time.sleep(0.05)
+        assert fetch_batches(place.output, place.ledger) == {
+            "banana": Fetched(0, 0, 0, 6)
+        }  # it is still at it
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        (place.output / "here").unlink()
+        if when == "after":
+            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(0, 0, 0, 6)}
+            maker.work()
+            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6, 0, 0, 0)}
+        else:
+            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(0, 0, 6, 0)}
+        assert place.run(eyes)["edit"].kept == 6
+        assert maker.billed == 6
+
+
+def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.path.write_text(place.text.replace("http://127.0.0.1:9/v1", eyes.url))
+        asked = ["curate", "run", str(place.path), str(place.photographs), "-o", str(place.output), "--batch"]
+        kept = ["--ledger", place.ledger.path]
+        sent = CliRunner().invoke(app, [*asked, *kept])
+        assert (sent.exit_code, "later: banana: in a batch 6" in sent.stdout) == (1, True)
+        assert "gemini-nano-banana-2.1: 6 in a batch" in sent.stdout
+        fetch = ["curate", "fetch", str(place.output), *kept]
+        waiting = CliRunner().invoke(app, fetch)
+        assert (waiting.exit_code, waiting.stdout.split(maxsplit=1)) == (
+            1, ["banana", "0 answered, 0 refused, 0 not done and free again, 6 waiting\n"],
+        )  # fmt: skip
+        maker.work()
+        assert CliRunner().invoke(app, fetch).exit_code == 0
+        assert "has no batches out" in CliRunner().invoke(app, fetch).stdout
+        assert CliRunner().invoke(app, [*asked, *kept]).exit_code == 0

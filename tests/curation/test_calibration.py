@@ -1,0 +1,154 @@
+"""Limits tried on labels: of planted faults, which are bad, and of good candidates."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ggt_hub.cli import app
+from ggt_hub.curation.calibration import Score, calibrate
+from ggt_hub.curation.measures import measured
+from ggt_hub.curation.stage import Dropped, Kept
+from ggt_hub.curation.tables import write_table
+from ggt_hub.errors import CurationError
+from tests.curation.planted import barred, damaged, gridded, sample
+
+GATE = {
+    "bar": 0.02,
+    "structure": 0.3,
+    "mirrored": 0.05,
+    "unchanged": 50.0,
+    "colour": 0.1,
+    "any_colour": 0.25,
+    "worse": 2,
+    "grid": 4.0,
+    "redegraded": 0.05,
+}
+STAGES = [
+    {"gather": {}},
+    {"diagnose": {}},
+    {"measure": {}},
+    {"gate": GATE},
+    {"judge": {"removed": 60, "faithful": 80}},
+]
+
+
+def write_run(
+    folder: Path, measures: dict[str, Any], judged: dict[str, tuple[float, float]], **gate: float
+) -> Path:
+    """A run as it stands after the judge; candidates are good by their names."""
+    tables, ids = folder / "run/.ggt-hub/curation", list(measures)
+    for stage in ("gather", "diagnose", "measure", "judge"):
+        (tables / stage).mkdir(parents=True)
+    name = "000000.arrow"
+    write_table(tables / "gather" / name, ids, [Kept()] * len(ids), {})
+    write_table(
+        tables / "diagnose" / name, ids, [Kept({"category": "general"})] * len(ids), {"category": pa.string()}
+    )
+    told = [Kept({"measures": json.dumps(measures[one])}) for one in ids]
+    write_table(tables / "measure" / name, ids, told, {"measures": pa.string()})
+    verdicts = {one: json.dumps({"D": d, "F": f, "DF": 0}) for one, (d, f) in judged.items()}
+    outcomes = [
+        Kept({"judgement": text}) if judged[one][1] >= 80 else Dropped("judge: unfaithful", text)
+        for one, text in verdicts.items()
+    ]
+    write_table(tables / "judge" / name, list(verdicts), outcomes, {"judgement": pa.string()})
+    stages = [{"gate": GATE | gate} if "gate" in one else one for one in STAGES]
+    (folder / "run/run.yaml").write_text(
+        yaml.safe_dump({"source": "photographs", "models": {}, "stages": stages})
+    )
+    return folder / "run"
+
+
+def write_labels(folder: Path, names: Any) -> Path:
+    lines = [f"{name},{'accept' if name.startswith('good') else 'reject'}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["id,label", *lines]))
+    return folder / "labels.csv"
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, Any]:
+    found = {}
+    for name in ("chelsea", "china", "flower"):
+        good = sample(name)
+        lq = damaged(good, "noise")
+        for kind, gt in (("good", good), ("bar", barred(good)), ("grid", gridded(good))):
+            found[f"{kind}/{name}"] = measured(lq, gt)
+    return found
+
+
+def test_limits_that_let_planted_faults_pass_are_set_so_that_they_do_not(
+    planted: Any, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path, planted, {}, bar=0.5, grid=1000.0)
+    labels = write_labels(tmp_path, planted)
+    found = calibrate(run, labels, 0.02)
+    assert found.now == Score(3, 6, 3, 6)
+    assert found.then == Score(3, 6, 3, 0)
+    assert (found.now.precision, found.then.precision, found.then.recall) == (pytest.approx(1 / 3), 1, 1)
+    moved = {one.place: one.then for one in found.limits if one.then != one.now}
+    assert set(moved) == {"gate.bar", "gate.grid"}
+    assert 0 < moved["gate.bar"] < 24 / 512
+    assert all(one.then == one.now for one in found.limits if one.place == "gate.worse")
+
+
+def test_the_limits_that_ship_need_no_change_for_these(planted: Any, tmp_path: Path) -> None:
+    found = calibrate(write_run(tmp_path, planted, {}), write_labels(tmp_path, planted), 0.02)
+    assert found.now == found.then == Score(3, 6, 3, 0)
+
+
+def values(names: Any) -> dict[str, Any]:
+    plain = dict.fromkeys(("bar", "mirrored", "colour", "redegraded", "brisque", "piqe", "niqe", "grid"), 0.0)
+    return {name: plain | {"structure": 0.9, "unchanged": 20.0} for name in names}
+
+
+def test_the_judges_limits_lie_between_good_and_bad_also_of_what_it_refused(tmp_path: Path) -> None:
+    judged = {"good0": (90.0, 70.0), "good1": (80.0, 75.0), "bad0": (90.0, 60.0), "bad1": (40.0, 65.0)}
+    found = calibrate(write_run(tmp_path, values(judged), judged), write_labels(tmp_path, judged), 0.0)
+    limits = {one.place: one for one in found.limits}
+    assert limits["judge.faithful"].then == 67.5  # between 65 and 70; 80 had refused all
+    assert limits["judge.faithful"].score_now == Score(2, 2, 0, 0)
+    assert limits["judge.removed"].then == 60  # 40 is refused as it is
+    assert (found.now, found.then) == (Score(2, 2, 0, 0), Score(2, 2, 2, 0))
+
+
+@pytest.mark.parametrize(("lost", "limit"), [(0.0, 0.55), (0.25, 0.65)])
+def test_a_share_of_the_good_ones_may_go(lost: float, limit: float, tmp_path: Path) -> None:
+    """Structures of good ones are 0.6, 0.7, 0.8, 0.9; of bad ones 0.5 and, among them, 0.6."""
+    told = values(("good0", "good1", "good2", "good3", "bad0", "bad1"))
+    for name, value in zip(told, (0.6, 0.7, 0.8, 0.9, 0.5, 0.6), strict=True):
+        told[name]["structure"] = value
+    found = calibrate(write_run(tmp_path, told, {}), write_labels(tmp_path, told), lost)
+    (structure,) = (one for one in found.limits if one.place == "gate.structure")
+    assert structure.then == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("id,label\ngood,accept\nbad,maybe", "the label of bad is 'maybe'"),
+        ("id,label\ngood,accept\nbut,reject", "but is no candidate of"),
+        ("id,label\ngood,accept", "labels of one kind only"),
+        ("name,verdict\na,b", "has no labels"),
+        ("", "has no labels"),
+    ],
+)
+def test_labels_that_say_nothing_are_named(lines: str, message: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path, values(("good", "bad")), {})
+    (tmp_path / "labels.csv").write_text(lines)
+    with pytest.raises(CurationError, match=message):
+        calibrate(run, tmp_path / "labels.csv", 0.02)
+
+
+def test_the_command_says_what_to_set(tmp_path: Path) -> None:
+    judged = {"good0": (90.0, 70.0), "bad0": (90.0, 60.0)}
+    run, labels = write_run(tmp_path, values(judged), judged), write_labels(tmp_path, judged)
+    done = CliRunner().invoke(app, ["curate", "calibrate", str(run), str(labels)])
+    assert done.exit_code == 0, done.output
+    assert "as it is: precision nan, recall 0.000" in done.output
+    assert "with these: precision 1.000, recall 1.000 (1 of 1 accepted pass, 0 of 1 rejected)" in done.output
+    assert "--set judge.faithful=65\n" in done.output

@@ -1,0 +1,140 @@
+"""What leaves a run leaves it everywhere, and nothing else changes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from ggt_hub.cli import app
+from ggt_hub.commit import file_sha256
+from ggt_hub.curation.takedown import take_down
+from ggt_hub.data.work.export import check_sums
+from ggt_hub.errors import CurationError
+from tests.curation.pairs import Place, write_photographs
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photographs(tmp_path_factory.mktemp("source") / "photographs")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, photographs: Path) -> Path:
+    place = Place(folder := tmp_path_factory.mktemp("made"), photographs)
+    place.run()
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, photographs: Path, tmp_path: Path) -> Place:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return Place(tmp_path, photographs)
+
+
+def packed(place: Place) -> list[dict[str, Any]]:
+    paths = sorted((place.output / "data").glob("*/*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def listed(folder: Path, *lines: str) -> Path:
+    (folder / "gone.txt").write_text("\n".join(lines))
+    return folder / "gone.txt"
+
+
+def name_of(place: Place, photographs: Path, kind: str) -> str:
+    row = next(row for row in packed(place) if row["id"] == "chelsea.png/0/maker-0")
+    names = {"photograph": "chelsea.png", "pair": row["id"], "crop": "chelsea.png/0"}
+    hashes = {
+        "sha256": file_sha256(photographs / "chelsea.png"),
+        "lq": row["lq_sha256"],
+        "gt": row["gt_sha256"],
+    }
+    return (names | hashes)[kind]
+
+
+@pytest.mark.parametrize("kind", ["photograph", "crop", "pair", "sha256", "lq", "gt"])
+def test_a_photograph_leaves_by_any_of_its_names(
+    kind: str, place: Place, photographs: Path, tmp_path: Path
+) -> None:
+    before = packed(place)
+    pictures = [
+        row[side]["bytes"] for row in before if row["id"].startswith("chelsea") for side in ("lq", "gt")
+    ]
+    pictures.append((photographs / "chelsea.png").read_bytes())
+    gone = take_down(
+        place.output, listed(tmp_path, "# by request", f"{name_of(place, photographs, kind)}  # mine")
+    )
+    assert (gone.ids, gone.pairs, gone.unknown) == ({"chelsea.png"}, 2, ())
+    assert packed(place) == [row for row in before if not row["id"].startswith("chelsea")]
+    assert check_sums(place.output) == []
+    assert "| `default` | train | 3 |" in (place.output / "README.md").read_text()
+    left = [path.read_bytes() for path in place.output.rglob("*") if path.is_file()]
+    assert not any(picture in data for picture in pictures for data in left)
+
+
+def test_the_next_run_decides_nothing_anew_and_takes_nothing_in_again(
+    place: Place, photographs: Path, tmp_path: Path
+) -> None:
+    take_down(place.output, listed(tmp_path, "chelsea.png"))
+    after = packed(place)
+    counts = place.run()
+    assert (place.maker.asked, place.eyes.asked) == (0, 0)
+    assert packed(place) == after
+    assert counts["gather"].dropped == {"taken down": 1}
+    assert (counts["edit"].rows, counts["judge"].kept) == (4, 3)
+    shutil.rmtree(place.output / ".ggt-hub/curation/gather")  # all slices are gathered again
+    counts = place.run()
+    assert counts["gather"].dropped == {"taken down": 1}
+    assert not [row for row in packed(place) if row["id"].startswith("chelsea")]
+
+
+def test_who_is_killed_after_remembering_finds_the_same_again(
+    place: Place, tmp_path: Path, monkeypatch: Any
+) -> None:
+    row = next(row for row in packed(place) if row["id"] == "flower.png/0/maker-0")
+    names = listed(tmp_path, row["gt_sha256"])
+    with monkeypatch.context() as patched:
+        patched.setattr("ggt_hub.curation.takedown.replace_result", _fails_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            take_down(place.output, names)
+    take_down(place.output, names)
+    assert not [row for row in packed(place) if row["id"].startswith("flower")]
+    assert place.run()["gather"].dropped == {"taken down": 1}
+    assert (place.maker.asked, place.eyes.asked) == (0, 0)
+
+
+def _fails_after(count: int) -> Any:
+    from ggt_hub.shards import replace_result
+
+    done = []
+
+    def replaced(*arguments: Any) -> None:
+        if len(done) == count:
+            raise KeyboardInterrupt
+        done.append(replace_result(*arguments))
+
+    return replaced
+
+
+def test_the_command_says_what_it_does_not_know(place: Place, tmp_path: Path) -> None:
+    names = listed(tmp_path, "chelsea.png", "dog.png")
+    call = ["curate", "run", "genir", str(tmp_path), "--output", str(place.output), "--takedown", str(names)]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 1
+    assert (
+        "dog.png: nothing of this run" in done.output and "1 photographs and 2 pairs have left" in done.output
+    )
+    assert "chelsea.png" in json.loads((place.output / "takedown.json").read_text())
+
+
+def test_what_is_no_list_or_no_run_is_named(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(CurationError, match="lists nothing"):
+        take_down(place.output, listed(tmp_path, "# nobody"))
+    with pytest.raises(CurationError, match="cannot be read"):
+        take_down(place.output, tmp_path / "missing.txt")
+    with pytest.raises(CurationError, match="is the folder of no run"):
+        take_down(tmp_path, listed(tmp_path, "a"))
