@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 
 from ggt_hub.errors import DatasetError, TrainingError
@@ -82,6 +83,17 @@ def test_a_tiny_run_ends_with_a_lora_that_loads(recipe: Recipe, kind: str, tmp_p
         assert torch.equal(weight, ours[f"tensors.{key}"]), name
 
 
+def test_all_of_the_transformer_learns_in_bfloat16_and_is_kept_in_float32(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    settings = recipe.settings | {"bfloat16": True, "checkpointing": True}
+    whole = replace(recipe, model={"weights": "full"}, settings=settings, stages=recipe.stages[:1])
+    learned = FluxTransformer2DModel.from_pretrained(train(whole, tmp_path / "run", cpu=True))
+    base = FluxTransformer2DModel.from_pretrained(tmp_path / "kontext/transformer").state_dict()
+    for name, weight in learned.named_parameters():
+        assert weight.dtype == torch.float32 and not torch.equal(weight, base[name]), name
+
+
 def test_a_run_stopped_in_the_second_stage_continues_exactly(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +157,7 @@ def test_what_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(
 
     def failing(objective: Any, batch: dict[str, torch.Tensor]) -> Loss:
         loss = forward(objective, batch)
-        if objective.now != 7:
+        if objective.now != 9:  # the last before the tenth step's check: no later loss tells of it
             return loss
         if where == "loss":
             return loss._replace(value=loss.value * float("nan"))
