@@ -79,7 +79,8 @@ def run(
     check_apart(output, source)
     if dry_run:
         for one in estimate(configuration, source):
-            typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, about {one.cost:g}")
+            cost = f"about {one.cost:g}" if one.cost else "no price"
+            typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, {cost}")
         return
     limits = {"max_calls": max_calls, "max_cost": max_cost}
     kept = Ledger(ledger or ledger_path())
