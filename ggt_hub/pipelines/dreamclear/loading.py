@@ -8,6 +8,7 @@ import torch
 
 from ggt_hub.converters.checkpoint import Checkpoint, check_depth, read_json
 from ggt_hub.errors import RestorerError
+from ggt_hub.pipelines.parts import Meeting
 
 Dtypes = torch.dtype | dict[str, torch.dtype] | None
 _OURS = ("transformer", "vae", "pre_cleaner", "text_encoder")
@@ -51,21 +52,7 @@ def told(picture: tuple[int, int] | None) -> tuple[int, int]:
     return picture
 
 
-def check_fit(parts: Mapping[str, Any]) -> None:
-    """Refuse parts that do not belong together, before one of them stumbles in the middle of a call.
-
-    Raises:
-        RestorerError: naming two sizes that should be equal.
-    """
-    for what, found, where, wanted in _meetings(parts):
-        if found != wanted:
-            raise RestorerError(
-                f"these parts do not belong together: {what} is {found}, {where} {wanted}; take all parts from one "
-                "release"
-            )
-
-
-def _meetings(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, Any]]:
+def meetings(parts: Mapping[str, Any]) -> Iterator[Meeting]:
     """Where two parts meet: what the one gives, and what the other takes."""
     transformer, vae, encoder = (
         getattr(parts.get(name), "config", None) for name in ("transformer", "vae", "text_encoder")

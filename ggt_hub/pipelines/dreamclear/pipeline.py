@@ -28,6 +28,7 @@ from ggt_hub.pipelines.dreamclear.memory import PHASES, MemoryConfig, plan_memor
 from ggt_hub.pipelines.dreamclear.sizes import MULTIPLE, NATIVE, brought_back, network_size, result_size
 from ggt_hub.pipelines.dreamclear.steps import DreamClearSteps, Floats
 from ggt_hub.pipelines.dreamclear.tiles import Tiles
+from ggt_hub.pipelines.parts import check_parts
 from ggt_hub.pipelines.placement import Plan
 
 
@@ -97,7 +98,7 @@ class DreamClearPipeline(DreamClearSteps, SanaLoraLoaderMixin):
             quality_prior=quality_prior,
         )
         self.register_to_config(minimum_size=minimum_size)
-        loading.check_fit(self.components)
+        check_parts(loading.meetings(self.components))
 
     def register_modules(self, **components: Any) -> None:
         """As every restorer does; and the phases of a call are those whose networks are there."""

@@ -10,6 +10,7 @@ from transformers import Qwen2_5_VLModel
 from ggt_hub.converters.checkpoint import Checkpoint, check_depth, has_variant, read_json
 from ggt_hub.converters.realrestorer import check_text_encoder_config, load_processor, load_published
 from ggt_hub.errors import RestorerError
+from ggt_hub.pipelines.parts import Meeting
 from ggt_hub.pipelines.realrestorer.prompts import IMAGE_PAD
 
 Dtypes = torch.dtype | dict[str, torch.dtype] | None
@@ -121,21 +122,7 @@ def check_text_encoder(encoder: Qwen2_5_VLModel | None, folder: Path, variant: s
         )
 
 
-def check_fit(parts: Mapping[str, Any]) -> None:
-    """Refuse parts that do not belong together, before one of them stumbles in the middle of a call.
-
-    Raises:
-        RestorerError: naming two sizes that should be equal.
-    """
-    for what, found, where, wanted in _meetings(parts):
-        if found != wanted:
-            raise RestorerError(
-                f"these parts do not belong together: {what} is {found}, {where} {wanted}; take all parts from "
-                "one release, or write the layout again"
-            )
-
-
-def _meetings(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, Any]]:
+def meetings(parts: Mapping[str, Any]) -> Iterator[Meeting]:
     """Where two parts meet: what the one gives, and what the other takes."""
     networks = ("transformer", "connector", "vae", "text_encoder")
     transformer, connector, vae, encoder = (getattr(parts.get(name), "config", None) for name in networks)
@@ -172,7 +159,7 @@ def _meetings(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, Any]]:
         yield from _readings(encoder, processor)
 
 
-def _readings(encoder: Any, processor: Any) -> Iterator[tuple[str, Any, str, Any]]:
+def _readings(encoder: Any, processor: Any) -> Iterator[Meeting]:
     """Where processor and text encoder meet."""
     vision, pixels, words = encoder.vision_config, processor.image_processor, processor.tokenizer
     yield "the processor's patch size", pixels.patch_size, "the text encoder's", vision.patch_size

@@ -20,6 +20,7 @@ from ggt_hub.models import QualityPrior, TextConnector
 from ggt_hub.pipelines.base import RestorerPipelineOutput
 from ggt_hub.pipelines.description import RestorerDescription, SizeRule
 from ggt_hub.pipelines.layouts import WHERE, locate
+from ggt_hub.pipelines.parts import check_parts
 from ggt_hub.pipelines.realrestorer import inputs, loading, prompts
 from ggt_hub.pipelines.realrestorer.denoising import Guidance
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE, NATIVE
@@ -90,7 +91,7 @@ class RealRestorerPipeline(RealRestorerSteps, FluxLoraLoaderMixin):
             quality_prior=quality_prior,
         )
         self.register_to_config(reference_axis=reference_axis)
-        loading.check_fit(self.components)
+        check_parts(loading.meetings(self.components))
         if vae is not None:  # a pipeline that only encodes prompts needs none
             set_tile_size(vae)
 
