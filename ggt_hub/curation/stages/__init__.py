@@ -15,6 +15,7 @@ from ggt_hub.curation.stages.pack_pairs import PackPairs
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
+from ggt_hub.curation.stages.rounds import EditInRounds
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Apart, Unlike
 
@@ -39,6 +40,7 @@ STAGES: dict[str, type[Stage]] = {
         Compose,
         ComposeAdaptive,
         Edit,
+        EditInRounds,
         Register,
         Measure,
         Gate,
