@@ -76,6 +76,11 @@ class Fault:
     only: Sequence[str] = ()
     but: Sequence[str] = ()
 
+    @property
+    def is_assigned(self) -> bool:
+        """Whether it is a fault, and some stage must catch it."""
+        return self.caught_by not in (None, "nobody")
+
     def suits(self, task: str) -> bool:
         """Whether it is planted under a kind of damage."""
         return task not in self.but and (not self.only or task in self.only)
@@ -292,7 +297,7 @@ def report(ended: Sequence[Fate]) -> dict[str, Any]:
         told["planted"] += 1
         told["passed"] += one.passed
         told["by"][_where(one)] += 1
-    assigned = [one for one in ended if one.case.fault is not None and one.case.fault.caught_by]
+    assigned = [one for one in ended if one.case.fault is not None and one.case.fault.is_assigned]
     lost = defaultdict(int)
     for one in good:
         if one.stage:
