@@ -21,6 +21,7 @@ from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve, told_
 from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.models.told_parts import small_copy, unveiled
+from ggt_hub.pipelines.clipped_noise import darken_shadows, white_noise
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
@@ -122,6 +123,10 @@ class CompactRestorerPipeline(PictureByPicture):
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
+        if task in ("general", "noise") and strength >= 0.5:
+            sigma = white_noise(picture, restored, strength)
+            if sigma is not None:
+                darken_shadows(restored, picture, sigma, strength)
         return restored, [*self._damage_found(picture), *_findings(estimates)]
 
     @torch.no_grad()
