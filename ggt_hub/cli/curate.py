@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ggt_hub.cli.pages import Host, Open, Port, serve
+
 if TYPE_CHECKING:
     from ggt_hub.curation.run import Count
+    from ggt_hub.demo import Settings
 
 app = typer.Typer(help="Make or choose data, stage by stage, safe to kill.", no_args_is_help=True)
 
@@ -143,17 +146,50 @@ def report(
 
 
 @app.command()
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or waiting.")],
+    double: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of candidates that one more reviewer sees.")
+    ] = 0.05,
+    again: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that the same reviewer sees once more, at the end.")
+    ] = 0.0,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    open: Open = False,
+) -> None:
+    """Label the candidates of RUN in the browser, alone or with others; labels are kept in RUN/labels.jsonl."""
+
+    def start(settings: "Settings") -> None:
+        from ggt_hub.curation.review import Review, Shares
+        from ggt_hub.demo.review_page import launch_review
+
+        launch_review(
+            Review(folder, Shares(double, again)),
+            settings,
+            server_name=host,
+            server_port=port,
+            inbrowser=open,
+        )
+
+    serve(start, host, port)
+
+
+@app.command()
 def calibrate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    labels: Annotated[Path, typer.Argument(help="CSV with the columns id and label (accept or reject).")],
+    labels: Annotated[
+        Path | None, typer.Argument(help="Lines of JSON with id and label; RUN/labels.jsonl.")
+    ] = None,
     lost: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of accepted candidates that a limit may refuse.")
+        float, typer.Option(min=0, max=1, help="Share of candidates to keep that a limit may refuse.")
     ] = 0.02,
 ) -> None:
     """Try the limits of a run on labels of people: precision and recall, and limits that suit them better."""
     from ggt_hub.curation.calibration import calibrate as try_limits
+    from ggt_hub.curation.labels import LABELS
 
-    found = try_limits(folder, labels, lost)
+    found = try_limits(folder, labels or folder / LABELS, lost)
     for one in found.limits:
         typer.echo(one.in_words())
     for name, score in (("as it is", found.now), ("with these", found.then)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ggt_hub.curation.decided import Decided, read_run
+from ggt_hub.curation.labels import LABELS, agreements, read_labels
 from ggt_hub.curation.stages.gate import CHECKS, values_of
 from ggt_hub.curation.stages.judge import AUDIT, Judge
 from ggt_hub.errors import ImageError
@@ -33,7 +34,7 @@ def report_run(folder: Path, path: Path, ledger: Ledger) -> Path:
         WriteError: if the file cannot be written.
     """
     run = read_run(folder)
-    tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run)]
+    tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run), *_people(folder)]
     return write_report(
         path,
         title=f"Curation of {Path(run.told['source']).name}",
@@ -113,6 +114,27 @@ def _audit(run: Decided) -> Iterator[Table]:
         ]
         note = "Pairs that the judge has to refuse, planted before it was believed."
         yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
+
+
+def _people(folder: Path) -> Iterator[Table]:
+    """What each reviewer has said, and how far they agree."""
+    if not (folder / LABELS).is_file():
+        return
+    labels = read_labels(folder / LABELS)
+    counts = Counter[tuple[str, str]]((one.reviewer, one.label) for one in labels if one.look == 1)
+    names = sorted({one.reviewer for one in labels})
+    said = ("keep", "refuse", "unsure")
+    yield Table(
+        ["reviewer", *said],
+        [[name or "unnamed", *(counts[name, one] for one in said)] for name in names],
+        "People",
+    )
+    rows: list[list[Cell]] = [
+        [f"{one.first}, {one.second if one.second != one.first else 'again'}", one.shared, one.kappa]
+        for one in agreements(labels)
+    ]
+    note = "Of candidates that both have labelled. Kappa (Cohen) is 1 where they always agree, 0 at chance."
+    yield Table(["reviewers", "candidates", "kappa"], rows, "How far people agree", note)
 
 
 def _gate_plots(run: Decided) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
     OUT/run.yaml                     the configuration, with all settings, and the source
     OUT/takedown.json                what has left it for good
+    OUT/labels.jsonl                 what people have said, of runs that were reviewed
     OUT/funnel.json                  of each stage how many rows came in, were kept, dropped and postponed, and why
     OUT/learned/STAGE-HASH/          what stages have learned
     OUT/data/default/*.parquet       what was packed, with README.md and SHA256SUMS
@@ -25,6 +26,7 @@ import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
 from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
+from ggt_hub.curation.labels import LABELS, first_looks, read_labels
 from ggt_hub.curation.stage import (
     Beginning,
     Context,
@@ -140,7 +142,12 @@ class _Run:
         asker, generators = self.askers.get(stage.name), {}
         if stage.edits:
             generators = {name: self.askers[GENERATOR + name] for name in configuration.generators}
-        return Context(configuration.seed, configuration.pictures, learned, asker, generators)
+        labels = self._labels() if stage.reviews else {}
+        return Context(configuration.seed, configuration.pictures, learned, asker, generators, labels)
+
+    def _labels(self) -> dict[str, Counter[str]]:
+        path = self.output / LABELS
+        return first_looks(read_labels(path)) if path.is_file() else {}
 
     def do(self, stage: Stage) -> None:
         """One stage."""
@@ -156,12 +163,13 @@ class _Run:
             self._pack(stage)
 
     def _decide(self, stage: Deciding, seeds: list[list[Seed]] | None) -> None:
-        shards = []
+        shards, context = [], self.context(stage)
         for number, (tables, hashes) in enumerate(zip(self.slices, self.hashes, strict=True)):
             begun = seeds[number] if seeds is not None else None
             told = [[one.id, one.version] for one in begun or ()]
             learned = [self.learned[name].name for name in stage.uses if name in self.learned]
             learned += [self.learned[stage.name].name] if stage.name in self.learned else []
+            learned += [_digest(sorted(context.labels.items()))] if stage.reviews else []
             name = f"{stage.name}/{number:06d}.arrow"
             if has_postponed(self.tables / name):
                 remove_result(self.tables, name)
@@ -170,7 +178,7 @@ class _Run:
             stage.asks is not None or stage.edits
         )  # in this process alone, whose threads wait for the replies
         reports = run_shards(
-            partial(_decide_slice, stage, self.context(stage), read_taken(self.output)),
+            partial(_decide_slice, stage, context, read_taken(self.output)),
             shards,
             self.tables,
             settings=identity(stage),
@@ -178,7 +186,7 @@ class _Run:
             engine="local" if asks else self.engine,
             title=stage.name,
         )
-        for generator in self.context(stage).generators.values():
+        for generator in context.generators.values():
             generator.flush()
         for number, report in enumerate(reports):
             self.slices[number].append(self.tables / report["name"])

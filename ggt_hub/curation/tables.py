@@ -105,10 +105,20 @@ class Rows:
             yield from read_kept(tables, self.columns)
 
 
-def read_kept(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
-    """The rows of a slice that its last stage has kept; a column that several stages gave is of the last."""
+def read_kept(
+    tables: Sequence[Path], columns: Sequence[str], only: Collection[str] | None = None
+) -> list[Row]:
+    """The rows of a slice that its last stage has kept; a column that several stages gave is of the last.
+
+    Args:
+        tables: of the stages so far, in order.
+        columns: what is read.
+        only: ids of some rows; None for all.
+    """
     last = _read(tables[-1], ["id", "state"]).to_pylist()
-    rows: list[Row] = [{"id": one["id"]} for one in last if one["state"] == "kept"]
+    rows: list[Row] = [
+        {"id": one["id"]} for one in last if one["state"] == "kept" and (only is None or one["id"] in only)
+    ]
     wanted, names = set(columns), [row["id"] for row in rows]
     for path in reversed(tables):
         here = sorted(wanted & set(_names(path)))
