@@ -1,7 +1,8 @@
 """`ggt-hub app`."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +10,7 @@ from ggt_hub.cli.pages import Host, Open, Port, serve
 
 if TYPE_CHECKING:
     from ggt_hub.demo import Settings
+    from ggt_hub.demo.visitors import Page
 
 
 def app(
@@ -24,12 +26,12 @@ def app(
 ) -> None:
     """Start the demo: restore, degrade, compare, and browse pairs in the browser."""
 
-    def start(settings: "Settings") -> None:
-        from ggt_hub.demo import launch
+    def start(settings: "Settings", **options: Any) -> "AbstractContextManager[Page]":
+        from ggt_hub.demo import serving
 
         chosen = replace(
             settings, models=tuple(model or settings.models), datasets=tuple(dataset or settings.datasets)
         )
-        launch(chosen, server_name=host, server_port=port, inbrowser=open)
+        return serving(chosen, **options)
 
-    serve(start, host, port)
+    serve(start, host, port, open)

@@ -1,7 +1,8 @@
 """`ggt-hub curate`: data sets that are made or chosen, stage by stage."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from ggt_hub.cli.pages import Host, Open, Port, serve
 if TYPE_CHECKING:
     from ggt_hub.curation.run import Count
     from ggt_hub.demo import Settings
+    from ggt_hub.demo.visitors import Page
 
 app = typer.Typer(help="Make or choose data, stage by stage, safe to kill.", no_args_is_help=True)
 
@@ -160,19 +162,13 @@ def review(
 ) -> None:
     """Label the candidates of RUN in the browser, alone or with others; labels are kept in RUN/labels.jsonl."""
 
-    def start(settings: "Settings") -> None:
+    def start(settings: "Settings", **options: Any) -> "AbstractContextManager[Page]":
         from ggt_hub.curation.review import Review, Shares
-        from ggt_hub.demo.review_page import launch_review
+        from ggt_hub.demo.review_page import serving_review
 
-        launch_review(
-            Review(folder, Shares(double, again)),
-            settings,
-            server_name=host,
-            server_port=port,
-            inbrowser=open,
-        )
+        return serving_review(Review(folder, Shares(double, again)), settings, **options)
 
-    serve(start, host, port)
+    serve(start, host, port, open)
 
 
 @app.command()

@@ -1,11 +1,5 @@
-"""Which candidates of a run a person sees, in which order, and what he has said of them.
+"""Which candidates of a run people are shown, and what they have said of them."""
 
-Each reviewer goes through the candidates in an order of his own, which is drawn from the run and his name. Whoever
-comes back goes on where he was.
-"""
-
-import hashlib
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,21 +9,26 @@ from typing import NamedTuple
 from PIL import Image
 
 from ggt_hub.curation.decided import Decided, read_run
-from ggt_hub.curation.labels import LABELS, Label, add_label, read_labels
+from ggt_hub.curation.labels import LABELS, Fault, Label, Said, add_label, read_labels
 from ggt_hub.curation.run import RUN
 from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.curation.tables import read_kept
 from ggt_hub.errors import CurationError
+from ggt_hub.evaluation.turns import Turns
 from ggt_hub.images.shown import shown_rgb
 
 
-class Turn(NamedTuple):
+class Look(NamedTuple):
     """A candidate, and whether somebody is shown it for the first time (1) or once more (2)."""
 
     id: str
-    look: int
+    number: int
+
+
+Verdict = tuple[Said, Fault]
+"""What is said, and of what is refused why."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Shares:
     again: float = 0.0
 
 
-class Review:
-    """The candidates of a run that are to be labelled; safe to use from several threads.
+class Review(Turns[Look, Verdict]):
+    """The candidates of a run that are to be labelled.
 
     Those are the candidates that reach the stage `reviewed`, by as many people as it says; in a run without it all
     that could be laid over their photographs, by one person each.
@@ -61,91 +60,44 @@ class Review:
 
     def __init__(self, folder: Path, shares: Shares | None = None) -> None:
         run, self._path = read_run(folder), folder / LABELS
-        shares = shares or Shares()
+        said: dict[Look, dict[str, Verdict]] = defaultdict(dict)
+        for label in read_labels(self._path) if self._path.is_file() else ():
+            said[Look(label.id, label.look)][label.reviewer] = (label.label, label.fault)
+        super().__init__((folder / RUN).read_text(encoding="utf-8"), said)
         self._tables = _tables_of_candidates(run)
         if not self._tables:
             raise CurationError(f"{folder} has no candidates to look at: its funnel.json says why")
-        settings = run.settings(Reviewed.name)
+        settings, self._shares = run.settings(Reviewed.name), shares or Shares()
         self._reviewers = 1 if settings is None else int(settings["reviewers"])
-        self._draw = hashlib.sha256((folder / RUN).read_bytes()).hexdigest()
-        self._double = {name for name in self._tables if self._drawn("double", name) < shares.double}
-        self._again = shares.again
-        self._orders: dict[str, list[Turn]] = {}
-        self._said: dict[Turn, dict[str, Label]] = defaultdict(dict)
-        for label in read_labels(self._path) if self._path.is_file() else ():
-            self._said[Turn(label.id, label.look)][label.reviewer] = label
-        self._lock = threading.Lock()
+        self._double = {name for name in self._tables if self.draw("double", name) < self._shares.double}
 
-    def order(self, reviewer: str) -> Sequence[Turn]:
-        """All turns of a person, those that are left to others among them: always the same."""
-        if reviewer not in self._orders:
-            drawn = sorted(self._tables, key=lambda name: self._drawn(reviewer, name))
-            again = [name for name in drawn if self._drawn("again", reviewer, name) < self._again]
-            self._orders[reviewer] = [*(Turn(name, 1) for name in drawn), *(Turn(name, 2) for name in again)]
-        return self._orders[reviewer]
+    def drawn_for(self, person: str) -> Sequence[Look]:
+        """All candidates, and those that are shown once more."""
+        drawn = sorted(self._tables, key=lambda name: self.draw(person, name))
+        again = [name for name in drawn if self.draw("again", person, name) < self._shares.again]
+        return [*(Look(name, 1) for name in drawn), *(Look(name, 2) for name in again)]
 
-    def said(self, reviewer: str, place: int) -> Label | None:
-        """What a person has said at a place of his order."""
-        return self._said[self.order(reviewer)[place]].get(reviewer)
+    def is_wanted(self, person: str, turn: Look) -> bool:
+        """At a second look he must have said something at the first; else fewer have than should."""
+        if turn.number > 1:
+            return person in self._answers[Look(turn.id, 1)]
+        return len(self._answers[turn]) < self._reviewers + (turn.id in self._double)
 
-    def say(self, reviewer: str, place: int, label: str, fault: str = "") -> None:
-        """Keep a label; it is on the disk when this returns. What was said before is replaced.
+    def keep(self, person: str, turn: Look, answer: Verdict) -> None:
+        """Append a line to the labels of the run."""
+        add_label(self._path, Label(turn.id, answer[0], person, answer[1], turn.number))
 
-        Raises:
-            WriteError: if it cannot be written.
-        """
-        turn = self.order(reviewer)[place]
-        new = Label(turn.id, label, reviewer, fault, turn.look)  # type: ignore[arg-type]
-        with self._lock:
-            if self._said[turn].get(reviewer) != new:
-                add_label(self._path, new)
-                self._said[turn][reviewer] = new
-
-    def first(self, reviewer: str) -> int | None:
-        """The first place where a label of his is wanted; None where none is."""
-        turns = enumerate(self.order(reviewer))
-        return next((n for n, turn in turns if self._is_wanted(reviewer, turn)), None)
-
-    def beside(self, reviewer: str, place: int, step: int) -> int | None:
-        """The next place (or, by a step of -1, the one before) that is his: labelled by him, or wanted of him."""
-        order = self.order(reviewer)
-        places = range(place + step, len(order) if step > 0 else -1, step)
-        is_his = (
-            n for n in places if reviewer in self._said[order[n]] or self._is_wanted(reviewer, order[n])
-        )
-        return next(is_his, None)
-
-    def progress(self, reviewer: str) -> tuple[int, int]:
-        """How many labels somebody has given, and how many more are wanted of him as it stands."""
-        order = self.order(reviewer)
-        given = sum(reviewer in self._said[turn] for turn in order)
-        return given, sum(self._is_wanted(reviewer, turn) for turn in order)
-
-    def pictures(self, name: str) -> tuple[bytes, bytes]:
+    def pictures(self, turn: Look) -> tuple[bytes, bytes]:
         """A photograph and its candidate, laid over each other: PNG of the pixels, which does not tell its origin.
 
         Raises:
             CurationError: if it has left the run since.
         """
-        rows = read_kept(self._tables[name], ("lq", "gt"), only={name})
+        rows = read_kept(self._tables[turn.id], ("lq", "gt"), only={turn.id})
         if not rows:
-            raise CurationError(f"{name} has left the run: start the review again")
+            raise CurationError(f"{turn.id} has left the run: start the review again")
         lq, gt = (png(Image.fromarray(shown_rgb(rows[0][side]))) for side in ("lq", "gt"))
         return lq, gt
-
-    def _is_wanted(self, reviewer: str, turn: Turn) -> bool:
-        """Whether somebody is to say something: at a second look he must have said something at the first."""
-        said = self._said[turn]
-        if reviewer in said:
-            return False
-        if turn.look > 1:
-            return reviewer in self._said[Turn(turn.id, 1)]
-        return len(said) < self._reviewers + (turn.id in self._double)
-
-    def _drawn(self, *what: str) -> float:
-        """A number of 0..1 that is drawn from the run and some words."""
-        told = "\n".join((self._draw, *what)).encode()
-        return int.from_bytes(hashlib.sha256(told).digest()[:8]) / 2**64
 
 
 def _tables_of_candidates(run: Decided) -> dict[str, list[Path]]:

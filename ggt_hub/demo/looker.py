@@ -8,7 +8,6 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -48,16 +47,10 @@ def words(text: str) -> str:
     return f'<div class="looker"><p class="words">{escape(text)}</p></div>'
 
 
-def key_button(key: str, text: str, **options: Any) -> gr.Button:
+def key_button(key: str, text: str) -> gr.Button:
     """A button that a key presses, too; it says which."""
     shown = {"arrowleft": "←", "arrowright": "→"}.get(key, key.upper())
-    options = {"min_width": 110, **options}
-    return gr.Button(f"{text} ({shown})", elem_id=f"key-{key}", **options)
-
-
-def free_when_done(event: Any) -> None:
-    """Let the buttons be pressed again, once what one of them has begun is on the page."""
-    event.then(None, js="() => looker.free()", queue=False, api_visibility="private")
+    return gr.Button(f"{text} ({shown})", elem_id=f"key-{key}", min_width=90)
 
 
 def _image(word: str, data: bytes) -> str:

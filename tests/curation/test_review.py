@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from ggt_hub.cli import app
 from ggt_hub.curation.labels import Label, add_label, agreements, read_labels, verdicts
 from ggt_hub.curation.report import report_run
-from ggt_hub.curation.review import Review, Shares
+from ggt_hub.curation.review import Look, Review, Shares
 from ggt_hub.curation.stage import Context, Dropped, Kept, Later
 from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.errors import CurationError
@@ -48,7 +48,7 @@ def label_all(review: Review, reviewer: str, label: str = "keep") -> list[str]:
     shown, place = [], review.first(reviewer)
     while place is not None:
         shown.append(review.order(reviewer)[place].id)
-        review.say(reviewer, place, label)
+        review.say(reviewer, place, (label, ""))
         place = review.first(reviewer)
     return shown
 
@@ -77,11 +77,11 @@ def test_somebody_is_shown_a_share_again_at_the_end(labelled: Path) -> None:
 def test_who_comes_back_goes_on_where_he_was_and_may_change_his_mind(labelled: Path) -> None:
     review = Review(labelled, NONE)
     for place in range(3):
-        review.say("anna", place, "refuse", "DF")
+        review.say("anna", place, ("refuse", "DF"))
     back = Review(labelled, NONE)
     assert (back.first("anna"), back.progress("anna")) == (3, (3, 37))
     assert back.beside("anna", 3, -1) == 2
-    back.say("anna", 2, "keep")
+    back.say("anna", 2, ("keep", ""))
     said = {label.id: label for label in read_labels(labelled / "labels.jsonl")}
     assert said[back.order("anna")[2].id] == Label(back.order("anna")[2].id, "keep", "anna")
     assert said[back.order("anna")[1].id].fault == "DF"
@@ -91,7 +91,7 @@ def test_what_others_have_done_is_left_out_but_not_what_is_ones_own(labelled: Pa
     review = Review(labelled, NONE)
     done = review.order("carl")[1].id
     for who in ("anna", "ben"):
-        review.say(who, [turn.id for turn in review.order(who)].index(done), "keep")
+        review.say(who, [turn.id for turn in review.order(who)].index(done), ("keep", ""))
     assert review.beside("carl", 0, 1) == 2
     mine = [turn.id for turn in review.order("anna")].index(done)
     assert mine in (review.beside("anna", mine - 1, 1), review.beside("anna", mine + 1, -1))
@@ -99,7 +99,7 @@ def test_what_others_have_done_is_left_out_but_not_what_is_ones_own(labelled: Pa
 
 def test_the_pictures_are_those_of_the_row_and_their_files_tell_nothing(labelled: Path) -> None:
     review = Review(labelled, NONE)
-    lq, gt = review.pictures("photo1/0/banana-0")
+    lq, gt = review.pictures(Look("photo1/0/banana-0", 1))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(gt))), sample(PHOTOGRAPHS[1]))
     assert not np.array_equal(np.asarray(Image.open(io.BytesIO(lq))), sample(PHOTOGRAPHS[1]))
     assert not Image.open(io.BytesIO(gt)).info
@@ -191,7 +191,7 @@ def test_a_run_waits_for_its_reviewers_and_goes_on_with_what_they_keep(tmp_path:
     review = Review(place.output, NONE)
     asked = place.maker.asked
     for n, label in enumerate(("keep", "refuse", "keep", "unsure")):
-        review.say("anna", n, label)
+        review.say("anna", n, (label, ""))
     done = place.run()["reviewed"]
     assert (done.kept, done.dropped, done.later) == (2, {"reviewed: refused": 2}, {"to be reviewed": 1})
     assert place.maker.asked == asked
@@ -204,8 +204,8 @@ def test_a_run_waits_for_its_reviewers_and_goes_on_with_what_they_keep(tmp_path:
     order = [turn.id for turn in review.order("anna")]
     assert {*kept["id"]} == {order[0], order[2]} and {*refused["id"]} == {order[1], order[3]}
     assert json.loads(kept[0]["meta"])["curation"]["review"] == {"keep": 1}
-    review.say("anna", 0, "refuse")  # a mind that is changed afterwards
-    review.say("anna", 4, "keep")
+    review.say("anna", 0, ("refuse", ""))  # a mind that is changed afterwards
+    review.say("anna", 4, ("keep", ""))
     assert place.run()["reviewed"].kept == 2
     # Whoever takes a photograph down takes down what was said of it.
     (tmp_path / "gone.txt").write_text(order[2])

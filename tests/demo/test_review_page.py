@@ -26,7 +26,7 @@ def sit(browser: Any, tmp_path: Path) -> Iterator[Callable]:
             contexts.append(browser.new_context(**WINDOWS[window]))
             page = contexts[-1].new_page()
             page.goto(served.local_url)
-            page.fill("#reviewer input, #reviewer textarea", name)
+            page.fill("#person input, #person textarea", name)
             page.click("#start")
             return page
 
@@ -46,15 +46,15 @@ def wait_for_note(page: Any, text: str) -> None:
 
 def test_keys_label_and_nothing_on_the_page_gives_a_hint(sit: Callable, screenshot: Callable) -> None:
     page = sit("anna")
-    wait_for_note(page, "0 labelled, 5 to go")
+    wait_for_note(page, "0 answered, 5 to go")
     page.wait_for_timeout(300)
     screenshot(page, "review")
-    for key, note in (("k", "1 labelled"), ("f", "2 labelled"), ("b", "3 labelled"), ("ArrowLeft", "Both")):
+    for key, note in (("k", "1 answered"), ("f", "2 answered"), ("b", "3 answered"), ("ArrowLeft", "Both")):
         assert "banana" not in page.content()
         page.keyboard.press(key)
         wait_for_note(page, note)
     page.keyboard.press("u")
-    wait_for_note(page, "3 labelled, 2 to go")
+    wait_for_note(page, "3 answered, 2 to go")
     order = [turn.id for turn in Review(sit.run).order("anna")]  # type: ignore[attr-defined]
     said = {label.id: (label.label, label.fault) for label in read_labels(sit.run / "labels.jsonl")}  # type: ignore[attr-defined]
     assert said == {order[0]: ("keep", ""), order[1]: ("refuse", "F"), order[2]: ("unsure", "")}
@@ -62,25 +62,25 @@ def test_keys_label_and_nothing_on_the_page_gives_a_hint(sit: Callable, screensh
 
 def test_a_second_press_says_nothing_of_a_picture_that_is_not_there_yet(sit: Callable) -> None:
     page = sit("anna")
-    wait_for_note(page, "0 labelled")
+    wait_for_note(page, "0 answered")
     page.evaluate("() => { for (const key of 'kkdk') document.getElementById(`key-${key}`).click(); }")
-    wait_for_note(page, "1 labelled, 4 to go")
+    wait_for_note(page, "1 answered, 4 to go")
     assert [label.label for label in read_labels(sit.run / "labels.jsonl")] == ["keep"]  # type: ignore[attr-defined]
 
 
 def test_two_at_once_share_the_work_and_come_back_to_the_end(sit: Callable) -> None:
     pages = {name: sit(name) for name in ("anna", "ben")}
     for page in pages.values():
-        wait_for_note(page, "0 labelled, 5 to go")
+        wait_for_note(page, "0 answered, 5 to go")
     first = {name: page.get_attribute(".looker .after", "src") for name, page in pages.items()}
     pages["anna"].keyboard.press("k")
-    wait_for_note(pages["anna"], "1 labelled, 4 to go")
+    wait_for_note(pages["anna"], "1 answered, 4 to go")
     pages["ben"].keyboard.press("d")
-    wait_for_note(pages["ben"], "1 labelled")
+    wait_for_note(pages["ben"], "1 answered")
     who = [label.reviewer for label in read_labels(sit.run / "labels.jsonl")]  # type: ignore[attr-defined]
     assert who == ["anna", "ben"]
     again = sit("anna")
-    wait_for_note(again, "1 labelled")
+    wait_for_note(again, "1 answered")
     assert again.get_attribute(".looker .after", "src") != first["anna"]
     for key in "kkkk":
         again.wait_for_function("!looker.isBusy")
@@ -94,7 +94,7 @@ def test_one_pixel_is_one_pixel_at_100_percent_and_the_slider_cuts_there(
     sit: Callable, screenshot: Callable, window: str
 ) -> None:
     page = sit("anna", window)
-    wait_for_note(page, "0 labelled")
+    wait_for_note(page, "0 answered")
     page.keyboard.press("z")
     page.wait_for_function(
         "() => { const i = document.querySelector('.looker .after'); "
