@@ -44,7 +44,7 @@ from ggt_hub.data.batches import batched
 from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
-from ggt_hub.errors import CurationError
+from ggt_hub.errors import CurationError, NothingLeftError
 from ggt_hub.pipelines.text_to_image import find_text_to_image
 from ggt_hub.shards import Shard, remove_result, run_shards
 from ggt_hub.vlm import Asker
@@ -96,6 +96,7 @@ def run(
 
     Raises:
         CurationError: if the folder is of a run of another configuration or source.
+        NothingLeftError: if all rows are dropped before a stage that needs some.
         RestorerError, HubError: if the text-to-image pipeline cannot be had.
         JudgeError: if a model cannot be asked, or the budget is spent; run again to go on.
         BusyError: if another process runs there.
@@ -197,7 +198,7 @@ class _Run:
     def _learn(self, stage: Learning) -> None:
         rows = Rows(tuple(map(tuple, self.slices)), stage.needs)
         if next(iter(replace(rows, columns=())), None) is None:
-            raise CurationError(
+            raise NothingLeftError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
         told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
@@ -212,7 +213,7 @@ class _Run:
     def _pack(self, stage: Packing) -> None:
         counts = [len(read_kept(tables, ())) for tables in self.slices]
         if not sum(counts):
-            raise CurationError(
+            raise NothingLeftError(
                 f"no row is left to pack: {self.output / FUNNEL} says which stages dropped them"
             )
         if stage.refusing:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ggt_hub.errors import EvaluationError
+from ggt_hub.reports.page import Cell, Table
 
 _POINTS = 400 / math.log(10)
 _NORMAL = 1.959963984540054  # the 97.5th percentile
@@ -58,6 +59,24 @@ def bradley_terry(duels: Iterable[tuple[str, str, float]]) -> Mapping[str, Stren
         for name, n in number.items()
     }
     return dict(sorted(found.items(), key=lambda one: -one[1].points))
+
+
+def strengths_table(strengths: Mapping[str, Strength], votes: int, left_out: int) -> Table:
+    """For reports.
+
+    Args:
+        strengths: of `bradley_terry`.
+        votes: how many they are of.
+        left_out: how many there are besides, of other results.
+    """
+    others = f" {left_out} votes are of other results, and are left out." if left_out else ""
+    note = (
+        f"{votes} votes on pairs.{others} Bradley and Terry's model: 400 points more are odds of ten to one; a tie "
+        "is half a win for each, and each two who have met are given one more. Intervals are 95 %, as if votes "
+        "were independent."
+    )
+    rows: list[list[Cell]] = [[label, *(round(value) for value in one)] for label, one in strengths.items()]
+    return Table(["name", "points", "low", "high"], rows, "What people prefer", note)
 
 
 def _likeliest(wins: np.ndarray) -> np.ndarray:

@@ -59,11 +59,11 @@ class Results:
 
     Attributes:
         input: gives the picture as it was, anything that `read_image` takes.
-        results: files, by whose they are.
+        results: give files, whole, by whose they are.
     """
 
     input: Callable[[], Any]
-    results: Mapping[str, Path]
+    results: Mapping[str, Callable[[], bytes]]
 
 
 class Duel(NamedTuple):
@@ -132,33 +132,29 @@ class Voting(Turns[Duel, Preferred]):
         """The left result, the input, and the right one: PNG of the pixels, which tells nothing of its origin."""
         of = self._pictures[turn.picture]
         left, right = of.results[turn.left], of.results[turn.right]
-        return _png(left), _png(of.input()), _png(right)
+        return _png(left()), _png(of.input()), _png(right())
 
     def _hashes(self, turn: Duel) -> tuple[str, str]:
         """Of the two files; empty where there is none."""
         of = self._pictures.get(turn.picture)
         found = [of.results.get(name) if of else None for name in (turn.left, turn.right)]
-        left, right = ("" if source is None else content_hash(source) for source in found)
+        left, right = ("" if result is None else content_hash(result()) for result in found)
         return left, right
 
 
-def counted(votes: Iterable[Vote], hashes: Mapping[str, Mapping[str, str]]) -> tuple[list[Vote], int]:
+def counted(votes: Iterable[Vote], hash_of: Callable[[str, str], str | None]) -> tuple[list[Vote], int]:
     """Those votes that are of some results, and how many are of others.
 
     Args:
         votes: all there are.
-        hashes: SHA-256 of the file of each picture, by whose results they are.
+        hash_of: gives the SHA-256 of a file, by whose result it is and the picture; None where there is none.
     """
-
-    def is_of(name: str, picture: str, sha256: str) -> bool:
-        return hashes.get(name, {}).get(picture) == sha256
-
     told = [*votes]
     found = [
         vote
         for vote in told
-        if is_of(vote.left, vote.picture, vote.left_sha256)
-        and is_of(vote.right, vote.picture, vote.right_sha256)
+        if hash_of(vote.left, vote.picture) == vote.left_sha256
+        and hash_of(vote.right, vote.picture) == vote.right_sha256
     ]
     return found, len(told) - len(found)
 

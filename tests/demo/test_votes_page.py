@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> tuple[Voting, Path]:
             ("secret-b", graded(clean)),
         ):
             Image.fromarray(pixels).save(tmp_path / f"{who}-{name}.png")
-        files = {who: tmp_path / f"{who}-{name}.png" for who in ("secret-a", "secret-b")}
+        files = {who: (tmp_path / f"{who}-{name}.png").read_bytes for who in ("secret-a", "secret-b")}
         pictures[name] = Results(partial(Image.open, tmp_path / f"input-{name}.png"), files)
     return Voting(pictures, tmp_path / "votes.jsonl"), tmp_path / "votes.jsonl"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation import results
-from ggt_hub.evaluation.bradley_terry import Strength, bradley_terry
+from ggt_hub.evaluation.bradley_terry import Strength, bradley_terry, strengths_table
 from ggt_hub.evaluation.leaderboard.checking import check_pictures, check_same_protocol
 from ggt_hub.evaluation.leaderboard.page import Entry
 from ggt_hub.evaluation.rows import score_names, scored
@@ -66,22 +66,13 @@ class Voted:
 
     def tables(self) -> list[Table]:
         """For the page."""
-        others = f" {self.left_out} votes are of other results, and are left out." if self.left_out else ""
-        note = (
-            f"{self.votes} votes on pairs.{others} Bradley and Terry's model: 400 points more are odds of ten to "
-            "one; a tie is half a win for each, and each two who have met are given one more. Intervals are 95 %, "
-            "as if votes were independent."
-        )
-        rows: list[list[Cell]] = [
-            [label, *(round(value) for value in one)] for label, one in self.strengths.items()
-        ]
         agreed: list[list[Cell]] = [[name, *one] for name, one in self.metrics.items()]
         told = (
             "Kendall's tau-b and Spearman's rho over rows, 1 where the metric ranks them as people do; and the "
             "share of decided votes that are for the picture that scores better (0.5 by chance)."
         )
         return [
-            Table(["model", "points", "low", "high"], rows, "What people prefer", note),
+            strengths_table(self.strengths, self.votes, self.left_out),
             Table(["metric", "Kendall", "Spearman", "share of votes"], agreed, "Metrics against votes", told),
         ]
 
@@ -94,7 +85,7 @@ def count_votes(path: Path, entries: Sequence[Entry]) -> Voted:
             never compared, or scipy is not installed.
     """
     hashes = {entry.label: {row["id"]: row["output_sha256"] for row in entry.rows} for entry in entries}
-    votes, left_out = counted(read_votes(path), hashes)
+    votes, left_out = counted(read_votes(path), lambda label, picture: hashes.get(label, {}).get(picture))
     if not votes:
         raise EvaluationError(
             f"{path}: none of its {left_out} votes is of results of these runs: vote on them by `leaderboard vote`"
@@ -129,7 +120,7 @@ def voting_on(runs: Sequence[Path], suite: Suite, path: Path) -> Voting:
     pictures = {
         item.id: Results(
             partial(getattr, item, "lq"),
-            {label: restored_path(item, run) for label, run in zip(labels, runs, strict=True)},
+            {label: restored_path(item, run).read_bytes for label, run in zip(labels, runs, strict=True)},
         )
         for item in items
     }
