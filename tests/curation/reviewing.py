@@ -1,5 +1,6 @@
 """The folder of a run as it stands after its candidates were laid over their photographs, quickly made."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def write_run(folder: Path, *, count: int = 5, **reviewed: Any) -> Path:
     return run
 
 
+@cache
 def _pair(name: str) -> dict[str, bytes]:
     clean = sample(name)
     return {"lq": png(Image.fromarray(damaged(clean, "noise"))), "gt": png(Image.fromarray(clean))}
