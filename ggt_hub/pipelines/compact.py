@@ -21,6 +21,7 @@ from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve, told_
 from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.models.told_parts import small_copy, unveiled
+from ggt_hub.pipelines.clipped_noise import darken_shadows, white_noise
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
@@ -75,6 +76,9 @@ class CompactRestorerPipeline(PictureByPicture):
     ) -> None:
         super().__init__()
         self.description = _with_told(self.description, () if parts is None else parts.tasks)  # type: ignore[misc]
+        restorer.to(
+            memory_format=torch.channels_last
+        )  # a tenth faster on a CPU (benchmarks/compact_speed.py)
         self.register_modules(restorer=restorer, parts=parts, detector=detector, quality_prior=quality_prior)
 
     @classmethod
@@ -112,12 +116,17 @@ class CompactRestorerPipeline(PictureByPicture):
         changed = changed_weights(network, self._changes(quality))
 
         def restore_tile(pixels: Tensor) -> Tensor:
-            told = pixels.to(**options), c, curve, strength
+            lq = pixels.to(**options, memory_format=torch.channels_last)
+            told = lq, c, curve, strength
             return (functional_call(network, changed, told) if changed else network(*told)).clamp(0, 1)
 
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
+        if task in ("general", "noise") and strength >= 0.5:
+            sigma = white_noise(picture, restored, strength)
+            if sigma is not None:
+                darken_shadows(restored, picture, sigma, strength)
         return restored, [*self._damage_found(picture), *_findings(estimates)]
 
     @torch.no_grad()
@@ -213,7 +222,8 @@ class CompactRestorerPipeline(PictureByPicture):
                 c = told_condition(self.restorer, whole)
 
             def restore_tile(pixels: Tensor) -> Tensor:
-                return functional_call(self.restorer, changed, (pixels.to(**options), c)).clamp(0, 1)
+                lq = pixels.to(**options, memory_format=torch.channels_last)
+                return functional_call(self.restorer, changed, (lq, c)).clamp(0, 1)
 
             side, overlap = self.tile_and_overlap(call.tile)
             multiple = self.description.sizes.multiple
