@@ -55,7 +55,15 @@ def train(
         str | None,
         typer.Option(
             metavar="FOLDER|ID[@REVISION]",
-            help="RealRestorer's recipe: the editor that is trained, a FLUX.1 Kontext or a RealRestorer.",
+            help="RealRestorer's recipe: the editor that is trained, a FLUX.1 Kontext, a Qwen-Image-Edit or a "
+            "RealRestorer.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="RealRestorer's recipe: a safetensors file in place of the denoiser of --base, such as "
+            "Step1X-Edit's."
         ),
     ] = None,
     dry_run: Annotated[
@@ -80,6 +88,7 @@ def train(
         "parts": parts,
         "backbone": backbone,
         "base": base,
+        "weights": weights,
     }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
@@ -88,8 +97,8 @@ def train(
     if dry_run:
         typer.echo(plan(loaded, processes=int(os.environ.get("WORLD_SIZE", 1))))
         return
-    weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
-    typer.echo(f"averaged weights: {weights}")
+    folder = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
+    typer.echo(f"averaged weights: {folder}")
 
 
 def _source_and_share(text: str) -> tuple[str, float]:

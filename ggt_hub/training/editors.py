@@ -1,18 +1,23 @@
 """Instruction editors as training sees them: how pictures and instructions are read, and what velocity is told.
 
-An editor is a pipeline whose FLUX denoises a picture's tokens beside those of the picture that is edited.
+An editor is a pipeline whose transformer denoises a picture's tokens beside those of the picture that is edited.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from diffusers import FluxKontextPipeline
+from diffusers import FluxKontextPipeline, QwenImageEditPipeline, QwenImageEditPlusPipeline
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
+    CONDITION_IMAGE_SIZE,
+    calculate_dimensions,
+)
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ggt_hub.converters.checkpoint import read_json
 from ggt_hub.errors import GGTHubError, TrainingError
@@ -21,7 +26,8 @@ from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.geometry import pack, position_ids, unpack
 
 Condition = tuple[Tensor, Tensor]
-"""What FLUX is told of instructions: tokens (B, length, width) and the pooled vector (B, width)."""
+"""What a transformer is told of instructions: tokens (B, length, width), and besides them FLUX the pooled vector
+(B, width), Qwen-Image which tokens count (B, length)."""
 
 
 class Editor(ABC):
@@ -29,19 +35,31 @@ class Editor(ABC):
 
     Attributes:
         pipe: the pipeline.
-        axis: first position axis of the tokens of the picture that is edited.
+        idle: beginnings of the names of those weights of the transformer that change nothing of what it predicts.
     """
 
-    def __init__(self, pipe: Any, axis: int) -> None:
-        self.pipe, self.axis = pipe, axis
+    idle: tuple[str, ...] = ()
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
         for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
+            if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
 
     @classmethod
     @abstractmethod
     def load(cls, place: Path, dtype: torch.dtype) -> Self:
         """The editor in a folder, from safetensors alone."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Of latents."""
+
+    @property
+    @abstractmethod
+    def late_blocks(self) -> nn.ModuleList:
+        """The blocks of the transformer of whose first some a stage may leave alone."""
 
     @abstractmethod
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
@@ -57,6 +75,7 @@ class Editor(ABC):
     def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
         """Latents of the pictures that are edited, as the pipeline encodes them; see `encode`."""
 
+    @abstractmethod
     def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
         """Latents of pictures (B, 3, H, W), 0..1.
 
@@ -64,11 +83,8 @@ class Editor(ABC):
             pictures: see above.
             posterior: normal noise to sample them with, (B, C, H / 8, W / 8); zeros give the mode.
         """
-        vae = self.pipe.vae
-        found = vae.encode((pictures * 2 - 1).to(vae.dtype)).latent_dist
-        sampled = found.mean + found.std * posterior.to(found.mean)
-        return (sampled - vae.config.shift_factor) * vae.config.scaling_factor
 
+    @abstractmethod
     def velocity(
         self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
     ) -> Tensor:
@@ -81,6 +97,40 @@ class Editor(ABC):
             condition: see `read`.
             guidance: the value that the transformer is told, if it has an input for that.
         """
+
+
+class FluxEditor(Editor):
+    """One whose transformer and autoencoder are FLUX.1's.
+
+    Attributes:
+        axis: first position axis of the tokens of the picture that is edited.
+    """
+
+    def __init__(self, pipe: Any, axis: int) -> None:
+        super().__init__(pipe)
+        self.axis = axis
+
+    @property
+    def channels(self) -> int:
+        """See `Editor.channels`."""
+        return self.pipe.vae.config.latent_channels
+
+    @property
+    def late_blocks(self) -> nn.ModuleList:
+        """The single blocks, which come after the double ones."""
+        return self.pipe.transformer.single_transformer_blocks
+
+    def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
+        """See `Editor.encode`."""
+        vae = self.pipe.vae
+        found = vae.encode((pictures * 2 - 1).to(vae.dtype)).latent_dist
+        sampled = found.mean + found.std * posterior.to(found.mean)
+        return (sampled - vae.config.shift_factor) * vae.config.scaling_factor
+
+    def velocity(
+        self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
+    ) -> Tensor:
+        """See `Editor.velocity`."""
         transformer, (rows, columns) = self.pipe.transformer, (side // 2 for side in noisy.shape[2:])
         tokens, pooled = (part.to(transformer.dtype) for part in condition)
         positions = [position_ids(rows, columns, axis, noisy.device) for axis in (0, self.axis)]
@@ -97,7 +147,7 @@ class Editor(ABC):
         return unpack(predicted[:, : rows * columns], rows, columns).to(noisy.dtype)
 
 
-class KontextEditor(Editor):
+class KontextEditor(FluxEditor):
     """FLUX.1 Kontext, the stock pipeline of diffusers; an instruction is read once, whatever the picture."""
 
     def __init__(self, pipe: FluxKontextPipeline) -> None:
@@ -122,7 +172,7 @@ class KontextEditor(Editor):
         return self.encode(lq, torch.zeros_like(posterior))
 
 
-class RealRestorerEditor(Editor):
+class RealRestorerEditor(FluxEditor):
     """RealRestorer: the language model reads an instruction together with the picture."""
 
     def __init__(self, pipe: RealRestorerPipeline) -> None:
@@ -147,15 +197,107 @@ class RealRestorerEditor(Editor):
         return self.encode(lq, posterior)
 
 
+class QwenEditor(Editor):
+    """Qwen-Image-Edit, the stock pipeline of diffusers; its language model reads an instruction with the picture.
+
+    The pipeline shows pictures at about 1024 x 1024 pixels, whatever their size: so should crops be of 1024.
+    """
+
+    kind: ClassVar[Any] = QwenImageEditPipeline
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        last = f"transformer_blocks.{len(pipe.transformer.transformer_blocks) - 1}"  # its text goes nowhere
+        parts = ("attn.add_q_proj", "attn.norm_added_q", "attn.to_add_out", "txt_mlp")
+        self.idle = tuple(f"{last}.{part}." for part in parts)
+
+    @classmethod
+    def load(cls, place: Path, dtype: torch.dtype) -> Self:
+        """See `Editor.load`."""
+        return cls(cls.kind.from_pretrained(place, dtype=dtype, use_safetensors=True))
+
+    @property
+    def channels(self) -> int:
+        """See `Editor.channels`."""
+        return self.pipe.vae.config.z_dim
+
+    @property
+    def late_blocks(self) -> nn.ModuleList:
+        """All blocks: there is one kind."""
+        return self.pipe.transformer.transformer_blocks
+
+    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
+        """See `Editor.read`; shorter ones are filled up with zeros that do not count."""
+        shown = [self.show(_picture(one)) for one in lq]
+        found = [
+            self.pipe.encode_prompt([text], image=image, device=lq.device)[0][0]
+            for text, image in zip(instructions, shown, strict=True)
+        ]
+        mask = [torch.ones(len(tokens), dtype=torch.long, device=lq.device) for tokens in found]
+        return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
+
+    def show(self, picture: Image.Image) -> Any:
+        """The picture as the pipeline shows it to its language model."""
+        return picture
+
+    def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
+        """See `Editor.encode`."""
+        vae = self.pipe.vae
+        found = vae.encode((pictures * 2 - 1).to(vae.dtype)[:, :, None]).latent_dist
+        mean, spread = (
+            torch.tensor(told, dtype=found.mean.dtype, device=found.mean.device)[:, None, None]
+            for told in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        return (found.mean[:, :, 0] + found.std[:, :, 0] * posterior.to(found.mean) - mean) / spread
+
+    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
+        """See `Editor.encode_reference`."""
+        return self.encode(lq, torch.zeros_like(posterior))
+
+    def velocity(
+        self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
+    ) -> Tensor:
+        """See `Editor.velocity`; there is no input for guidance."""
+        transformer, (rows, columns) = self.pipe.transformer, (side // 2 for side in noisy.shape[2:])
+        tokens, mask = condition
+        predicted = transformer(
+            hidden_states=torch.cat([pack(noisy), pack(reference)], dim=1).to(transformer.dtype),
+            encoder_hidden_states=tokens.to(transformer.dtype),
+            encoder_hidden_states_mask=None if mask.all() else mask,
+            timestep=time,
+            img_shapes=[[(1, rows, columns)] * 2] * len(noisy),
+            return_dict=False,
+        )[0]
+        return unpack(predicted[:, : rows * columns], rows, columns).to(noisy.dtype)
+
+
+class QwenPlusEditor(QwenEditor):
+    """Qwen-Image-Edit-2509 and later, which show their language model a smaller picture."""
+
+    kind = QwenImageEditPlusPipeline
+
+    def show(self, picture: Image.Image) -> Any:
+        """See `QwenEditor.show`."""
+        width, height = calculate_dimensions(CONDITION_IMAGE_SIZE, picture.width / picture.height)
+        return [self.pipe.image_processor.resize(picture, height, width)]
+
+
 EDITORS: dict[str, type[Editor]] = {
     "FluxKontextPipeline": KontextEditor,
+    "QwenImageEditPipeline": QwenEditor,
+    "QwenImageEditPlusPipeline": QwenPlusEditor,
     "RealRestorerPipeline": RealRestorerEditor,
 }
 """Class that a pipeline's `model_index.json` names -> what training sees."""
 
 
-def open_editor(base: str, dtype: torch.dtype) -> Editor:
+def open_editor(base: str, dtype: torch.dtype, weights: str | None = None) -> Editor:
     """The editor in a folder or on the Hub (ID@REVISION); its autoencoder is in float32, whatever the others are.
+
+    Args:
+        base: see above.
+        dtype: of all else.
+        weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
 
     Raises:
         TrainingError: if it is missing, gated or damaged, or no editor that can be trained here.
@@ -167,7 +309,11 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
         if kind not in EDITORS:
             found = f"a {kind}" if kind else "no pipeline of diffusers"
             raise TrainingError(f"{base} is {found}: choose a base that is one of {', '.join(EDITORS)}")
-        editor = EDITORS[kind].load(place, dtype)
+        editor = (
+            EDITORS[kind].load(place, dtype)
+            if weights is None
+            else _with_weights(kind, place, dtype, weights)
+        )
     except TrainingError:
         raise
     except GGTHubError as error:
@@ -177,6 +323,12 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
         raise TrainingError(f"the base {base} cannot be loaded: {reason}") from error
     editor.pipe.vae.to(torch.float32)
     return editor
+
+
+def _with_weights(kind: str, place: Path, dtype: torch.dtype, weights: str) -> Editor:
+    if EDITORS[kind] is not RealRestorerEditor:
+        raise TrainingError(f"{weights} takes the place of RealRestorer's denoiser, and {place} is a {kind}")
+    return RealRestorerEditor(RealRestorerPipeline.from_single_file(weights, config=place, dtype=dtype))
 
 
 def _picture(pixels: Tensor) -> Image.Image:

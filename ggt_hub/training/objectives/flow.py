@@ -34,6 +34,7 @@ class Settings:
 
     Attributes:
         base: folder or id on the Hub (ID@REVISION) of the editor, see `editors.EDITORS`.
+        weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
         shift: of the times: 1 draws the middle most, more draws noisier ones.
         guidance: the value that the transformer is told.
         bfloat16: keep frozen networks (but the autoencoder) in bfloat16, and compute the transformer in it.
@@ -41,6 +42,7 @@ class Settings:
     """
 
     base: str | None = None
+    weights: str | None = None
     shift: Annotated[float, Gt(0)] = 3.1582
     guidance: float = 1.0
     bfloat16: bool = True
@@ -110,7 +112,7 @@ class FlowObjective(Objective):
         # The pipeline is no part of this module, so that checkpoints hold what is learned alone.
         self._editor, self.model, self.settings = [editor], model, settings
         transformer = editor.pipe.transformer
-        self.prepare = Pairs(settings.shift, editor.pipe.vae.config.latent_channels)
+        self.prepare = Pairs(settings.shift, editor.channels)
         if settings.checkpointing:
             transformer.train()
             transformer.enable_gradient_checkpointing()
@@ -118,6 +120,9 @@ class FlowObjective(Objective):
             self.network: ModelMixin = TrainedPart.of(_add_lora(transformer, model.rank))
         else:
             self.network = transformer.float().requires_grad_(True)
+        for name, weight in transformer.named_parameters():
+            if name.startswith(editor.idle):  # several processes would wait for their gradients
+                weight.requires_grad_(False)
 
     @property
     def editor(self) -> Editor:
@@ -131,7 +136,8 @@ class FlowObjective(Objective):
         shape = Model(**checked(Model, model, "model of the flow objective", TrainingError))
         if told.base is None:
             raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
-        return cls(open_editor(told.base, torch.bfloat16 if told.bfloat16 else torch.float32), shape, told)
+        dtype = torch.bfloat16 if told.bfloat16 else torch.float32
+        return cls(open_editor(told.base, dtype, told.weights), shape, told)
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Pairs`; the gain is how far the velocity is above its error."""
@@ -152,8 +158,8 @@ class FlowObjective(Objective):
         return Loss(error.mean(), gain, {"velocity": error.detach().mean()})
 
     def first_blocks(self, share: float) -> list[nn.Parameter]:
-        """What is trained of the first single blocks of the transformer, which come after the double ones."""
-        blocks = self.editor.pipe.transformer.single_transformer_blocks
+        """What is trained of the first of `Editor.late_blocks`."""
+        blocks = self.editor.late_blocks
         chosen = blocks[: int(share * len(blocks))]
         return [weight for weight in chosen.parameters() if weight.requires_grad]
 
