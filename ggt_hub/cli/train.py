@@ -66,6 +66,17 @@ def train(
             "Step1X-Edit's."
         ),
     ] = None,
+    validate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUITE|FOLDER",
+            help="Restore and score this, before the first step and now and then; in place of the recipe's.",
+        ),
+    ] = None,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps from one validation to the next.")] = 1000,
+    tracker: Annotated[
+        str | None, typer.Option(help="tensorboard, trackio or wandb: is told of losses, scores, pictures.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the run would see of its data, and do not start it.")
     ] = False,
@@ -92,6 +103,8 @@ def train(
     }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
+    if validate is not None or tracker is not None:
+        loaded = loaded.watched(validate, validate_every, tracker)
     if data:
         loaded = loaded.with_data(dict(map(_source_and_share, data)))
     if dry_run:

@@ -21,6 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ggt_hub.converters.checkpoint import read_json
 from ggt_hub.errors import GGTHubError, TrainingError
+from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.pipelines.editor import EditorPipeline
 from ggt_hub.pipelines.layouts import locate
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.geometry import pack, position_ids, unpack
@@ -60,6 +62,10 @@ class Editor(ABC):
     @abstractmethod
     def late_blocks(self) -> nn.ModuleList:
         """The blocks of the transformer of whose first some a stage may leave alone."""
+
+    def restorer(self) -> RestorerPipeline:
+        """The pipeline under the contract of restorers."""
+        return EditorPipeline(self.pipe)
 
     @abstractmethod
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
@@ -195,6 +201,10 @@ class RealRestorerEditor(FluxEditor):
     def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
         """See `Editor.encode_reference`."""
         return self.encode(lq, posterior)
+
+    def restorer(self) -> RestorerPipeline:
+        """It is one."""
+        return self.pipe
 
 
 class QwenEditor(Editor):

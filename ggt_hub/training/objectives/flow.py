@@ -4,6 +4,8 @@ What RealRestorer (arXiv 2603.25502) trains with is not published: times and gui
 LoRA recipe of its base, Step1X-Edit (arXiv 2504.17761), the instructions the published ones, fixed for each task.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import TrainedPart
+from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.pipelines.realrestorer import instruction
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
 from ggt_hub.settings import checked
@@ -156,6 +159,13 @@ class FlowObjective(Objective):
         error = (found - target).square().mean((1, 2, 3))
         gain = 10 * (target.square().mean((1, 2, 3)) / (error.detach() + 1e-12)).log10()
         return Loss(error.mean(), gain, {"velocity": error.detach().mean()})
+
+    @contextmanager
+    def restoring(self) -> Iterator[RestorerPipeline]:
+        """The editor as a restorer; what is learned is in float32, whatever the rest."""
+        pipe = self.editor.restorer()
+        with torch.autocast(pipe.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            yield pipe
 
     def first_blocks(self, share: float) -> list[nn.Parameter]:
         """What is trained of the first of `Editor.late_blocks`."""
