@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ggt_hub.commit import committed_folder
-from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source, with_synthetic
+from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
+from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
 from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
 from ggt_hub.training.objectives import Objective, load_objective
@@ -113,7 +114,9 @@ class _Run:
         self.module, *prepared = accelerator.prepare(objective, *optimisers)
         self.optimisers = dict(zip(self.learners, prepared, strict=True))
         self.ema.to(accelerator.device)
-        self.mixtures = open_mixtures(recipe, needs_quality=objective.needs_quality)
+        share = accelerator.process_index, accelerator.num_processes
+        self.mixtures = open_mixtures(recipe, *share, needs_quality=objective.needs_quality)
+        self.streams = {stream.name: stream for mixture in self.mixtures for stream in mixture.streams}
         self.frozen = [
             objective.first_blocks(stage.frozen) if stage.frozen else [] for stage in recipe.stages
         ]
@@ -124,7 +127,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest state; from the beginning only where there has never been one."""
-        if clock := load_state(self.accelerator, self.ema, self.output):
+        if clock := load_state(self.accelerator, self.ema, self.streams, self.output):
             self.step, self.seconds = int(clock["step"]), clock["seconds"]
 
     def loop(self) -> None:
@@ -223,12 +226,14 @@ class _Run:
             for step in range(self.step - end + stage.steps, stage.steps)
             for k in range(stage.batch)
         ]
+        # A stream is read here, so that its state is that of the batch which is learned from.
+        workers = 0 if self.mixtures[number].streams else self.recipe.workers
         loader = DataLoader(
             _Prepared(self.mixtures[number], self.objective.prepare, mine),
             stage.batch,
-            num_workers=self.recipe.workers,
+            num_workers=workers,
             # Not forked: a copy of this process would wait for ever for the threads that OpenCV has in it.
-            multiprocessing_context="spawn" if self.recipe.workers else None,
+            multiprocessing_context="spawn" if workers else None,
             pin_memory=device.type != "cpu",
             worker_init_fn=_use_one_thread,
         )
@@ -250,7 +255,8 @@ class _Run:
     def save(self) -> None:
         """Write `state/` and `model/`, each whole or not at all."""
         self._check_sound()
-        save_state(self.accelerator, self.ema, {"step": self.step, "seconds": self.seconds}, self.output)
+        clock = {"step": self.step, "seconds": self.seconds}
+        save_state(self.accelerator, self.ema, self.streams, clock, self.output)
         if self.accelerator.is_main_process:
             self._export()
             self._note(self._summary())
@@ -303,14 +309,28 @@ class _Run:
             self.ema.restore(self.trained)
 
 
-def open_mixtures(recipe: Recipe, *, needs_quality: bool) -> list[Mixture]:
+def open_mixtures(
+    recipe: Recipe, process: int = 0, processes: int = 1, *, needs_quality: bool
+) -> list[Mixture]:
     """What each stage reads; a source that several name is opened once.
+
+    Args:
+        recipe: whose stages.
+        process: which of several it is: of a stream each reads its share.
+        processes: how many there are.
+        needs_quality: whether it must be known how good pictures are.
 
     Raises:
         DatasetError: if a source holds nothing to train on, or a stage lacks a kind of pictures.
         HubError: if a source cannot be had.
     """
-    opened = {name: open_source(name) for stage in recipe.stages for name in stage.data}
+    opened: dict[str, Source | Stream] = {
+        name: open_stream(name.removeprefix(STREAM), recipe.seed, process, processes)
+        if name.startswith(STREAM)
+        else open_source(name)
+        for stage in recipe.stages
+        for name in stage.data
+    }
     mixtures = []
     for stage in recipe.stages:
         sources = [(opened[name], share) for name, share in stage.data.items()]
