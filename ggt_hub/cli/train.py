@@ -66,6 +66,12 @@ def train(
             "Step1X-Edit's."
         ),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="RealRestorer's recipe: keep what autoencoder and text encoder make of pictures in this folder."
+        ),
+    ] = None,
     validate: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +106,7 @@ def train(
         "backbone": backbone,
         "base": base,
         "weights": weights,
+        "cache": cache,
     }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})

@@ -5,6 +5,7 @@ An editor is a pipeline whose transformer denoises a picture's tokens beside tho
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from ggt_hub.pipelines.editor import EditorPipeline
 from ggt_hub.pipelines.layouts import locate
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.geometry import pack, position_ids, unpack
+from ggt_hub.training.cache import Encoded, EncodingCache, key_of
 
 Condition = tuple[Tensor, Tensor]
 """What a transformer is told of instructions: tokens (B, length, width), and besides them FLUX the pooled vector
@@ -38,9 +40,13 @@ class Editor(ABC):
     Attributes:
         pipe: the pipeline.
         idle: beginnings of the names of those weights of the transformer that change nothing of what it predicts.
+        cache: where encodings are kept; see `keep`.
+        reads_pictures: whether an instruction is read with the picture.
     """
 
     idle: tuple[str, ...] = ()
+    cache: EncodingCache | None = None
+    reads_pictures: ClassVar[bool] = True
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -68,6 +74,26 @@ class Editor(ABC):
         return EditorPipeline(self.pipe)
 
     @abstractmethod
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """What is read of an instruction, with the picture where `reads_pictures`, whatever the time.
+
+        Args:
+            picture: (3, H, W), 0..1, of 8 bits.
+            instruction: in words.
+        """
+
+    @abstractmethod
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """What the transformer is told of what `look` gave of each picture, at times 0..1, (B,)."""
+
+    @abstractmethod
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread of the autoencoder's latents, (B, C, H / 8, W / 8), of pictures (B, 3, H, W), 0..1."""
+
+    @abstractmethod
+    def scale(self, latents: Tensor) -> Tensor:
+        """The autoencoder's latents as the transformer knows them."""
+
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
         """What the transformer is told of an instruction for each picture.
 
@@ -76,12 +102,9 @@ class Editor(ABC):
             instructions: one for each.
             time: 0..1, (B,).
         """
+        pairs = zip(lq, instructions, strict=True)
+        return self.condition([self._looked(picture, text) for picture, text in pairs], time)
 
-    @abstractmethod
-    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """Latents of the pictures that are edited, as the pipeline encodes them; see `encode`."""
-
-    @abstractmethod
     def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
         """Latents of pictures (B, 3, H, W), 0..1.
 
@@ -89,6 +112,38 @@ class Editor(ABC):
             pictures: see above.
             posterior: normal noise to sample them with, (B, C, H / 8, W / 8); zeros give the mode.
         """
+        cache = self.cache
+        mean, spread = self.moments(pictures) if cache is None else self._cached_moments(cache, pictures)
+        return self.scale(mean + spread * posterior.to(mean))
+
+    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
+        """Latents of the pictures that are edited, as the pipeline encodes them: the mode; see `encode`."""
+        return self.encode(lq, torch.zeros_like(posterior))
+
+    def keep(self, folder: Path) -> None:
+        """Keep from now on what is made of pictures and instructions in a folder, see `EncodingCache`."""
+        parts = {
+            name: part
+            for name, part in self.pipe.components.items()
+            if name.startswith(("vae", "text_encoder"))
+        }
+        self.cache = EncodingCache(folder, parts)
+
+    def _looked(self, picture: Tensor, instruction: str) -> Encoded:
+        if self.cache is None:
+            return self.look(picture, instruction)
+        key = key_of(picture if self.reads_pictures else None, f"{type(self).__name__} reads {instruction}")
+        return self.cache.get(key, partial(self.look, picture, instruction), picture.device)
+
+    def _cached_moments(self, cache: EncodingCache, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        found = [
+            cache.get(key_of(one, "latents"), partial(self._moments_of, one), one.device) for one in pictures
+        ]
+        return torch.stack([one["mean"] for one in found]), torch.stack([one["spread"] for one in found])
+
+    def _moments_of(self, picture: Tensor) -> Encoded:
+        mean, spread = self.moments(picture[None])
+        return {"mean": mean[0], "spread": spread[0]}
 
     @abstractmethod
     def velocity(
@@ -126,12 +181,16 @@ class FluxEditor(Editor):
         """The single blocks, which come after the double ones."""
         return self.pipe.transformer.single_transformer_blocks
 
-    def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode`."""
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Editor.moments`."""
         vae = self.pipe.vae
         found = vae.encode((pictures * 2 - 1).to(vae.dtype)).latent_dist
-        sampled = found.mean + found.std * posterior.to(found.mean)
-        return (sampled - vae.config.shift_factor) * vae.config.scaling_factor
+        return found.mean, found.std
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """See `Editor.scale`."""
+        told = self.pipe.vae.config
+        return (latents - told.shift_factor) * told.scaling_factor
 
     def velocity(
         self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
@@ -156,26 +215,28 @@ class FluxEditor(Editor):
 class KontextEditor(FluxEditor):
     """FLUX.1 Kontext, the stock pipeline of diffusers; an instruction is read once, whatever the picture."""
 
+    reads_pictures = False
+
     def __init__(self, pipe: FluxKontextPipeline) -> None:
         super().__init__(pipe, axis=1)
-        self._read: dict[str, Condition] = {}
+        self._read: dict[str, Encoded] = {}
 
     @classmethod
     def load(cls, place: Path, dtype: torch.dtype) -> Self:
         """See `Editor.load`."""
         return cls(FluxKontextPipeline.from_pretrained(place, dtype=dtype, use_safetensors=True))
 
-    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
-        """See `Editor.read`."""
-        for text in instructions:
-            if text not in self._read:
-                self._read[text] = self.pipe.encode_prompt(text, device=lq.device)[:2]
-        tokens, pooled = zip(*(self._read[text] for text in instructions), strict=True)
-        return torch.cat(tokens).to(lq.device), torch.cat(pooled).to(lq.device)
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        if instruction not in self._read:
+            tokens, pooled = self.pipe.encode_prompt(instruction, device=picture.device)[:2]
+            self._read[instruction] = {"tokens": tokens[0], "pooled": pooled[0]}
+        return self._read[instruction]
 
-    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode_reference`."""
-        return self.encode(lq, torch.zeros_like(posterior))
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`."""
+        tokens, pooled = (torch.stack([one[name] for one in read]) for name in ("tokens", "pooled"))
+        return tokens.to(time.device), pooled.to(time.device)
 
 
 class RealRestorerEditor(FluxEditor):
@@ -191,15 +252,20 @@ class RealRestorerEditor(FluxEditor):
         """See `Editor.load`."""
         return cls(RealRestorerPipeline.from_pretrained(place, dtype=dtype))
 
-    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
-        """See `Editor.read`."""
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        states, mask = self.pipe.encode_prompt([_picture(picture)], [instruction])
+        return {"states": states[0], "mask": mask[0]}
+
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`; the connector is told the time."""
         connector = self.pipe.connector
-        states, mask = self.pipe.encode_prompt([_picture(one) for one in lq], instructions)
+        states, mask = (torch.stack([one[name] for one in read]) for name in ("states", "mask"))
         told = connector(states.to(connector.dtype), time, mask)
         return told.tokens, told.pooled
 
     def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode_reference`."""
+        """See `Editor.encode_reference`; it is sampled here."""
         return self.encode(lq, posterior)
 
     def restorer(self) -> RestorerPipeline:
@@ -236,33 +302,35 @@ class QwenEditor(Editor):
         """All blocks: there is one kind."""
         return self.pipe.transformer.transformer_blocks
 
-    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
-        """See `Editor.read`; shorter ones are filled up with zeros that do not count."""
-        shown = [self.show(_picture(one)) for one in lq]
-        found = [
-            self.pipe.encode_prompt([text], image=image, device=lq.device)[0][0]
-            for text, image in zip(instructions, shown, strict=True)
-        ]
-        mask = [torch.ones(len(tokens), dtype=torch.long, device=lq.device) for tokens in found]
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        shown = self.show(_picture(picture))
+        return {"tokens": self.pipe.encode_prompt([instruction], image=shown, device=picture.device)[0][0]}
+
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`; shorter ones are filled up with zeros that do not count."""
+        found = [one["tokens"] for one in read]
+        mask = [torch.ones(len(tokens), dtype=torch.long, device=time.device) for tokens in found]
         return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
 
     def show(self, picture: Image.Image) -> Any:
         """The picture as the pipeline shows it to its language model."""
         return picture
 
-    def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode`."""
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Editor.moments`."""
         vae = self.pipe.vae
         found = vae.encode((pictures * 2 - 1).to(vae.dtype)[:, :, None]).latent_dist
-        mean, spread = (
-            torch.tensor(told, dtype=found.mean.dtype, device=found.mean.device)[:, None, None]
-            for told in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        return (found.mean[:, :, 0] + found.std[:, :, 0] * posterior.to(found.mean) - mean) / spread
+        return found.mean[:, :, 0], found.std[:, :, 0]
 
-    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode_reference`."""
-        return self.encode(lq, torch.zeros_like(posterior))
+    def scale(self, latents: Tensor) -> Tensor:
+        """See `Editor.scale`."""
+        told = self.pipe.vae.config
+        mean, spread = (
+            torch.tensor(numbers, dtype=latents.dtype, device=latents.device)[:, None, None]
+            for numbers in (told.latents_mean, told.latents_std)
+        )
+        return (latents - mean) / spread
 
     def velocity(
         self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float

@@ -255,6 +255,7 @@ class _Run:
     def save(self) -> None:
         """Write `state/` and `model/`, each whole or not at all."""
         self._check_sound()
+        self.objective.keep()
         clock = {"step": self.step, "seconds": self.seconds}
         save_state(self.accelerator, self.ema, self.streams, clock, self.output)
         if self.accelerator.is_main_process:

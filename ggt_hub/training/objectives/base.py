@@ -100,6 +100,9 @@ class Objective(nn.Module, ABC):
             "and try what is exported with `ggt-hub bench run`"
         )
 
+    def keep(self) -> None:
+        """Write what was made by the way and is worth keeping, beside a checkpoint."""
+
     def start_from(self, weights: Path) -> None:
         """Take over the network's weights from a safetensors file, or from a folder that a run has exported.
 

@@ -38,6 +38,8 @@ class Settings:
     Attributes:
         base: folder or id on the Hub (ID@REVISION) of the editor, see `editors.EDITORS`.
         weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
+        cache: folder in which is kept what the frozen networks make of pictures and instructions. Only what is seen
+            again to the bit is found there: pictures of the size of a crop, without damage on the fly.
         shift: of the times: 1 draws the middle most, more draws noisier ones.
         guidance: the value that the transformer is told.
         bfloat16: keep frozen networks (but the autoencoder) in bfloat16, and compute the transformer in it.
@@ -46,6 +48,7 @@ class Settings:
 
     base: str | None = None
     weights: str | None = None
+    cache: str | None = None
     shift: Annotated[float, Gt(0)] = 3.1582
     guidance: float = 1.0
     bfloat16: bool = True
@@ -140,7 +143,10 @@ class FlowObjective(Objective):
         if told.base is None:
             raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
         dtype = torch.bfloat16 if told.bfloat16 else torch.float32
-        return cls(open_editor(told.base, dtype, told.weights), shape, told)
+        editor = open_editor(told.base, dtype, told.weights)
+        if told.cache is not None:
+            editor.keep(Path(told.cache).expanduser())
+        return cls(editor, shape, told)
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Pairs`; the gain is how far the velocity is above its error."""
@@ -166,6 +172,11 @@ class FlowObjective(Objective):
         pipe = self.editor.restorer()
         with torch.autocast(pipe.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             yield pipe
+
+    def keep(self) -> None:
+        """Write what is new in the cache, if there is one."""
+        if self.editor.cache is not None:
+            self.editor.cache.flush()
 
     def first_blocks(self, share: float) -> list[nn.Parameter]:
         """What is trained of the first of `Editor.late_blocks`."""
