@@ -28,7 +28,7 @@ is said below. Pictures of some generators carry an invisible mark (`meta`, `syn
 trained on them may learn something. The licence of the photographs holds for both pictures, and the terms of who
 sells the generator hold for `gt`."""
 
-_JSON = ("registration", "measures", "judgement")
+_JSON = ("registration", "measures", "judgement", "review")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PackPairs(Packing):
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),
     )
     takes: ClassVar[tuple[str, ...]] = ("candidate", "box", "scale", "diagnosis", *_JSON)
-    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge")
+    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "reviewed")
     features: ClassVar[Features] = Features(
         {**PAIR_FEATURES, "has_faces": Value("bool"), "reason": Value("string")}
     )
