@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -120,18 +118,6 @@ def test_what_a_kill_cuts_is_lost_alone(tmp_path: Path) -> None:
     assert [label.id for label in read_labels(path)] == ["a", "b"]
     add_label(path, Label("d", "refuse", "anna", "F"))
     assert path.read_bytes() == whole + b'{"id": "d", "label": "refuse", "reviewer": "anna", "fault": "F"}\n'
-
-
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from ggt_hub.curation.labels import Label, add_label\n"
-        "for n in range(20): add_label(Path(sys.argv[2]), Label(f'{sys.argv[1]}{n}', 'keep'))"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", code, who, tmp_path / "labels.jsonl"]) for who in "ab"]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert {label.id for label in read_labels(tmp_path / "labels.jsonl")} == {
-        f"{who}{n}" for who in "ab" for n in range(20)
-    }
 
 
 def test_a_line_that_is_no_label_is_named(tmp_path: Path) -> None:
