@@ -55,8 +55,33 @@ def train(
         str | None,
         typer.Option(
             metavar="FOLDER|ID[@REVISION]",
-            help="RealRestorer's recipe: the editor that is trained, a FLUX.1 Kontext or a RealRestorer.",
+            help="RealRestorer's recipe: the editor that is trained, a FLUX.1 Kontext, a Qwen-Image-Edit or a "
+            "RealRestorer.",
         ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="RealRestorer's recipe: a safetensors file in place of the denoiser of --base, such as "
+            "Step1X-Edit's."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="RealRestorer's recipe: keep what autoencoder and text encoder make of pictures in this folder."
+        ),
+    ] = None,
+    validate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUITE|FOLDER",
+            help="Restore and score this, before the first step and now and then; in place of the recipe's.",
+        ),
+    ] = None,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps from one validation to the next.")] = 1000,
+    tracker: Annotated[
+        str | None, typer.Option(help="tensorboard, trackio or wandb: is told of losses, scores, pictures.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the run would see of its data, and do not start it.")
@@ -80,16 +105,20 @@ def train(
         "parts": parts,
         "backbone": backbone,
         "base": base,
+        "weights": weights,
+        "cache": cache,
     }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
+    if validate is not None or tracker is not None:
+        loaded = loaded.watched(validate, validate_every, tracker)
     if data:
         loaded = loaded.with_data(dict(map(_source_and_share, data)))
     if dry_run:
         typer.echo(plan(loaded, processes=int(os.environ.get("WORLD_SIZE", 1))))
         return
-    weights = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
-    typer.echo(f"averaged weights: {weights}")
+    folder = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
+    typer.echo(f"averaged weights: {folder}")
 
 
 def _source_and_share(text: str) -> tuple[str, float]:

@@ -29,6 +29,9 @@ from ggt_hub.pipelines.placement import PICTURE_BYTES, PROCESS_BYTES, Demand, Pl
 from ggt_hub.tasks import TASKS as ALL_TASKS
 from ggt_hub.tasks import Task, check_task
 
+BY_EVIDENCE = ("flare", "reflection")
+"""Tasks whose told parts never learned to leave alone a photograph that has none of it: the detector decides."""
+
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
 
@@ -98,9 +101,10 @@ class CompactRestorerPipeline(PictureByPicture):
             call.task or "general",
             call.options["strength"],
         )
+        judged = self._judged(picture)
         if self.parts is not None and task in self.parts.tasks:
-            restored = self._told(picture, task, call)
-            return restored, self._damage_found(picture)
+            strength *= self._likely(task, judged)
+            return self._told(picture, task, call, strength), _damage_found(judged)
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -127,7 +131,7 @@ class CompactRestorerPipeline(PictureByPicture):
             sigma = white_noise(picture, restored, strength)
             if sigma is not None:
                 darken_shadows(restored, picture, sigma, strength)
-        return restored, [*self._damage_found(picture), *_findings(estimates)]
+        return restored, [*_damage_found(judged), *_findings(estimates)]
 
     @torch.no_grad()
     def detect(self, image: Any) -> Task | None:
@@ -142,23 +146,23 @@ class CompactRestorerPipeline(PictureByPicture):
         """
         if self.detector is None:
             raise RestorerError("this restorer has no detector: load one that has, such as 'compact'")
-        found = self._damage_found(fill_hidden(read_image(image)))
+        found = _damage_found(self._judged(fill_hidden(read_image(image))))
         return check_task(found[0].name) if found else None
 
-    def _damage_found(self, picture: Picture) -> list[Finding]:
-        """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+    def _judged(self, picture: Picture) -> tuple[Tensor, Tensor] | None:
+        """What `Detector.judge` says about the visible part of a picture; None without one."""
         if self.detector is None:
-            return []
+            return None
         left, top, width, height = _visible_part(picture)
         visible = picture.rgb((left, top, left + width, top + height))
         pixels = _to_tensor(visible).to(self.device, self.dtype)
-        logits, severities = self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
-        place = int(logits[0].argmax()) - 1
-        if place < 0:
-            return []
-        task, severity = DETECTED[place], round(float(severities[0, place]), 2)
-        words = "" if task in ESTIMATES else f"{task.replace('_', ' ')} {severity:.1f} of 1"
-        return [Finding(task, severity, "of 1", words)]  # of the others the estimator says more
+        return self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
+
+    def _likely(self, task: str, judged: tuple[Tensor, Tensor] | None) -> float:
+        """How much of a told part's work is done: all of it once its damage is likelier than none."""
+        if judged is None or task not in BY_EVIDENCE:
+            return 1.0
+        return min(1.0, 2 * float(self.detector.chance(judged[0], task)[0]))
 
     def plan_memory(
         self,
@@ -205,7 +209,7 @@ class CompactRestorerPipeline(PictureByPicture):
         """What the quality prior changes in the restorer's weights while a quality is set."""
         return {} if quality is None or self.quality_prior is None else self.quality_prior.changes()
 
-    def _told(self, picture: Picture, task: str, call: Call) -> NDArray[np.float32]:
+    def _told(self, picture: Picture, task: str, call: Call, strength: float) -> NDArray[np.float32]:
         """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles.
 
         A quality makes no difference to a veil alone, which is all that some parts have.
@@ -228,7 +232,7 @@ class CompactRestorerPipeline(PictureByPicture):
             side, overlap = self.tile_and_overlap(call.tile)
             multiple = self.description.sizes.multiple
             restored = run_tiled(restore_tile, restored, tile=side, overlap=overlap, multiple=multiple)
-        return rgb + np.float32(call.options["strength"]) * (restored - rgb)
+        return rgb + np.float32(strength) * (restored - rgb)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)
@@ -268,6 +272,19 @@ def alive_bytes(width: int, itemsize: int) -> float:
     measured in float32 and bfloat16 with tiles of 512 and 1024 pixels (`benchmarks/compact_memory.py`).
     """
     return (10.5 + 1.09375 * width) * itemsize
+
+
+def _damage_found(judged: tuple[Tensor, Tensor] | None) -> list[Finding]:
+    """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+    if judged is None:
+        return []
+    logits, severities = judged
+    place = int(logits[0].argmax()) - 1
+    if place < 0:
+        return []
+    task, severity = DETECTED[place], round(float(severities[0, place]), 2)
+    words = "" if task in ESTIMATES else f"{task.replace('_', ' ')} {severity:.1f} of 1"
+    return [Finding(task, severity, "of 1", words)]  # of the others the estimator says more
 
 
 def _evidence(estimates: Tensor) -> float:

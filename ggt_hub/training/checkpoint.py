@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,10 +12,12 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder
+from ggt_hub.data.reading.picture_sources import Stream
 from ggt_hub.errors import TrainingError
 
 STATE, MODEL = "state", "model"
 
+Streams = Mapping[str, Stream]
 Clock = dict[str, float]
 """`step` and `seconds`: how far a run is."""
 
@@ -35,13 +38,16 @@ def check_output(output: Path) -> None:
             )
 
 
-def save_state(accelerator: Accelerator, ema: EMAModel, clock: Clock, output: Path) -> None:
+def save_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, clock: Clock, output: Path) -> None:
     """Write `state/`, whole or not at all, and keep the one before; called by all processes."""
     unfinished = output / f"{RECORDS}-unfinished-state"  # one name for all processes
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(unfinished))
+    if streams:
+        told = {name: stream.state_dict() for name, stream in streams.items()}
+        commit_json(_of_process(accelerator, unfinished), told)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         torch.save(ema.state_dict(), unfinished / "ema.pt")
@@ -50,7 +56,7 @@ def save_state(accelerator: Accelerator, ema: EMAModel, clock: Clock, output: Pa
     accelerator.wait_for_everyone()
 
 
-def load_state(accelerator: Accelerator, ema: EMAModel, output: Path) -> Clock | None:
+def load_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, output: Path) -> Clock | None:
     """Load the newest state that is whole; None only where there has never been one.
 
     Raises:
@@ -62,7 +68,7 @@ def load_state(accelerator: Accelerator, ema: EMAModel, output: Path) -> Clock |
         if not state.is_dir():
             continue
         try:
-            return _load(accelerator, ema, state)
+            return _load(accelerator, ema, streams, state)
         except Exception as error:  # noqa: BLE001 - a damaged file can make the readers raise nearly anything
             reasons.append(f"{state}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
             warnings.warn(f"this state cannot be resumed, so the one before is: {reasons[-1]}", stacklevel=2)
@@ -74,9 +80,17 @@ def load_state(accelerator: Accelerator, ema: EMAModel, output: Path) -> Clock |
     return None
 
 
-def _load(accelerator: Accelerator, ema: EMAModel, state: Path) -> Clock:
+def _load(accelerator: Accelerator, ema: EMAModel, streams: Streams, state: Path) -> Clock:
     clock = json.loads((state / "clock.json").read_text(encoding="utf-8"))
+    told = json.loads(_of_process(accelerator, state).read_text(encoding="utf-8")) if streams else {}
+    for name, stream in streams.items():
+        stream.load_state_dict(told[name])
     average = torch.load(state / "ema.pt", weights_only=True)
     accelerator.load_state(str(state))
     ema.load_state_dict(average)
     return {"step": clock["step"], "seconds": clock["seconds"]}
+
+
+def _of_process(accelerator: Accelerator, state: Path) -> Path:
+    """Where a process keeps how far its share of the streams is read."""
+    return state / f"streams-{accelerator.process_index + 1}-of-{accelerator.num_processes}.json"

@@ -1,27 +1,37 @@
 """Instruction editors as training sees them: how pictures and instructions are read, and what velocity is told.
 
-An editor is a pipeline whose FLUX denoises a picture's tokens beside those of the picture that is edited.
+An editor is a pipeline whose transformer denoises a picture's tokens beside those of the picture that is edited.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from diffusers import FluxKontextPipeline
+from diffusers import FluxKontextPipeline, QwenImageEditPipeline, QwenImageEditPlusPipeline
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
+    CONDITION_IMAGE_SIZE,
+    calculate_dimensions,
+)
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ggt_hub.converters.checkpoint import read_json
 from ggt_hub.errors import GGTHubError, TrainingError
+from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.pipelines.editor import EditorPipeline
 from ggt_hub.pipelines.layouts import locate
 from ggt_hub.pipelines.realrestorer import RealRestorerPipeline
 from ggt_hub.pipelines.realrestorer.geometry import pack, position_ids, unpack
+from ggt_hub.training.cache import Encoded, EncodingCache, key_of
 
 Condition = tuple[Tensor, Tensor]
-"""What FLUX is told of instructions: tokens (B, length, width) and the pooled vector (B, width)."""
+"""What a transformer is told of instructions: tokens (B, length, width), and besides them FLUX the pooled vector
+(B, width), Qwen-Image which tokens count (B, length)."""
 
 
 class Editor(ABC):
@@ -29,13 +39,19 @@ class Editor(ABC):
 
     Attributes:
         pipe: the pipeline.
-        axis: first position axis of the tokens of the picture that is edited.
+        idle: beginnings of the names of those weights of the transformer that change nothing of what it predicts.
+        cache: where encodings are kept; see `keep`.
+        reads_pictures: whether an instruction is read with the picture.
     """
 
-    def __init__(self, pipe: Any, axis: int) -> None:
-        self.pipe, self.axis = pipe, axis
+    idle: tuple[str, ...] = ()
+    cache: EncodingCache | None = None
+    reads_pictures: ClassVar[bool] = True
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
         for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
+            if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
 
     @classmethod
@@ -43,7 +59,41 @@ class Editor(ABC):
     def load(cls, place: Path, dtype: torch.dtype) -> Self:
         """The editor in a folder, from safetensors alone."""
 
+    @property
     @abstractmethod
+    def channels(self) -> int:
+        """Of latents."""
+
+    @property
+    @abstractmethod
+    def late_blocks(self) -> nn.ModuleList:
+        """The blocks of the transformer of whose first some a stage may leave alone."""
+
+    def restorer(self) -> RestorerPipeline:
+        """The pipeline under the contract of restorers."""
+        return EditorPipeline(self.pipe)
+
+    @abstractmethod
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """What is read of an instruction, with the picture where `reads_pictures`, whatever the time.
+
+        Args:
+            picture: (3, H, W), 0..1, of 8 bits.
+            instruction: in words.
+        """
+
+    @abstractmethod
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """What the transformer is told of what `look` gave of each picture, at times 0..1, (B,)."""
+
+    @abstractmethod
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread of the autoencoder's latents, (B, C, H / 8, W / 8), of pictures (B, 3, H, W), 0..1."""
+
+    @abstractmethod
+    def scale(self, latents: Tensor) -> Tensor:
+        """The autoencoder's latents as the transformer knows them."""
+
     def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
         """What the transformer is told of an instruction for each picture.
 
@@ -52,10 +102,8 @@ class Editor(ABC):
             instructions: one for each.
             time: 0..1, (B,).
         """
-
-    @abstractmethod
-    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """Latents of the pictures that are edited, as the pipeline encodes them; see `encode`."""
+        pairs = zip(lq, instructions, strict=True)
+        return self.condition([self._looked(picture, text) for picture, text in pairs], time)
 
     def encode(self, pictures: Tensor, posterior: Tensor) -> Tensor:
         """Latents of pictures (B, 3, H, W), 0..1.
@@ -64,11 +112,40 @@ class Editor(ABC):
             pictures: see above.
             posterior: normal noise to sample them with, (B, C, H / 8, W / 8); zeros give the mode.
         """
-        vae = self.pipe.vae
-        found = vae.encode((pictures * 2 - 1).to(vae.dtype)).latent_dist
-        sampled = found.mean + found.std * posterior.to(found.mean)
-        return (sampled - vae.config.shift_factor) * vae.config.scaling_factor
+        cache = self.cache
+        mean, spread = self.moments(pictures) if cache is None else self._cached_moments(cache, pictures)
+        return self.scale(mean + spread * posterior.to(mean))
 
+    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
+        """Latents of the pictures that are edited, as the pipeline encodes them: the mode; see `encode`."""
+        return self.encode(lq, torch.zeros_like(posterior))
+
+    def keep(self, folder: Path) -> None:
+        """Keep from now on what is made of pictures and instructions in a folder, see `EncodingCache`."""
+        parts = {
+            name: part
+            for name, part in self.pipe.components.items()
+            if name.startswith(("vae", "text_encoder"))
+        }
+        self.cache = EncodingCache(folder, parts)
+
+    def _looked(self, picture: Tensor, instruction: str) -> Encoded:
+        if self.cache is None:
+            return self.look(picture, instruction)
+        key = key_of(picture if self.reads_pictures else None, f"{type(self).__name__} reads {instruction}")
+        return self.cache.get(key, partial(self.look, picture, instruction), picture.device)
+
+    def _cached_moments(self, cache: EncodingCache, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        found = [
+            cache.get(key_of(one, "latents"), partial(self._moments_of, one), one.device) for one in pictures
+        ]
+        return torch.stack([one["mean"] for one in found]), torch.stack([one["spread"] for one in found])
+
+    def _moments_of(self, picture: Tensor) -> Encoded:
+        mean, spread = self.moments(picture[None])
+        return {"mean": mean[0], "spread": spread[0]}
+
+    @abstractmethod
     def velocity(
         self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
     ) -> Tensor:
@@ -81,6 +158,44 @@ class Editor(ABC):
             condition: see `read`.
             guidance: the value that the transformer is told, if it has an input for that.
         """
+
+
+class FluxEditor(Editor):
+    """One whose transformer and autoencoder are FLUX.1's.
+
+    Attributes:
+        axis: first position axis of the tokens of the picture that is edited.
+    """
+
+    def __init__(self, pipe: Any, axis: int) -> None:
+        super().__init__(pipe)
+        self.axis = axis
+
+    @property
+    def channels(self) -> int:
+        """See `Editor.channels`."""
+        return self.pipe.vae.config.latent_channels
+
+    @property
+    def late_blocks(self) -> nn.ModuleList:
+        """The single blocks, which come after the double ones."""
+        return self.pipe.transformer.single_transformer_blocks
+
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Editor.moments`."""
+        vae = self.pipe.vae
+        found = vae.encode((pictures * 2 - 1).to(vae.dtype)).latent_dist
+        return found.mean, found.std
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """See `Editor.scale`."""
+        told = self.pipe.vae.config
+        return (latents - told.shift_factor) * told.scaling_factor
+
+    def velocity(
+        self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
+    ) -> Tensor:
+        """See `Editor.velocity`."""
         transformer, (rows, columns) = self.pipe.transformer, (side // 2 for side in noisy.shape[2:])
         tokens, pooled = (part.to(transformer.dtype) for part in condition)
         positions = [position_ids(rows, columns, axis, noisy.device) for axis in (0, self.axis)]
@@ -97,32 +212,34 @@ class Editor(ABC):
         return unpack(predicted[:, : rows * columns], rows, columns).to(noisy.dtype)
 
 
-class KontextEditor(Editor):
+class KontextEditor(FluxEditor):
     """FLUX.1 Kontext, the stock pipeline of diffusers; an instruction is read once, whatever the picture."""
+
+    reads_pictures = False
 
     def __init__(self, pipe: FluxKontextPipeline) -> None:
         super().__init__(pipe, axis=1)
-        self._read: dict[str, Condition] = {}
+        self._read: dict[str, Encoded] = {}
 
     @classmethod
     def load(cls, place: Path, dtype: torch.dtype) -> Self:
         """See `Editor.load`."""
         return cls(FluxKontextPipeline.from_pretrained(place, dtype=dtype, use_safetensors=True))
 
-    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
-        """See `Editor.read`."""
-        for text in instructions:
-            if text not in self._read:
-                self._read[text] = self.pipe.encode_prompt(text, device=lq.device)[:2]
-        tokens, pooled = zip(*(self._read[text] for text in instructions), strict=True)
-        return torch.cat(tokens).to(lq.device), torch.cat(pooled).to(lq.device)
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        if instruction not in self._read:
+            tokens, pooled = self.pipe.encode_prompt(instruction, device=picture.device)[:2]
+            self._read[instruction] = {"tokens": tokens[0], "pooled": pooled[0]}
+        return self._read[instruction]
 
-    def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode_reference`."""
-        return self.encode(lq, torch.zeros_like(posterior))
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`."""
+        tokens, pooled = (torch.stack([one[name] for one in read]) for name in ("tokens", "pooled"))
+        return tokens.to(time.device), pooled.to(time.device)
 
 
-class RealRestorerEditor(Editor):
+class RealRestorerEditor(FluxEditor):
     """RealRestorer: the language model reads an instruction together with the picture."""
 
     def __init__(self, pipe: RealRestorerPipeline) -> None:
@@ -135,27 +252,130 @@ class RealRestorerEditor(Editor):
         """See `Editor.load`."""
         return cls(RealRestorerPipeline.from_pretrained(place, dtype=dtype))
 
-    def read(self, lq: Tensor, instructions: Sequence[str], time: Tensor) -> Condition:
-        """See `Editor.read`."""
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        states, mask = self.pipe.encode_prompt([_picture(picture)], [instruction])
+        return {"states": states[0], "mask": mask[0]}
+
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`; the connector is told the time."""
         connector = self.pipe.connector
-        states, mask = self.pipe.encode_prompt([_picture(one) for one in lq], instructions)
+        states, mask = (torch.stack([one[name] for one in read]) for name in ("states", "mask"))
         told = connector(states.to(connector.dtype), time, mask)
         return told.tokens, told.pooled
 
     def encode_reference(self, lq: Tensor, posterior: Tensor) -> Tensor:
-        """See `Editor.encode_reference`."""
+        """See `Editor.encode_reference`; it is sampled here."""
         return self.encode(lq, posterior)
+
+    def restorer(self) -> RestorerPipeline:
+        """It is one."""
+        return self.pipe
+
+
+class QwenEditor(Editor):
+    """Qwen-Image-Edit, the stock pipeline of diffusers; its language model reads an instruction with the picture.
+
+    The pipeline shows pictures at about 1024 x 1024 pixels, whatever their size: so should crops be of 1024.
+    """
+
+    kind: ClassVar[Any] = QwenImageEditPipeline
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        last = f"transformer_blocks.{len(pipe.transformer.transformer_blocks) - 1}"  # its text goes nowhere
+        parts = ("attn.add_q_proj", "attn.norm_added_q", "attn.to_add_out", "txt_mlp")
+        self.idle = tuple(f"{last}.{part}." for part in parts)
+
+    @classmethod
+    def load(cls, place: Path, dtype: torch.dtype) -> Self:
+        """See `Editor.load`."""
+        return cls(cls.kind.from_pretrained(place, dtype=dtype, use_safetensors=True))
+
+    @property
+    def channels(self) -> int:
+        """See `Editor.channels`."""
+        return self.pipe.vae.config.z_dim
+
+    @property
+    def late_blocks(self) -> nn.ModuleList:
+        """All blocks: there is one kind."""
+        return self.pipe.transformer.transformer_blocks
+
+    def look(self, picture: Tensor, instruction: str) -> Encoded:
+        """See `Editor.look`."""
+        shown = self.show(_picture(picture))
+        return {"tokens": self.pipe.encode_prompt([instruction], image=shown, device=picture.device)[0][0]}
+
+    def condition(self, read: Sequence[Encoded], time: Tensor) -> Condition:
+        """See `Editor.condition`; shorter ones are filled up with zeros that do not count."""
+        found = [one["tokens"] for one in read]
+        mask = [torch.ones(len(tokens), dtype=torch.long, device=time.device) for tokens in found]
+        return pad_sequence(found, batch_first=True), pad_sequence(mask, batch_first=True)
+
+    def show(self, picture: Image.Image) -> Any:
+        """The picture as the pipeline shows it to its language model."""
+        return picture
+
+    def moments(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Editor.moments`."""
+        vae = self.pipe.vae
+        found = vae.encode((pictures * 2 - 1).to(vae.dtype)[:, :, None]).latent_dist
+        return found.mean[:, :, 0], found.std[:, :, 0]
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """See `Editor.scale`."""
+        told = self.pipe.vae.config
+        mean, spread = (
+            torch.tensor(numbers, dtype=latents.dtype, device=latents.device)[:, None, None]
+            for numbers in (told.latents_mean, told.latents_std)
+        )
+        return (latents - mean) / spread
+
+    def velocity(
+        self, noisy: Tensor, reference: Tensor, time: Tensor, condition: Condition, guidance: float
+    ) -> Tensor:
+        """See `Editor.velocity`; there is no input for guidance."""
+        transformer, (rows, columns) = self.pipe.transformer, (side // 2 for side in noisy.shape[2:])
+        tokens, mask = condition
+        predicted = transformer(
+            hidden_states=torch.cat([pack(noisy), pack(reference)], dim=1).to(transformer.dtype),
+            encoder_hidden_states=tokens.to(transformer.dtype),
+            encoder_hidden_states_mask=None if mask.all() else mask,
+            timestep=time,
+            img_shapes=[[(1, rows, columns)] * 2] * len(noisy),
+            return_dict=False,
+        )[0]
+        return unpack(predicted[:, : rows * columns], rows, columns).to(noisy.dtype)
+
+
+class QwenPlusEditor(QwenEditor):
+    """Qwen-Image-Edit-2509 and later, which show their language model a smaller picture."""
+
+    kind = QwenImageEditPlusPipeline
+
+    def show(self, picture: Image.Image) -> Any:
+        """See `QwenEditor.show`."""
+        width, height = calculate_dimensions(CONDITION_IMAGE_SIZE, picture.width / picture.height)
+        return [self.pipe.image_processor.resize(picture, height, width)]
 
 
 EDITORS: dict[str, type[Editor]] = {
     "FluxKontextPipeline": KontextEditor,
+    "QwenImageEditPipeline": QwenEditor,
+    "QwenImageEditPlusPipeline": QwenPlusEditor,
     "RealRestorerPipeline": RealRestorerEditor,
 }
 """Class that a pipeline's `model_index.json` names -> what training sees."""
 
 
-def open_editor(base: str, dtype: torch.dtype) -> Editor:
+def open_editor(base: str, dtype: torch.dtype, weights: str | None = None) -> Editor:
     """The editor in a folder or on the Hub (ID@REVISION); its autoencoder is in float32, whatever the others are.
+
+    Args:
+        base: see above.
+        dtype: of all else.
+        weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
 
     Raises:
         TrainingError: if it is missing, gated or damaged, or no editor that can be trained here.
@@ -167,7 +387,11 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
         if kind not in EDITORS:
             found = f"a {kind}" if kind else "no pipeline of diffusers"
             raise TrainingError(f"{base} is {found}: choose a base that is one of {', '.join(EDITORS)}")
-        editor = EDITORS[kind].load(place, dtype)
+        editor = (
+            EDITORS[kind].load(place, dtype)
+            if weights is None
+            else _with_weights(kind, place, dtype, weights)
+        )
     except TrainingError:
         raise
     except GGTHubError as error:
@@ -177,6 +401,12 @@ def open_editor(base: str, dtype: torch.dtype) -> Editor:
         raise TrainingError(f"the base {base} cannot be loaded: {reason}") from error
     editor.pipe.vae.to(torch.float32)
     return editor
+
+
+def _with_weights(kind: str, place: Path, dtype: torch.dtype, weights: str) -> Editor:
+    if EDITORS[kind] is not RealRestorerEditor:
+        raise TrainingError(f"{weights} takes the place of RealRestorer's denoiser, and {place} is a {kind}")
+    return RealRestorerEditor(RealRestorerPipeline.from_single_file(weights, config=place, dtype=dtype))
 
 
 def _picture(pixels: Tensor) -> Image.Image:

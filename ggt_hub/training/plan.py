@@ -1,11 +1,13 @@
 """What a run will see, said before it starts: counts, sizes, tasks, and the steps of each stage."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
-from ggt_hub.data.reading.mixture import Mixture, Source
+from ggt_hub.data.reading.mixture import Mixture
+from ggt_hub.data.reading.picture_sources import Found, Source, Stream
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.training.objectives import load_objective
 from ggt_hub.training.recipe import Recipe, Stage
@@ -40,14 +42,19 @@ def plan(recipe: Recipe, *, processes: int = 1) -> str:
     return "\n".join(lines)
 
 
-def _of_source(source: Source, crop: int) -> str:
-    """How many pictures, of what sizes and tasks."""
+def _of_source(source: Source | Stream, crop: int) -> str:
+    """How many pictures, of what sizes and tasks; of a stream the first ones."""
     kind = "clean pictures" if source.is_clean else "pairs"
+    looks: list[Callable[[], Found]]
     sides, skipped = [], Counter[str]()
-    places = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(int))
-    for place in places.tolist():
+    if isinstance(source, Stream):
+        count, looks = "a stream of", [partial(next, source)] * _LOOKED_AT
+    else:
+        places = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(int))
+        count, looks = str(len(source)), [partial(source.load, place) for place in places.tolist()]
+    for look in looks:
         try:
-            found = source.load(place)
+            found = look()
         except (DatasetError, ImageError):
             skipped["unreadable"] += 1
             continue
@@ -55,13 +62,13 @@ def _of_source(source: Source, crop: int) -> str:
         sides.append(read.shape[:2])
         if min(read.shape[:2]) < crop:
             skipped[f"below a crop of {crop}"] += 1
-    words = [f"{source.name}: {len(source)} {kind}"]
+    words = [f"{source.name}: {count} {kind}"]
     if sides:
         lowest, highest = np.min(sides, 0), np.max(sides, 0)
         words.append(f"{lowest[1]}x{lowest[0]} to {highest[1]}x{highest[0]} pixels")
     if source.by_task:
         words.append(", ".join(f"{task} {len(own)}" for task, own in sorted(source.by_task.items())))
-    words += [f"{count} of {len(places)} {reason}" for reason, count in skipped.items()]
+    words += [f"{number} of {len(looks)} {reason}" for reason, number in skipped.items()]
     return "; ".join(words)
 
 
@@ -73,8 +80,8 @@ def _of_stage(number: int, stage: Stage, mixture: Mixture, processes: int) -> It
         f"rate {stage.learning_rate:g} to {stage.last_learning_rate:g}"
     )
     for source, chance in mixture.source_chances():
-        often = f"{_short(seen * chance / len(source))} times each"
-        yield f"  {source.name}: {chance:.0%}, {seen * chance:.0f} examples, {often}"
+        often = "" if isinstance(source, Stream) else f", {_short(seen * chance / len(source))} times each"
+        yield f"  {source.name}: {chance:.0%}, {seen * chance:.0f} examples{often}"
     shares = ", ".join(f"{name} {chance:.0%}" for name, chance in mixture.damage_chances())
     if any(source.is_clean for source in mixture.sources):
         yield f"  clean pictures meet: {shares}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
@@ -10,6 +10,7 @@ from ggt_hub.data.reading.mixture import Damage
 from ggt_hub.degradations.presets import load_preset, parse_preset
 from ggt_hub.errors import TrainingError, did_you_mean
 from ggt_hub.settings import checked, read_yaml
+from ggt_hub.training.validation import Validation
 
 _FOLDER = Path(__file__).parent / "recipes"
 
@@ -72,6 +73,9 @@ class Recipe:
         settings: of the objective.
         ema_decay: of the average of the weights.
         betas: of AdamW.
+        validation: what the run is looked at by.
+        tracker: what is told of losses, scores and pictures while the run goes on, in `tracker/` or where it keeps
+            them.
         largest_gradient: norm to which larger gradients of a learner are shortened; null for none.
         seed: decides every draw; example i is the same whatever the number of workers.
         workers: processes that prepare examples, per training process; a script that trains with some needs an
@@ -85,6 +89,8 @@ class Recipe:
     settings: dict[str, Any] = field(default_factory=dict)
     ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.9995
     betas: tuple[Beta, Beta] = (0.9, 0.99)
+    validation: Validation | None = None
+    tracker: Literal["tensorboard", "trackio", "wandb"] | None = None
     largest_gradient: Annotated[float, Gt(0)] | None = 1.0
     seed: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
@@ -93,6 +99,16 @@ class Recipe:
     def with_data(self, data: dict[str, float]) -> Self:
         """The same on other pictures, in all stages."""
         return replace(self, stages=tuple(replace(stage, data=data) for stage in self.stages))
+
+    def watched(self, suite: str | None, every: int, tracker: str | None) -> Self:
+        """The same, looked at by this suite every so many steps, and told this tracker.
+
+        Raises:
+            TrainingError: if there is no such tracker.
+        """
+        asked = {"validation": suite and {"suite": suite, "every": every}, "tracker": tracker}
+        told = {name: value for name, value in asked.items() if value is not None}
+        return replace(self, **checked(Recipe, told, "the call", TrainingError, besides=("stages", "model")))
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
         """The same with these settings of the objective in place of its own."""

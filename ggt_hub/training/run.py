@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,19 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ggt_hub.commit import committed_folder
-from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, open_source, with_synthetic
+from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
+from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
 from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
 from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
+from ggt_hub.training.tracking import TRACKER, begin_tracking, check_tracker, track
+from ggt_hub.training.validation import validate
 
 _Batch = dict[str, Tensor]
+
+VALIDATION = "validation"
 
 _TOGETHER = 10  # steps after which several processes agree on the time: each time the device is waited for
 
@@ -57,8 +62,11 @@ def train(
     """
     check_output(output)
     kind = load_objective(recipe.objective)
+    check_tracker(recipe.tracker)
     accelerator = Accelerator(
         cpu=cpu,
+        log_with=recipe.tracker,
+        project_dir=str(output / TRACKER),
         mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
@@ -68,8 +76,10 @@ def train(
         objective.start_from(init_from)
     run = _Run(accelerator, recipe, objective, output, max_minutes)
     run.resume()
+    begin_tracking(accelerator, output.name, run.step)
     run.loop()
     run.save()
+    run.validate()
     accelerator.end_training()
     return output / MODEL
 
@@ -104,21 +114,25 @@ class _Run:
         self.module, *prepared = accelerator.prepare(objective, *optimisers)
         self.optimisers = dict(zip(self.learners, prepared, strict=True))
         self.ema.to(accelerator.device)
-        self.mixtures = open_mixtures(recipe, needs_quality=objective.needs_quality)
+        share = accelerator.process_index, accelerator.num_processes
+        self.mixtures = open_mixtures(recipe, *share, needs_quality=objective.needs_quality)
+        self.streams = {stream.name: stream for mixture in self.mixtures for stream in mixture.streams}
         self.frozen = [
             objective.first_blocks(stage.frozen) if stage.frozen else [] for stage in recipe.stages
         ]
         self.is_sound = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.step, self.seconds, self.must_save = 0, 0.0, False
+        self.validated = -1
         self.gains, self.terms = _Gains([], accelerator.device), _Terms()
 
     def resume(self) -> None:
         """Go on from the newest state; from the beginning only where there has never been one."""
-        if clock := load_state(self.accelerator, self.ema, self.output):
+        if clock := load_state(self.accelerator, self.ema, self.streams, self.output):
             self.step, self.seconds = int(clock["step"]), clock["seconds"]
 
     def loop(self) -> None:
         """All stages that are left."""
+        self._validate_if_due()  # before the first step, so that what cannot be validated is known by then
         self.started, self.saved = time.monotonic() - self.seconds, time.monotonic()
         ends = [*accumulate(stage.steps for stage in self.recipe.stages)]
         bar = tqdm(
@@ -137,8 +151,10 @@ class _Run:
                 bar.update()
                 if self.step % 100 == 0:
                     bar.set_postfix_str(self._summary())
+                    self.accelerator.log(self._figures(stage), step=self.step)
                 if self.must_save:
                     self.save()
+                self._validate_if_due()
                 if self.seconds > self.limit:
                     return
 
@@ -210,12 +226,14 @@ class _Run:
             for step in range(self.step - end + stage.steps, stage.steps)
             for k in range(stage.batch)
         ]
+        # A stream is read here, so that its state is that of the batch which is learned from.
+        workers = 0 if self.mixtures[number].streams else self.recipe.workers
         loader = DataLoader(
             _Prepared(self.mixtures[number], self.objective.prepare, mine),
             stage.batch,
-            num_workers=self.recipe.workers,
+            num_workers=workers,
             # Not forked: a copy of this process would wait for ever for the threads that OpenCV has in it.
-            multiprocessing_context="spawn" if self.recipe.workers else None,
+            multiprocessing_context="spawn" if workers else None,
             pin_memory=device.type != "cpu",
             worker_init_fn=_use_one_thread,
         )
@@ -237,34 +255,83 @@ class _Run:
     def save(self) -> None:
         """Write `state/` and `model/`, each whole or not at all."""
         self._check_sound()
-        save_state(self.accelerator, self.ema, {"step": self.step, "seconds": self.seconds}, self.output)
+        self.objective.keep()
+        clock = {"step": self.step, "seconds": self.seconds}
+        save_state(self.accelerator, self.ema, self.streams, clock, self.output)
         if self.accelerator.is_main_process:
             self._export()
-            with (self.output / "progress.txt").open("a") as progress:
-                progress.write(f"{self.step} {self.seconds:.0f}s {self._summary()}\n")
+            self._note(self._summary())
         self.accelerator.wait_for_everyone()
         self.saved, self.must_save = time.monotonic(), False
+
+    def _note(self, words: str) -> None:
+        with (self.output / "progress.txt").open("a") as progress:
+            progress.write(f"{self.step} {self.seconds:.0f}s {words}\n")
+
+    def _validate_if_due(self) -> None:
+        if self.recipe.validation and self.step % self.recipe.validation.every == 0:
+            self.validate()
+
+    def validate(self) -> None:
+        """Restore and score the suite of the recipe with the averaged weights, once for each step."""
+        told = self.recipe.validation
+        if told is None or self.validated == self.step:
+            return
+        self.validated = self.step
+        with self._averaged():
+            found = validate(told, self.objective, self.output / VALIDATION / f"{self.step:06d}")
+        if found is not None:
+            self._note(
+                f"validation {' '.join(f'{name} {value:.4g}' for name, value in found.scores.items())}"
+            )
+            track(self.accelerator, found, self.step)
+
+    def _figures(self, stage: Stage) -> dict[str, float]:
+        """What the tracker is told besides what validation finds."""
+        figures = {f"gain/{name}": value for name, value in self.gains.means().items()}
+        return figures | {f"loss/{name}": value for name, value in self.terms.means().items()}
 
     def _summary(self) -> str:
         return f"{self.gains.summary()} {self.terms.summary()}".strip()
 
     def _export(self) -> None:
         """Write the average of the weights as users load it."""
+        with self._averaged(), committed_folder(self.output / MODEL) as unfinished:
+            self.objective.export(unfinished)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """With the average of the weights in their place."""
         self.ema.store(self.trained)
         self.ema.copy_to(self.trained)
-        with committed_folder(self.output / MODEL) as unfinished:
-            self.objective.export(unfinished)
-        self.ema.restore(self.trained)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.trained)
 
 
-def open_mixtures(recipe: Recipe, *, needs_quality: bool) -> list[Mixture]:
+def open_mixtures(
+    recipe: Recipe, process: int = 0, processes: int = 1, *, needs_quality: bool
+) -> list[Mixture]:
     """What each stage reads; a source that several name is opened once.
+
+    Args:
+        recipe: whose stages.
+        process: which of several it is: of a stream each reads its share.
+        processes: how many there are.
+        needs_quality: whether it must be known how good pictures are.
 
     Raises:
         DatasetError: if a source holds nothing to train on, or a stage lacks a kind of pictures.
         HubError: if a source cannot be had.
     """
-    opened = {name: open_source(name) for stage in recipe.stages for name in stage.data}
+    opened: dict[str, Source | Stream] = {
+        name: open_stream(name.removeprefix(STREAM), recipe.seed, process, processes)
+        if name.startswith(STREAM)
+        else open_source(name)
+        for stage in recipe.stages
+        for name in stage.data
+    }
     mixtures = []
     for stage in recipe.stages:
         sources = [(opened[name], share) for name, share in stage.data.items()]
@@ -324,9 +391,13 @@ class _Gains:
         self.weight = weight
 
     def summary(self) -> str:
-        """In words, in dB; groups of which nothing was seen are left out."""
+        """In words."""
+        return " ".join(f"{name} {value:+.2f}" for name, value in self.means().items())
+
+    def means(self) -> dict[str, float]:
+        """In dB; groups of which nothing was seen are left out."""
         seen = zip(self.names, self.value.tolist(), self.weight.tolist(), strict=True)
-        return " ".join(f"{name} {value:+.2f}" for name, value, weight in seen if weight)
+        return {name: value for name, value, weight in seen if weight}
 
 
 class _Terms:
@@ -344,6 +415,8 @@ class _Terms:
 
     def summary(self) -> str:
         """In words."""
-        return " ".join(
-            f"{name} {float(total) / self.weights[name]:.4g}" for name, total in self.sums.items()
-        )
+        return " ".join(f"{name} {value:.4g}" for name, value in self.means().items())
+
+    def means(self) -> dict[str, float]:
+        """By name."""
+        return {name: float(total) / self.weights[name] for name, total in self.sums.items()}

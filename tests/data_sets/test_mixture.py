@@ -9,8 +9,9 @@ from datasets import Dataset
 from PIL import Image
 
 from ggt_hub.data.pairs import PAIR_FEATURES, pair_row
-from ggt_hub.data.reading import mixture as module
-from ggt_hub.data.reading.mixture import Damage, Mixture, open_source
+from ggt_hub.data.reading import picture_sources as module
+from ggt_hub.data.reading.mixture import Damage, Mixture
+from ggt_hub.data.reading.picture_sources import open_source
 from ggt_hub.degradations.presets import load_preset
 from ggt_hub.errors import DatasetError
 from ggt_hub.images import encode_image, read_image
@@ -221,6 +222,29 @@ def test_tasks_of_pairs_are_drawn_equally_however_many_there_are(tmp_path: Path)
         mixture = Mixture([(source, 1)], {}, crop=32, seed=0, balanced=balanced)
         rain = sum(mixture[number].task == "rain" for number in range(300))
         assert abs(rain - 300 * share) < 3 * np.sqrt(300 * share * (1 - share))
+
+
+def test_tasks_are_drawn_equally_across_sources_and_shares_count_among_those_that_have_one(
+    tmp_path: Path,
+) -> None:
+    """Rain in both at 3 to 1, haze and noise in the second: each third of 600 draws within three deviations."""
+    sides = {"lq": png(photograph(64)), "gt": png(photograph(64))}
+    for name, tasks in (("a", ["rain"]), ("b", ["rain", "haze", "noise"])):
+        rows = [pair_row(task, **sides, source="x", task=task) for task in tasks]
+        (tmp_path / name).mkdir()
+        Dataset.from_list(rows, features=PAIR_FEATURES).to_parquet(tmp_path / name / "train.parquet")
+    opened = [(open_source(tmp_path / "a"), 3.0), (open_source(tmp_path / "b"), 1.0)]
+    mixture = Mixture(opened, {}, crop=32, seed=0, balanced=True)
+    told = {source.name: chance for source, chance in mixture.source_chances()}
+    wanted = {str(tmp_path / "a"): 0.25, str(tmp_path / "b"): 0.75}
+    assert told == pytest.approx(wanted)
+    drawn = [mixture[number] for number in range(600)]
+    for chance, share in (
+        (1 / 3, sum(one.task == "rain" for one in drawn) / 600),
+        (1 / 3, sum(one.task == "haze" for one in drawn) / 600),
+        (0.25, sum(one.source == str(tmp_path / "a") for one in drawn) / 600),
+    ):
+        assert abs(share - chance) < 3 * np.sqrt(chance * (1 - chance) / 600)
 
 
 def test_augmentation_damages_lq_by_chance_and_gt_never(pairs: Path) -> None:

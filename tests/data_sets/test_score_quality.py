@@ -10,8 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
-from ggt_hub.data.reading.mixture import Damage, Mixture, open_source
+from ggt_hub.data.reading.mixture import Damage, Mixture
 from ggt_hub.data.reading.opening import open_parts
+from ggt_hub.data.reading.picture_sources import open_source
 from ggt_hub.data.work.export import check_sums
 from ggt_hub.data.work.verify import verify
 from ggt_hub.degradations import load_preset

@@ -18,6 +18,7 @@ from ggt_hub.training.objectives import Loss
 from ggt_hub.training.objectives.flow import FlowObjective
 from ggt_hub.training.run import open_mixtures
 from tests.documents import lay_out_desk
+from tests.pipelines.tiny_editors import tiny_qwen_edit
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 from tests.tiny_kontext import save_tiny_kontext
 
@@ -66,10 +67,10 @@ def test_each_stage_sees_its_share_of_synthetic_pairs(recipe: Recipe) -> None:
         open_mixtures(pairs_alone, needs_quality=False)
 
 
-@pytest.mark.parametrize("kind", ["kontext", "realrestorer"])
+@pytest.mark.parametrize("kind", ["kontext", "qwen", "realrestorer"])
 def test_a_tiny_run_ends_with_a_lora_that_loads(recipe: Recipe, kind: str, tmp_path: Path) -> None:
-    if kind == "realrestorer":
-        tiny_pipeline().save_pretrained(tmp_path / "editor")
+    if kind != "kontext":
+        {"qwen": tiny_qwen_edit, "realrestorer": tiny_pipeline}[kind]().save_pretrained(tmp_path / "editor")
         recipe = recipe.with_settings({"base": str(tmp_path / "editor")})
     folder = train(recipe, tmp_path / "run", cpu=True)
     pipe = FlowObjective.build({"rank": 2}, recipe.settings | {"bfloat16": False}).editor.pipe

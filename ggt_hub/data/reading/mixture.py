@@ -7,35 +7,29 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated
 
 import cv2
-import datasets
 import numpy as np
 from annotated_types import Ge, Gt, Le
 from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from ggt_hub.data.pairs import scale_of
-from ggt_hub.data.reading.iterate import decode, row_files
-from ggt_hub.data.reading.loading import SOURCES
-from ggt_hub.data.reading.opening import find_pairs, open_splits, training_rows
+from ggt_hub.data.reading.picture_sources import Found, Pixels, Source, Stream
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
 from ggt_hub.degradations.base import Array
-from ggt_hub.errors import DatasetError, ImageError, did_you_mean
-from ggt_hub.files import list_pictures
-from ggt_hub.images.shown import shown_rgb
-from ggt_hub.tasks import TASKS, Task
+from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.tasks import Task
 
 MARGIN = 16
 """Pixels that are damaged around a crop and cut away: they hide borders of filters and move the grid of JPEG."""
 
+_PATIENCE = 1000
+
 CACHE_BYTES = 2**30
 """Of decoded pictures that are kept in memory, in all workers together."""
 
-Pixels = NDArray[np.uint8]
 Severity = Annotated[float, Ge(0), Le(1)]
 
 
@@ -99,135 +93,9 @@ class Example:
         return self.lq[_square(top, left, side)], self.gt[_square(top * scale, left * scale, side * scale)]
 
 
-class Found(NamedTuple):
-    """A pair, 8-bit RGB, what is to be undone in it, how good `gt` is, and what it shows; clean without `lq`."""
-
-    lq: Pixels | None
-    gt: Pixels
-    task: Task = "general"
-    quality: float | None = None
-    prompt: str | None = None
-
-
-class Source(Protocol):
-    """Pictures by number.
-
-    Attributes:
-        name: what it is called.
-        tells_quality: whether it knows how good they are, of most at least.
-        is_clean: whether its pictures are clean ones, rather than pairs.
-    """
-
-    name: str
-    tells_quality: bool
-    is_clean: bool
-
-    @property
-    def by_task(self) -> Mapping[str, Sequence[int]]:
-        """Numbers of the pairs of each task; empty of clean pictures."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def load(self, number: int) -> Found:
-        """Read one.
-
-        Raises:
-            DatasetError, ImageError: if it cannot be had.
-        """
-        ...
-
-    def name_of(self, number: int) -> str:
-        """What messages call it."""
-        ...
-
-
-class _Photographs:
-    """A folder of clean photographs, searched to the bottom."""
-
-    tells_quality, is_clean = False, True
-    by_task: Mapping[str, Sequence[int]] = {}
-
-    def __init__(self, folder: Path) -> None:
-        self.name, self.paths = str(folder), list_pictures(folder)
-        if not self.paths:
-            raise DatasetError(f"no photographs under {folder}: name a folder that holds some, or a data set")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def load(self, number: int) -> Found:
-        return Found(None, shown_rgb(self.paths[number]))
-
-    def name_of(self, number: int) -> str:
-        return str(self.paths[number])
-
-
-class _Rows:
-    """_Rows of the pair schema. One without `lq` is a clean picture."""
-
-    def __init__(self, name: str, rows: datasets.Dataset) -> None:
-        self.name, self.rows = name, rows
-        self.tells_quality = "quality" in rows.column_names
-        self.is_clean = row_files(rows, 0).files["lq"] is None
-
-    @cached_property
-    def by_task(self) -> dict[str, list[int]]:
-        """See `Source`."""
-        found: dict[str, list[int]] = {}
-        for number, task in enumerate(self.rows["task"] if "task" in self.rows.column_names else ()):
-            found.setdefault(task if task in TASKS else "general", []).append(number)
-        return found
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def load(self, number: int) -> Found:
-        row = row_files(self.rows, number)
-        lq, gt = decode(row, "lq"), decode(row, "gt")
-        if gt is None:
-            raise DatasetError(f"{row.row['id']!r} has no ground truth")
-        if lq is not None and scale_of(lq.shape, gt.shape) is None:
-            raise DatasetError(
-                f"{row.row['id']!r}: the sides of gt ({_size(gt)}) are not those of lq ({_size(lq)}) "
-                "times a whole number"
-            )
-        task = row.row.get("task")
-        known: Task = task if task in TASKS else "general"  # a data set may have words of its own
-        prompt = row.row.get("prompt")
-        return Found(
-            lq, gt, known, _quality(row.row.get("quality")), prompt if isinstance(prompt, str) else None
-        )
-
-    def name_of(self, number: int) -> str:
-        return f"row {number} of {self.name}"
-
-
-def open_source(source: str | Path) -> Source:
-    """The pictures that a person names: a folder of pairs or of clean photographs, or a data set of pairs.
-
-    Args:
-        source: a folder, a name that `load_dataset` knows, or an id on the Hub. Of a data set its split `train`
-            is read, or the only one that it has.
-
-    Raises:
-        DatasetError: if it holds nothing to train on.
-        HubError: if it cannot be had.
-    """
-    folder, name = Path(source).expanduser(), str(source)
-    may_be_at_hub = name.count("/") == 1 and not name.startswith((".", "~", "/"))
-    if not (folder.is_dir() or name in SOURCES or may_be_at_hub):
-        raise DatasetError(
-            f"no photographs under {name}: there is no such folder, and no data set of that name "
-            f"({', '.join(SOURCES)}, or an id on the Hub){did_you_mean(name, SOURCES)}"
-        )
-    splits = find_pairs(folder) if folder.is_dir() else open_splits(name)
-    if not splits:
-        return _Photographs(folder)
-    return _Rows(name, training_rows(splits, name))
-
-
-def with_synthetic(sources: Iterable[tuple[Source, float]], synthetic: float) -> list[tuple[Source, float]]:
+def with_synthetic(
+    sources: Iterable[tuple[Source | Stream, float]], synthetic: float
+) -> list[tuple[Source | Stream, float]]:
     """The sources with shares of which `synthetic` (0..1) are clean pictures and the rest pairs.
 
     Raises:
@@ -250,7 +118,8 @@ class Mixture:
     """Crops of pairs, by number.
 
     Args:
-        sources: each with its share; shares need not sum to 1.
+        sources: each with its share; shares need not sum to 1. With a stream among them examples must be asked for
+            in order, once each.
         damage: what clean pictures meet, by name; may be empty where all pairs are stored.
         crop: side of a crop, in pixels of `lq`.
         seed: decides every draw.
@@ -258,7 +127,8 @@ class Mixture:
         needs_quality: leave pictures out of which it is not known how good they are.
         aligned: mirror crops, but do not turn or shrink them, and damage them without a margin: pictures of the
             size of a crop are then used whole.
-        balanced: draw the tasks of a source of pairs equally.
+        balanced: draw the tasks of pairs equally, whatever source has them and however many; among those that have
+            a task their shares count. Of streams tasks come as they lie.
         augmentation: damage that `lq` meets besides, with a chance that its share says.
 
     Raises:
@@ -267,7 +137,7 @@ class Mixture:
 
     def __init__(
         self,
-        sources: Iterable[tuple[Source, float]],
+        sources: Iterable[tuple[Source | Stream, float]],
         damage: Mapping[str, Damage],
         *,
         crop: int,
@@ -292,9 +162,29 @@ class Mixture:
         self._damage_chances = _chances([kind.share for kind in self.damage.values()])
         self._cache: LRUCache[tuple[int, int], Found] = LRUCache(cache_bytes, getsizeof=_bytes)
 
-    def source_chances(self) -> list[tuple[Source, float]]:
+    def source_chances(self) -> list[tuple[Source | Stream, float]]:
         """How often each source is drawn from, in sum 1."""
-        return [*zip(self.sources, self._source_chances.tolist(), strict=True)]
+        chances = self._source_chances.copy()
+        if self.balanced and self._having_task:
+            tabled = sorted({place for places in self._having_task.values() for place in places})
+            of_each, chances[tabled] = chances[tabled].sum() / len(self._having_task), 0
+            for places in self._having_task.values():
+                chances[places] += of_each * _chances(self._source_chances[places])
+        return [*zip(self.sources, chances.tolist(), strict=True)]
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The sources that are read in order."""
+        return [source for source in self.sources if isinstance(source, Stream)]
+
+    @cached_property
+    def _having_task(self) -> dict[str, list[int]]:
+        """Each task, and the places of the sources that have pairs of it."""
+        found: dict[str, list[int]] = {}
+        for place, source in enumerate(self.sources):
+            for task in source.by_task:
+                found.setdefault(task, []).append(place)
+        return found
 
     def damage_chances(self) -> list[tuple[str, float]]:
         """How often clean pictures meet each damage, in sum 1."""
@@ -310,7 +200,11 @@ class Mixture:
         place = int(rng.choice(len(self.sources), p=self._source_chances)) if len(self.sources) > 1 else 0
         kind = int(rng.choice(len(self.damage), p=self._damage_chances)) if self.damage else None
         source = self.sources[place]
-        found = self._usable(place, self._members(source, rng), rng)
+        if isinstance(source, Stream):
+            found = self._next_usable(source)
+        else:
+            place, members = self._members(place, source, rng)
+            source, found = self.sources[place], self._usable(place, members, rng)
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
         lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
@@ -318,7 +212,7 @@ class Mixture:
         told = source.name, found.quality, found.prompt
         return Example(lq, gt, found.task, None, source.name, 0, rng, *told)
 
-    def _damaged(self, found: Found, kind: int | None, source: Source, rng: Generator) -> Example:
+    def _damaged(self, found: Found, kind: int | None, source: Source | Stream, rng: Generator) -> Example:
         if kind is None:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
@@ -336,11 +230,16 @@ class Mixture:
             return lq
         return apply_steps(Sample(lq, lq), self.augmentation.preset.draw(rng, None)).lq
 
-    def _members(self, source: Source, rng: Generator) -> Sequence[int]:
-        """The pictures of a source among which one is drawn: all, or those of a task that is drawn before."""
+    def _members(self, place: int, source: Source, rng: Generator) -> tuple[int, Sequence[int]]:
+        """The pictures among which one is drawn, and of which source: all of it, or those of a drawn task."""
         if not (self.balanced and source.by_task):
-            return range(len(source))
-        return source.by_task[sorted(source.by_task)[int(rng.integers(len(source.by_task)))]]
+            return place, range(len(source))
+        task = sorted(self._having_task)[int(rng.integers(len(self._having_task)))]
+        there = self._having_task[task]
+        drawn = (
+            int(rng.choice(there, p=_chances(self._source_chances[there]))) if len(there) > 1 else there[0]
+        )
+        return drawn, self.sources[drawn].by_task[task]
 
     def _usable(self, place: int, members: Sequence[int], rng: Generator) -> Found:
         """One of these pictures, or the next of them that can be used; those that cannot are told once."""
@@ -351,20 +250,42 @@ class Mixture:
                 continue
             try:
                 found = self._load(place, candidate)
-                smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
-                if smallest < self.crop:
-                    reason = f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
-                elif self.needs_quality and found.quality is None:
-                    reason = f"{name}: its quality is not known"
-                else:
-                    return found
+                reason = self._why_not(found, name)
             except (DatasetError, ImageError) as error:
                 reason = str(error)
-            self.skipped[name] = reason
-            warnings.warn(f"picture {len(self.skipped)} that is skipped: {reason}", stacklevel=4)
+            if reason is None:
+                return found
+            self._skip(name, reason)
         raise DatasetError(
             f"none of the {len(members)} pictures of {source.name} can be used, such as {self.skipped[name]}"
         )
+
+    def _next_usable(self, stream: Stream) -> Found:
+        """The next pair of a stream that can be used."""
+        for _ in range(_PATIENCE):
+            try:
+                found = next(stream)
+                reason = self._why_not(found, stream.last)
+            except (DatasetError, ImageError) as error:
+                reason = str(error)
+            if reason is None:
+                return found
+            self._skip(reason, reason)
+        raise DatasetError(
+            f"none of {_PATIENCE} pairs of {stream.name} in a row can be used, such as {reason}"
+        )
+
+    def _why_not(self, found: Found, name: str) -> str | None:
+        """Why a picture cannot be used; None if it can."""
+        smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
+        if smallest < self.crop:
+            return f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
+        return f"{name}: its quality is not known" if self.needs_quality and found.quality is None else None
+
+    def _skip(self, name: str, reason: str) -> None:
+        if name not in self.skipped:
+            self.skipped[name] = reason
+            warnings.warn(f"picture {len(self.skipped)} that is skipped: {reason}", stacklevel=5)
 
     def _load(self, place: int, number: int) -> Found:
         found = self._cache.get((place, number))
@@ -420,12 +341,3 @@ def _without_quality(source: str) -> DatasetError:
         f"{source} does not say how good its pictures are (column `quality`): train on the copy that "
         f"`ggt-hub data score-quality {source} --output DIR` writes"
     )
-
-
-def _quality(told: Any) -> float | None:
-    """A data set of others may have a column of that name that holds words, or another scale."""
-    return float(told) if isinstance(told, (int, float)) and 0 <= told <= 1 else None
-
-
-def _size(pixels: Pixels) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

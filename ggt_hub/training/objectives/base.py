@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
+from ggt_hub.pipelines import RestorerPipeline
 
 Prepare = Callable[[Example, int], dict[str, Tensor]]
 """An example and the side of a crop -> what a batch holds of it."""
@@ -87,6 +88,20 @@ class Objective(nn.Module, ABC):
         raise TrainingError(
             f"{type(self.network).__name__} has no blocks of which a stage can freeze {share:g}"
         )
+
+    def restoring(self) -> AbstractContextManager[RestorerPipeline]:
+        """Around work with a restorer of the network as it is, for validation.
+
+        Raises:
+            TrainingError: if the network restores no pictures on its own.
+        """
+        raise TrainingError(
+            f"a {type(self.network).__name__} in training makes no restorer: leave `validation` out of the recipe, "
+            "and try what is exported with `ggt-hub bench run`"
+        )
+
+    def keep(self) -> None:
+        """Write what was made by the way and is worth keeping, beside a checkpoint."""
 
     def start_from(self, weights: Path) -> None:
         """Take over the network's weights from a safetensors file, or from a folder that a run has exported.

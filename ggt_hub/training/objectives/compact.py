@@ -1,5 +1,6 @@
 """Training of the compact restorer."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,7 @@ from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer
 from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve
+from ggt_hub.pipelines import CompactRestorerPipeline, RestorerPipeline
 from ggt_hub.settings import checked
 from ggt_hub.training.objectives.base import Loss, Objective, building
 
@@ -75,6 +77,10 @@ class CompactObjective(Objective):
         prepare = Batches(**checked(Batches, settings, "settings of the compact objective", TrainingError))
         with building(model):
             return cls(CompactRestorer(**model), prepare)
+
+    def restoring(self) -> AbstractContextManager[RestorerPipeline]:
+        """See `Objective.restoring`."""
+        return nullcontext(CompactRestorerPipeline(self.network))
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Batches`."""

@@ -5,6 +5,7 @@ variant of the photograph, softened or sharpened, and its quality is that of the
 variant changes of the experts' verdict on the crop (IQPIR, arXiv 2603.29773, has natural targets alone).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,6 +25,7 @@ from ggt_hub.metrics.quality import FREE_EXPERTS, expert_scores, quality, shippe
 from ggt_hub.models import CompactRestorer, QualityPrior
 from ggt_hub.models.compact_restorer import TASKS
 from ggt_hub.models.low_rank import changed_weights
+from ggt_hub.pipelines import CompactRestorerPipeline, RestorerPipeline
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
 from ggt_hub.training.objectives.base import Loss, Objective, building
@@ -119,6 +121,10 @@ class DialObjective(Objective):
         with building(model):
             restorer = CompactRestorer.from_pretrained(told.restorer).float()
             return cls(QualityPrior.of(restorer, **model), restorer, told)
+
+    def restoring(self) -> AbstractContextManager[RestorerPipeline]:
+        """See `Objective.restoring`; the prior is for who asks for a `quality`."""
+        return nullcontext(CompactRestorerPipeline(self.restorer, quality_prior=self.network))
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Targets`."""

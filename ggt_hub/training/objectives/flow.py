@@ -4,6 +4,8 @@ What RealRestorer (arXiv 2603.25502) trains with is not published: times and gui
 LoRA recipe of its base, Step1X-Edit (arXiv 2504.17761), the instructions the published ones, fixed for each task.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import TrainedPart
+from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.pipelines.realrestorer import instruction
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
 from ggt_hub.settings import checked
@@ -34,6 +37,9 @@ class Settings:
 
     Attributes:
         base: folder or id on the Hub (ID@REVISION) of the editor, see `editors.EDITORS`.
+        weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
+        cache: folder in which is kept what the frozen networks make of pictures and instructions. Only what is seen
+            again to the bit is found there: pictures of the size of a crop, without damage on the fly.
         shift: of the times: 1 draws the middle most, more draws noisier ones.
         guidance: the value that the transformer is told.
         bfloat16: keep frozen networks (but the autoencoder) in bfloat16, and compute the transformer in it.
@@ -41,6 +47,8 @@ class Settings:
     """
 
     base: str | None = None
+    weights: str | None = None
+    cache: str | None = None
     shift: Annotated[float, Gt(0)] = 3.1582
     guidance: float = 1.0
     bfloat16: bool = True
@@ -110,7 +118,7 @@ class FlowObjective(Objective):
         # The pipeline is no part of this module, so that checkpoints hold what is learned alone.
         self._editor, self.model, self.settings = [editor], model, settings
         transformer = editor.pipe.transformer
-        self.prepare = Pairs(settings.shift, editor.pipe.vae.config.latent_channels)
+        self.prepare = Pairs(settings.shift, editor.channels)
         if settings.checkpointing:
             transformer.train()
             transformer.enable_gradient_checkpointing()
@@ -118,6 +126,9 @@ class FlowObjective(Objective):
             self.network: ModelMixin = TrainedPart.of(_add_lora(transformer, model.rank))
         else:
             self.network = transformer.float().requires_grad_(True)
+        for name, weight in transformer.named_parameters():
+            if name.startswith(editor.idle):  # several processes would wait for their gradients
+                weight.requires_grad_(False)
 
     @property
     def editor(self) -> Editor:
@@ -131,7 +142,11 @@ class FlowObjective(Objective):
         shape = Model(**checked(Model, model, "model of the flow objective", TrainingError))
         if told.base is None:
             raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
-        return cls(open_editor(told.base, torch.bfloat16 if told.bfloat16 else torch.float32), shape, told)
+        dtype = torch.bfloat16 if told.bfloat16 else torch.float32
+        editor = open_editor(told.base, dtype, told.weights)
+        if told.cache is not None:
+            editor.keep(Path(told.cache).expanduser())
+        return cls(editor, shape, told)
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Pairs`; the gain is how far the velocity is above its error."""
@@ -151,9 +166,21 @@ class FlowObjective(Objective):
         gain = 10 * (target.square().mean((1, 2, 3)) / (error.detach() + 1e-12)).log10()
         return Loss(error.mean(), gain, {"velocity": error.detach().mean()})
 
+    @contextmanager
+    def restoring(self) -> Iterator[RestorerPipeline]:
+        """The editor as a restorer; what is learned is in float32, whatever the rest."""
+        pipe = self.editor.restorer()
+        with torch.autocast(pipe.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            yield pipe
+
+    def keep(self) -> None:
+        """Write what is new in the cache, if there is one."""
+        if self.editor.cache is not None:
+            self.editor.cache.flush()
+
     def first_blocks(self, share: float) -> list[nn.Parameter]:
-        """What is trained of the first single blocks of the transformer, which come after the double ones."""
-        blocks = self.editor.pipe.transformer.single_transformer_blocks
+        """What is trained of the first of `Editor.late_blocks`."""
+        blocks = self.editor.late_blocks
         chosen = blocks[: int(share * len(blocks))]
         return [weight for weight in chosen.parameters() if weight.requires_grad]
 

@@ -1,5 +1,6 @@
 """Training of one told part of the compact restorer, whose own weights stay as they are."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,6 +14,7 @@ from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer, ToldParts
 from ggt_hub.models.compact_restorer import told_condition
+from ggt_hub.pipelines import CompactRestorerPipeline, RestorerPipeline
 from ggt_hub.pipelines.layouts import BUNDLED
 from ggt_hub.settings import checked
 from ggt_hub.training.objectives.base import Loss, Objective, building
@@ -78,6 +80,10 @@ class ToldObjective(Objective):
                 f"{', '.join(there) or 'none'}; name another, or start without --init-from"
             )
         return own
+
+    def restoring(self) -> AbstractContextManager[RestorerPipeline]:
+        """See `Objective.restoring`; the part is for who tells its task."""
+        return nullcontext(CompactRestorerPipeline(self.restorer, parts=self.network))
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `prepare`."""

@@ -11,7 +11,8 @@ import torch
 from numpy.random import default_rng
 from PIL import Image
 
-from ggt_hub.data.reading.mixture import Damage, Example, Mixture, open_source
+from ggt_hub.data.reading.mixture import Damage, Example, Mixture
+from ggt_hub.data.reading.picture_sources import open_source
 from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import CompactRestorer

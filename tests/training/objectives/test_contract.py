@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ggt_hub.data.reading.mixture import Mixture, open_source
+from ggt_hub.data.reading.mixture import Mixture
+from ggt_hub.data.reading.picture_sources import open_source
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import Detector
 from ggt_hub.training import Recipe, run, train
