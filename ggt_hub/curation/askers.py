@@ -11,7 +11,6 @@ from ggt_hub.curation.generators.batches import BatchAsker, Batching, Fetched, f
 from ggt_hub.curation.generators.configured import BATCHING
 from ggt_hub.curation.stage import Beginning, Deciding, Stage
 from ggt_hub.curation.stages.crop import Crop
-from ggt_hub.curation.stages.edit import Edit
 from ggt_hub.errors import CurationError
 from ggt_hub.settings import read_yaml
 from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
@@ -158,7 +157,7 @@ def estimate(configuration: Configuration, source: str) -> list[Estimate]:
             rows = len(stage.seeds(source))
         if isinstance(stage, Crop):
             rows *= stage.count
-        if isinstance(stage, Edit):
+        if isinstance(stage, Deciding) and stage.edits:
             questions = stage.questions(rows)
             for named in configuration.generators.values():
                 cost = questions * named.priced().expected

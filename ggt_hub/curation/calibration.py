@@ -152,6 +152,7 @@ def _gate_limits(run: Decided) -> list[_Limit]:
             {name: told[check.measure] for name, category, told in values if check.is_for(category)},
         )
         for check in CHECKS
+        if check.limit in settings  # earlier versions had fewer
     ]
 
 

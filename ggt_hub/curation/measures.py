@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ggt_hub.curation.structures import cast, repainted, strengths
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
@@ -28,6 +29,8 @@ _SUBSAMPLINGS = (0, 2)  # Pillow's numbers of 4:4:4 and 4:2:0
 _LOOKED_AT = 256  # side of the part that is coded again
 _GRIDS = (8, 16, 32)
 _FLAT = 1.5  # levels; the spread of a row below which it is a bar
+_CALM = 4.0  # pixels of a blur that leaves that many levels of strong noise
+_SAME_LEVEL = 16.0
 
 
 def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
@@ -39,10 +42,15 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
 
     Returns:
         By name:
-        `bar`: share of the longer side that is a uniform bar in `gt` and not in `lq`, at the worst edge.
+        `bar`: share of the longer side that is a uniform bar in `gt` and shows something else in `lq`, at the
+            worst edge.
         `structure`: SSIM at 192 pixels after the brightness of `gt` was given the histogram of `lq`'s, -1..1;
             without that, true pairs of low light have 0.17 to 0.43.
         `mirrored`: the same for the mirrored `gt`, less `structure`.
+        `repainted`: what the worst place of `lq` shows and `gt` does not, as a share of what places show; see
+            `structures.repainted`.
+        `weaker`, `sharper`: by how much the structures of `lq` are weaker, or stronger, in `gt`; see `structures`.
+        `cast`: shift of all chromaticities, 0..0.8, beyond what makes colours stronger; see `structures.cast`.
         `unchanged`: PSNR of the two in dB, or of `gt` and what JPEG makes of `lq`, where that explains `gt` by far.
         `colour`: chromaticity drift at 192 pixels, where noise has none, 0..1.42.
         `redegraded`: PSNR in dB of `lq` and a copy of `gt` that was blurred and recoloured to fit it best.
@@ -53,10 +61,16 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
     grey, grey_gt = _brightness(lq), _brightness(gt)
     matched = _with_histogram(grey_gt, grey)
     structure = _ssim(grey, matched)
+    planes = grey.astype(np.float32), grey_gt.astype(np.float32)
+    weaker, sharper = strengths(*planes)
     return {
-        "bar": max(0.0, _bar(gt) - _bar(lq)),
+        "bar": _bar(matched, grey),
         "structure": structure,
         "mirrored": _ssim(grey, matched[:, ::-1]) - structure,
+        "repainted": repainted(*planes),
+        "weaker": weaker,
+        "sharper": sharper,
+        "cast": cast(_small(lq), _small(gt)),
         "unchanged": unchanged(lq, gt),
         "colour": _number(lambda: chromaticity_drift(_small(gt)[None], _small(lq)[None])),
         "redegraded": redegraded(lq, gt),
@@ -180,11 +194,16 @@ def _with_histogram(plane: Pixels, like: Pixels) -> Pixels:
     return np.interp(ours, theirs, np.arange(256)).round().astype(np.uint8)[plane]
 
 
-def _bar(pixels: Pixels) -> float:
-    """The thickest uniform bar at an edge, as a share of the longer side."""
-    grey = _brightness(pixels).astype(np.float32)
-    thickest = 0
-    for lines in (grey, grey[::-1], grey.T, grey.T[::-1]):
-        shows = lines.std(axis=1) > _FLAT
-        thickest = max(thickest, int(shows.argmax()) if shows.any() else len(lines))
-    return thickest / max(grey.shape)
+def _bar(gt: Pixels, lq: Pixels) -> float:
+    """The thickest uniform bar at an edge, as a share of the longer side; none where the photograph has it, too."""
+    calm = cv2.GaussianBlur(lq, (0, 0), _CALM).astype(np.float32)
+    ways = (lambda x: x, lambda x: x[::-1], lambda x: x.T, lambda x: x.T[::-1])
+    return max(_bar_on_top(way(gt.astype(np.float32)), way(calm)) for way in ways) / max(gt.shape)
+
+
+def _bar_on_top(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> int:
+    """Rows."""
+    is_uniform = ours.std(axis=1) < _FLAT
+    is_so_there = (theirs.std(axis=1) < _CALM) & (np.abs(ours.mean(1) - theirs.mean(1)) < _SAME_LEVEL)
+    is_bar = is_uniform & ~is_so_there
+    return len(is_bar) if is_bar.all() else int(is_bar.argmin())

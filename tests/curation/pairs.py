@@ -68,7 +68,7 @@ class Service:
 
 
 class Maker(Service):
-    """Gives back the piece without noise, then with a warm grade; of coffee it refuses a second one."""
+    """Gives back the piece without noise, then with a warm grade, or moved; of coffee it refuses a second one."""
 
     def __init__(self, photographs: Path) -> None:
         super().__init__("maker-1")
@@ -84,7 +84,8 @@ class Maker(Service):
             return Reply(pictures=(png(Image.fromarray(piece(name))),))
         if name == "coffee":
             raise QuestionRefusedError("IMAGE_SAFETY")
-        return Reply(pictures=(png(Image.fromarray(graded(piece(name)))),))
+        second = np.roll(piece(name), 40, 1) if name == "flower" else graded(piece(name))
+        return Reply(pictures=(png(Image.fromarray(second)),))
 
 
 class Eyes(Service):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,7 +22,7 @@ from ggt_hub.errors import CurationError, DatasetError, PossiblyBilledError
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Ledger
 from tests.curation.ggt import DIAGNOSIS
-from tests.curation.pairs import Place, write_photographs
+from tests.curation.pairs import Place, piece, write_photographs
 
 KEPT = ["astronaut", "chelsea", "coffee", "flower"]
 
@@ -49,7 +50,8 @@ def test_the_funnel_says_where_every_candidate_went(made: Any) -> None:
     _, counts = made
     assert (counts["edit"].rows, counts["edit"].kept) == (5, 9)
     assert counts["edit"].dropped == {"maker: IMAGE_SAFETY": 1}
-    assert counts["gate"].dropped == {"gate: other colours": 4}
+    assert counts["register"].dropped == {"register: moved too far": 1}
+    assert counts["gate"].dropped == {"gate: other colours": 3}
     assert counts["judge"].dropped == {"judge: text": 1}
     assert counts["judge"].kept == 4
 
@@ -77,14 +79,14 @@ def test_negatives_stay_apart_with_their_reasons(made: Any) -> None:
     found = rows(place.output, "negatives")
     reasons = {row["id"]: row["reason"] for row in found}
     assert reasons == {
-        **{
-            f"{name}.png/0/maker-1": "gate: other colours"
-            for name in ("astronaut", "chelsea", "china", "flower")
-        },
+        **{f"{name}.png/0/maker-1": "gate: other colours" for name in ("astronaut", "chelsea", "china")},
+        "flower.png/0/maker-1": "register: moved too far",
         "china.png/0/maker-0": "judge: text",
     }
     told = json.loads(found[0]["meta"])["curation"]
     assert told["refused"]["refused_by"] == "gate" and "colour" in told["refused"]["detail"]
+    moved = next(row for row in found if row["id"] == "flower.png/0/maker-1")
+    assert np.array_equal(shown_rgb(moved["gt"]["bytes"]), np.roll(piece("flower"), 40, 1))
     (splits,) = [open_splits(str(place.output))]
     assert len(splits["train"]) == 4
     assert len(open_splits(str(place.output), "negatives")["train"]) == 5

@@ -16,6 +16,7 @@ from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.reviewed import Reviewed
+from ggt_hub.curation.stages.rounds import EditInRounds
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Apart, Unlike
 
@@ -40,6 +41,7 @@ STAGES: dict[str, type[Stage]] = {
         Compose,
         ComposeAdaptive,
         Edit,
+        EditInRounds,
         Register,
         Measure,
         Gate,

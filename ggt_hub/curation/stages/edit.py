@@ -44,7 +44,7 @@ class Edit(Deciding):
         for name, asker in context.generators.items():
             wanted = [(place, n) for place in range(len(rows)) for n in range(self.candidates)]
             outcomes = at_once(
-                partial(self._candidate, name, asker),
+                partial(self._drawn, name, asker),
                 [(rows[place], n) for place, n in wanted],
                 asker.workers,
                 f"{self.name}, {name}",
@@ -58,24 +58,33 @@ class Edit(Deciding):
         """One for each candidate."""
         return rows * self.candidates
 
-    def _candidate(
-        self, name: str, asker: Asker, wanted: tuple[Row, int]
-    ) -> Mapping[str, Any] | Dropped | Later:
-        row, number = wanted
-        service: Any = asker.service
-        question, box = asked(row, asker)
-        entry = asker.ask(question, (number, 0))
-        if entry.state != "answered":
-            outcome = unanswered(entry)
-            named = re.match(r"[A-Z_]{4,}", entry.reason or "")  # as providers name their reasons
-            return replace(outcome, reason=f"{name}: {named[0] if named else outcome.reason}")
-        return {
-            "candidate": off_canvas(entry.pictures[0], box),
-            "generator": name,
-            "drawn_by": service.model,
-            "question": asker.key(question, (number, 0)),
-            "mark": mark_of_a_model(entry.pictures[0]) or "",
-        }
+    def _drawn(self, name: str, asker: Asker, wanted: tuple[Row, int]) -> Mapping[str, Any] | Dropped | Later:
+        return drawn(name, asker, *wanted)
+
+
+def drawn(name: str, asker: Asker, row: Row, number: int) -> Mapping[str, Any] | Dropped | Later:
+    """A candidate of a photograph, as the columns that `Edit` gives, or why there is none.
+
+    Args:
+        name: of the generator.
+        asker: who asks it.
+        row: with `lq` and `prompt`.
+        number: of the candidate; another one is another question.
+    """
+    service: Any = asker.service
+    question, box = asked(row, asker)
+    entry = asker.ask(question, (number, 0))
+    if entry.state != "answered":
+        outcome = unanswered(entry)
+        named = re.match(r"[A-Z_]{4,}", entry.reason or "")  # as providers name their reasons
+        return replace(outcome, reason=f"{name}: {named[0] if named else outcome.reason}")
+    return {
+        "candidate": off_canvas(entry.pictures[0], box),
+        "generator": name,
+        "drawn_by": service.model,
+        "question": asker.key(question, (number, 0)),
+        "mark": mark_of_a_model(entry.pictures[0]) or "",
+    }
 
 
 def asked(row: Row, asker: Asker) -> tuple[Question, Box | None]:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -18,7 +18,8 @@ from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, O
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
 
-_CLEARLY = {"brisque": 2.0, "piqe": 3.0, "niqe": 0.5}  # in light low light all three prefer a little noise
+_CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
+_HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
 LIMITS = "limits.json"
 
 
@@ -30,18 +31,19 @@ class Check(NamedTuple):
         measure: what is compared, a name of `values_of`.
         limit: the setting of `Gate` with which it is compared.
         refused: which values are.
-        colours: whether it is for categories whose colours may change, for the others, or, None, for all.
+        only, but: the categories that it is for, where there are any, and those that it is not for.
     """
 
     reason: str
     measure: str
     limit: str
     refused: Literal["above", "from", "below"]
-    colours: bool | None = None
+    only: Collection[str] = ()
+    but: Collection[str] = ()
 
     def is_for(self, category: str) -> bool:
         """Whether candidates of a category are held to it."""
-        return self.colours is None or self.colours == (category in MAY_CHANGE_COLOUR)
+        return category not in self.but and (not self.only or category in self.only)
 
     def refuses(self, values: Mapping[str, float], limit: float) -> bool:
         """Whether it refuses; comparisons with what is not a number are false."""
@@ -54,8 +56,13 @@ CHECKS = (
     Check("nothing has changed", "unchanged", "unchanged", "from"),
     Check("mirrored", "mirrored", "mirrored", "above"),
     Check("another scene", "structure", "structure", "below"),
-    Check("other colours", "colour", "colour", "above", colours=False),
-    Check("other colours", "colour", "any_colour", "above", colours=True),
+    Check("other colours", "colour", "colour", "above", but=MAY_CHANGE_COLOUR),
+    Check("other colours", "colour", "any_colour", "above", only=MAY_CHANGE_COLOUR),
+    Check("a cast", "cast", "cast", "above"),
+    Check("smoothed away", "weaker", "weaker", "above"),
+    Check("sharpened", "sharper", "sharper", "above"),
+    Check("another thing in a place", "repainted", "repainted", "above", but=_HIDING),
+    Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_HIDING),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
 )
@@ -73,6 +80,7 @@ class Measure(Deciding):
     """Measures every candidate beside its photograph; see `measures.measured` for what."""
 
     name: ClassVar[str] = "measure"
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
     gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
 
@@ -97,10 +105,16 @@ class Gate(Learning, Deciding):
         unchanged: PSNR in dB from which a candidate is the photograph that was given.
         colour: largest chromaticity drift, where colours may not change.
         any_colour: the same where they may: beyond, it is another scene.
+        cast: largest shift of all chromaticities, whatever the category, beyond what makes colours stronger.
+        repainted: most that a place of the photograph shows and the candidate does not, as a share of what places
+            show.
+        repainted_in_rain: the same under rain and snow. Of truths under much of it half are refused.
+        weaker, sharper: by how much the structures of the photograph may have become weaker, or stronger.
         worse: how many of the three free metrics may find the candidate clearly worse.
         grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
             another spectrum, in which a grid of six levels does not show.
-        redegraded: share of each category, 0..1, that leads back to its photograph worst, and leaves.
+        redegraded: share of each category, 0..1, that leads back to its photograph worst, and leaves, however good
+            all of them are.
     """
 
     bar: Annotated[float, Ge(0), Le(1)] = 0.02
@@ -109,11 +123,17 @@ class Gate(Learning, Deciding):
     unchanged: Annotated[float, Ge(0)] = 50.0
     colour: Annotated[float, Ge(0)] = 0.10
     any_colour: Annotated[float, Ge(0)] = 0.25
+    cast: Annotated[float, Ge(0)] = 0.075
+    repainted: Annotated[float, Ge(0)] = 1.0
+    repainted_in_rain: Annotated[float, Ge(0)] = 2.5
+    weaker: Annotated[float, Ge(0)] = 0.06
+    sharper: Annotated[float, Ge(0), Le(1)] = 0.15
     worse: Annotated[int, Ge(0), Le(3)] = 2
     grid: Annotated[float, Ge(0)] = 4.0
-    redegraded: Annotated[float, Ge(0), Lt(1)] = 0.05
+    redegraded: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     name: ClassVar[str] = "gate"
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("measures", "category")
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:

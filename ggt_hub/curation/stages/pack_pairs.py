@@ -1,4 +1,4 @@
-"""What is left becomes a data set of pairs, and what gates and judge refused stays apart, as negatives."""
+"""What is left becomes a data set of pairs; what was refused as a candidate stays apart, as negatives."""
 
 import hashlib
 import json
@@ -9,9 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 from datasets import Features, Value
+from PIL import Image
 
 from ggt_hub.curation.stage import Packing, Row
+from ggt_hub.curation.stages.pictures import png
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
+from ggt_hub.images.shown import shown_rgb
 
 _ABOUT = """\
 Photographs and what generators made of them, in Parquet: `lq` is the photograph, `gt` a candidate that passed all
@@ -39,12 +42,13 @@ class PackPairs(Packing):
     rows: Annotated[int, Ge(1)] = 100
 
     name: ClassVar[str] = "pack-pairs"
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = (
         *("lq", "gt", "category", "source", "sha256"),
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),
     )
-    takes: ClassVar[tuple[str, ...]] = ("box", "scale", "diagnosis", *_JSON)
-    refusing: ClassVar[tuple[str, ...]] = ("gate", "judge", "reviewed")
+    takes: ClassVar[tuple[str, ...]] = ("candidate", "box", "scale", "diagnosis", *_JSON)
+    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "reviewed")
     features: ClassVar[Features] = Features(
         {**PAIR_FEATURES, "has_faces": Value("bool"), "reason": Value("string")}
     )
@@ -66,6 +70,8 @@ class PackPairs(Packing):
         if "reason" in row:
             provenance["refused"] = {name: row[name] for name in ("refused_by", "reason", "detail")}
         diagnosis = json.loads(row.get("diagnosis") or "{}")
+        if "gt" not in row:  # what could not be laid over its photograph is as it was drawn
+            row = row | {"gt": png(Image.fromarray(shown_rgb(row["candidate"])))}
         lq, gt = ({"bytes": row[side], "path": f"{row['id']}.{side}.png"} for side in PICTURES)
         return pair_row(
             row["id"],

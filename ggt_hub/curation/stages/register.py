@@ -51,6 +51,7 @@ class Register(Deciding):
     drift: Limit = 0.10
 
     name: ClassVar[str] = "register"
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("lq", "candidate", "category")
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "lq": pa.large_binary(),
@@ -70,7 +71,7 @@ class Register(Deciding):
         found = align(candidate, shown_rgb(row["lq"]), limits_of(self))
         told = json.dumps({name: round(value, 4) for name, value in found.statistics.items()})
         if found.lq is None or found.gt is None:
-            return Dropped(f"registration: {found.refused.partition(':')[0]}", f"{found.refused} {told}")
+            return Dropped(f"register: {found.refused.partition(':')[0]}", f"{found.refused} {told}")
         gt = self._with_its_colours(found.gt, found.lq, row["category"])
         pictures = {"lq": png(Image.fromarray(found.lq)), "gt": png(Image.fromarray(gt))}
         return Kept({**pictures, "registration": told})

@@ -1,0 +1,83 @@
+"""What is told of structures: exact where a formula says so, else by what was planted."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ggt_hub.curation.structures import cast, noise_of, repainted, strengths
+from tests.curation.planted import damaged, sample
+
+
+def bright(pixels: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def china() -> np.ndarray:
+    return bright(sample("china"))
+
+
+def noisy(plane: np.ndarray, sigma: float) -> np.ndarray:
+    return plane + np.random.default_rng(0).normal(0, sigma, plane.shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 20.0])
+def test_noise_is_found_to_a_twentieth(sigma: float) -> None:
+    flat = np.full((256, 256), 128, np.float32)
+    assert noise_of(noisy(flat, sigma)) == pytest.approx(sigma, rel=0.05)
+
+
+def test_what_has_no_structure_may_go_and_exposure_may_change(china: np.ndarray) -> None:
+    assert repainted(china, china) == pytest.approx(0, abs=0.05)
+    assert repainted(noisy(china, 25), china) < 0.2
+    assert repainted(china * 0.3, china) < 0.2
+    assert repainted(bright(damaged(sample("china"), "haze")), china) < 0.8
+
+
+@pytest.mark.parametrize("sigma", [0.0, 15.0])
+def test_a_place_that_was_painted_over_shows(china: np.ndarray, sigma: float) -> None:
+    """A fifth of the side, filled with its mean; the photograph in noise too."""
+    changed = china.copy()
+    changed[200:300, 150:250] = china[200:300, 150:250].mean()
+    assert repainted(noisy(china, sigma), changed) > 1.5
+    other = bright(sample("flower"))
+    changed[200:300, 150:250] = other[200:300, 150:250]
+    assert repainted(noisy(china, sigma), changed) > 1.5
+
+
+def test_blur_is_weaker_and_sharpening_stronger_whatever_noise_there_was(china: np.ndarray) -> None:
+    soft = cv2.GaussianBlur(china, (0, 0), 2)
+    hard = china + 6 * (china - soft)
+    for photograph in (china, noisy(china, 15), 0.4 * china):
+        weaker, sharper = strengths(photograph, china)
+        assert weaker < 0.02 and abs(sharper) < 0.02
+        assert strengths(photograph, soft)[0] > 0.1
+        assert strengths(photograph, hard)[1] > 0.15
+
+
+def test_removing_a_blur_is_no_sharpening(china: np.ndarray) -> None:
+    weaker, sharper = strengths(cv2.GaussianBlur(china, (0, 0), 1.5), china)
+    assert weaker < 0 and sharper < 0.12
+
+
+def test_an_optimal_denoiser_is_not_blamed_for_what_noise_hid(china: np.ndarray) -> None:
+    """Wiener's filter in bands, with the true powers: it weakens the finer band by a tenth and more."""
+    photograph = noisy(china, 30)
+    spectrum = np.abs(np.fft.rfft2(china)) ** 2
+    power = cv2.blur(spectrum.astype(np.float32), (9, 9))
+    gain = power / (power + 30**2 * china.size)
+    restored = np.fft.irfft2(np.fft.rfft2(photograph) * gain, china.shape).astype(np.float32)
+    assert strengths(photograph, restored)[0] < 0.06
+
+
+def test_a_grade_is_a_cast_and_stronger_colours_are_none() -> None:
+    grey = np.full((192, 192, 3), 120, np.uint8)
+    warm = (grey * np.array([1.25, 1.0, 0.75])).astype(np.uint8)
+    assert cast(grey, grey) == 0
+    assert cast(grey, warm) == pytest.approx(np.hypot(1 / 12, 1 / 12), abs=1e-6)
+    rng = np.random.default_rng(0)
+    hues = cv2.resize(rng.normal(0, 10, (8, 8, 3)).astype(np.float32), (192, 192))
+    hues -= hues.mean((0, 1))
+    pale, strong = (np.clip(np.rint(120 + gain * hues), 0, 255).astype(np.uint8) for gain in (1, 2.5))
+    assert cast(pale, strong) < 0.005
+    assert np.isnan(cast(np.zeros_like(grey), grey))
