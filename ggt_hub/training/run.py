@@ -22,6 +22,7 @@ from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
 from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
 from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
+from ggt_hub.training.memory import Training, check_fits
 from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
@@ -70,6 +71,8 @@ def train(
         mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
+    if (needs := needed_memory(recipe)) is not None:
+        check_fits(needs, cpu)
     set_seed(recipe.seed, device_specific=True)
     objective = kind.build(recipe.model, recipe.settings)
     if init_from is not None:
@@ -308,6 +311,20 @@ class _Run:
             yield
         finally:
             self.ema.restore(self.trained)
+
+
+def needed_memory(recipe: Recipe) -> Training | None:
+    """What the stage needs that needs most; None where it is not known.
+
+    Raises:
+        TrainingError: if the base cannot be had.
+    """
+    kind = load_objective(recipe.objective)
+    found = [
+        kind.memory(recipe.model, recipe.settings, stage.crop, stage.at_once or stage.batch)
+        for stage in recipe.stages
+    ]
+    return max((one for one in found if one), key=lambda one: one.total, default=None)
 
 
 def open_mixtures(
