@@ -21,7 +21,7 @@ from ggt_hub.commit import committed_folder
 from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
 from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
-from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
+from ggt_hub.training.checkpoint import MODEL, Identity, check_output, load_state, save_state
 from ggt_hub.training.memory import Training, check_fits
 from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
@@ -61,7 +61,7 @@ def train(
         TrainingError: if `output` holds what is no run, or the recipe or `init_from` does not fit the network.
         DatasetError: if a source holds nothing to train on.
     """
-    check_output(output)
+    check_output(output, _identity(recipe))
     kind = load_objective(recipe.objective)
     check_tracker(recipe.tracker)
     accelerator = Accelerator(
@@ -259,7 +259,7 @@ class _Run:
         """Write `state/` and `model/`, each whole or not at all."""
         self._check_sound()
         self.objective.keep()
-        clock = {"step": self.step, "seconds": self.seconds}
+        clock = {"step": self.step, "seconds": self.seconds, "made_by": _identity(self.recipe)}
         save_state(self.accelerator, self.ema, self.streams, clock, self.output)
         if self.accelerator.is_main_process:
             self._export()
@@ -311,6 +311,16 @@ class _Run:
             yield
         finally:
             self.ema.restore(self.trained)
+
+
+def _identity(recipe: Recipe) -> Identity:
+    """What makes it another run: what is learned, and on which base, wherever that lies."""
+    base = recipe.settings.get("base")
+    return {
+        "objective": recipe.objective,
+        "model": recipe.model,
+        "base": None if base is None else Path(str(base)).name,
+    }
 
 
 def needed_memory(recipe: Recipe) -> Training | None:
