@@ -27,7 +27,7 @@ def measure(side: int, dtype: str) -> None:
     condition, curve = torch.zeros(1, network.config.condition_width), torch.tensor([[2.0, 0.6]])
 
     def restore(pixels: int) -> None:
-        tile = torch.rand(1, 3, pixels, pixels).to(network.dtype)
+        tile = torch.rand(1, 3, pixels, pixels).to(network.dtype, memory_format=torch.channels_last)
         network(tile, condition.to(network.dtype), curve, 1.0).clamp(0, 1).float().numpy()
 
     with torch.inference_mode():

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,52 @@ def commit_json(path: Path, content: Any) -> None:
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     commit_bytes(path, to_json(content).encode())
+
+
+def append_json(path: Path, content: Any) -> None:
+    """Add a line of JSON to a file of such lines: it is on the disk when this returns, and never half there.
+
+    What a kill left of the last line is removed first. Other processes wait for their turn.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    with _lines_locked(path), _explained(path), path.open("ab+") as file:
+        file.seek(0)
+        whole = whole_lines(file.read())
+        file.truncate(len(whole))
+        file.write(line if whole.endswith(b"\n") or not whole else b"\n" + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keep_json_lines(path: Path, is_kept: Callable[[Any], bool]) -> None:
+    """Write a file of JSON lines again without some of them; others stay as they are, byte by byte.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    with _lines_locked(path):
+        lines = whole_lines(path.read_bytes()).splitlines(keepends=True)
+        commit_bytes(path, b"".join(line for line in lines if not line.strip() or is_kept(json.loads(line))))
+
+
+def _lines_locked(path: Path) -> contextlib.AbstractContextManager[None]:
+    return locked(path.parent / RECORDS / f"lock-of-{path.name}", waits=True)
+
+
+def whole_lines(written: bytes) -> bytes:
+    """What was written of a file of JSON lines, without a last line that a kill has cut.
+
+    A last line that is whole JSON is one, even without its end: people write such.
+    """
+    head, end, tail = written.rpartition(b"\n")
+    try:
+        json.loads(tail or b"0")
+    except ValueError:
+        return head + end
+    return written
 
 
 def to_json(content: Any) -> str:

@@ -103,6 +103,10 @@ class CurationError(GGTHubError, ValueError):
     """A configuration or folder of a curation run that cannot be used: which, and why."""
 
 
+class NothingLeftError(CurationError):
+    """A run of which earlier stages have dropped all rows before one that needs some."""
+
+
 class DemoError(GGTHubError, ValueError):
     """Something that a visitor of the demo asked for cannot be done: what, and what to do instead."""
 

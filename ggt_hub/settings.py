@@ -1,15 +1,18 @@
-"""Settings that people write in YAML files: read, and checked against the dataclass that they become."""
+"""What people write in YAML and JSON lines: read, and checked against the dataclass that it becomes."""
 
 import json
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from ggt_hub.commit import whole_lines
 from ggt_hub.errors import GGTHubError, did_you_mean
+
+Line = TypeVar("Line")
 
 
 def read_yaml(path: Path, error: type[GGTHubError]) -> dict[str, Any]:
@@ -25,6 +28,29 @@ def read_yaml(path: Path, error: type[GGTHubError]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise error(f"{path} {'is empty' if content is None else 'does not consist of `name: value` lines'}")
     return content
+
+
+def read_json_lines(path: Path, kind: type[Line], error: type[GGTHubError]) -> list[Line]:
+    """Read a file of JSON objects, a line each, as a dataclass; a last line that a kill has cut is left out.
+
+    Raises:
+        GGTHubError: as `error`, if it cannot be read, or a line is something else; the message names the line.
+    """
+    try:
+        lines = whole_lines(path.read_bytes()).decode().split("\n")
+    except (OSError, UnicodeDecodeError) as reason:
+        raise error(f"{path} cannot be read: {reason}") from reason
+    found = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except ValueError as reason:
+            raise error(f"{where}: this is no JSON: {line[:60]}") from reason
+        found.append(kind(**checked(kind, content, where, error)))
+    return found
 
 
 def checked(

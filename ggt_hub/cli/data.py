@@ -222,7 +222,13 @@ def export(
     revision: Revision = None,
     data_dir: DataDir = None,
     workers: Workers = 1,
-    layout: Annotated[str, typer.Option(help="parquet, webdataset, lmdb or basicsr.")] = "parquet",
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="parquet, webdataset, lmdb, basicsr, jsonl, diffsynth or instructpix2pix; of the last three, "
+            "pairs without a prompt get the fixed instruction for their task."
+        ),
+    ] = "parquet",
     shard_size: Annotated[int, typer.Option(help="Size of a file in MB, about.", min=1)] = 500,
 ) -> None:
     """Write a data set as Parquet that the stock library loads, or in another layout, byte for byte."""
@@ -235,8 +241,16 @@ def export(
     splits = open_splits(source, config, revision=revision, data_dir=data_dir, told=told)
     if layout != "parquet":
         from ggt_hub.data.work.layouts import write_layout
+        from ggt_hub.pipelines.realrestorer import instruction
 
-        count = write_layout(splits, output, layout, workers=workers, shard_bytes=shard_size * 1_000_000)
+        count = write_layout(
+            splits,
+            output,
+            layout,
+            workers=workers,
+            shard_bytes=shard_size * 1_000_000,
+            instruct=instruction,
+        )
         typer.echo(f"{output}: {count} pairs as {layout}")
         return
     reports = write_parquet(

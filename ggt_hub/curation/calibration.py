@@ -1,6 +1,5 @@
 """Limits tried on labels of people: what they refuse of the good, and of the bad, and which would suit better."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,19 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from ggt_hub.curation.decided import Decided, read_run
+from ggt_hub.curation.labels import read_labels, verdicts
 from ggt_hub.curation.report import judged
 from ggt_hub.curation.stages.gate import CHECKS, values_of
 from ggt_hub.curation.stages.judge import Judge
 from ggt_hub.errors import CurationError
 
-_LABELS = {"accept": True, "reject": False}
 _WHOLE = ("worse",)  # limits that are counts of three metrics, which few labels cannot set
 _STEP = 1e-4
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well what passes agrees with what people accept.
+    """How well what passes agrees with what people keep.
 
     Attributes:
         good, bad: candidates labelled so.
@@ -48,7 +47,7 @@ class Score:
         """Both, with what they are of."""
         return (
             f"precision {self.precision:.3f}, recall {self.recall:.3f} "
-            f"({self.good_kept} of {self.good} accepted pass, {self.bad_kept} of {self.bad} rejected)"
+            f"({self.good_kept} of {self.good} to keep pass, {self.bad_kept} of {self.bad} to refuse)"
         )
 
 
@@ -109,13 +108,13 @@ def calibrate(folder: Path, labels: Path, lost: float) -> Calibration:
 
     Args:
         folder: of a run.
-        labels: a CSV file with the columns `id` and `label`, accept or reject.
+        labels: see `labels`; of several people the majority counts.
         lost: share of the good candidates, 0..1, that one limit may refuse.
 
     Raises:
         CurationError: if the folder is of no run, or the labels are not of it or of one kind only.
     """
-    run, told = read_run(folder), _labels(labels)
+    run, told = read_run(folder), verdicts(read_labels(labels))
     limits = _limits(run)
     known = {name for limit in limits for name in limit.values}
     if unknown := [name for name in told if name not in known]:
@@ -123,28 +122,15 @@ def calibrate(folder: Path, labels: Path, lost: float) -> Calibration:
             f"{labels}: {unknown[0]} is no candidate of {folder} of which anything was measured"
         )
     if len({*told.values()}) < 2:
-        raise CurationError(f"{labels} has labels of one kind only: both accepted and rejected are needed")
+        raise CurationError(
+            f"{labels} has labels of one kind only: some to keep and some to refuse are needed"
+        )
     moved = _moved(limits, told, lost)
     tried = [
         Tried(a.place, a.value, b.value, _score([a], told), _score([b], told))
         for a, b in zip(limits, moved, strict=True)
     ]
     return Calibration(tuple(tried), _score(limits, told), _score(moved, told))
-
-
-def _labels(path: Path) -> dict[str, bool]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CurationError(f"{path} cannot be read: {error}") from error
-    if not rows or not {"id", "label"} <= set(rows[0]):
-        raise CurationError(f"{path} has no labels: write a CSV file with the columns id and label")
-    if wrong := [row for row in rows if row["label"] not in _LABELS]:
-        raise CurationError(
-            f"{path}: the label of {wrong[0]['id']} is {wrong[0]['label']!r}, not accept or reject"
-        )
-    return {row["id"]: _LABELS[row["label"]] for row in rows}
 
 
 def _limits(run: Decided) -> list[_Limit]:

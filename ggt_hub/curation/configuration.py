@@ -135,7 +135,7 @@ def _parsed(where: str, content: dict[str, Any]) -> Configuration:
         for name, one in named.items()
     }
     configuration = Configuration(stages=stages, models=built, generators=generators, **rest)
-    _check_chain(where, configuration)
+    check_chain(where, configuration)
     return configuration
 
 
@@ -153,7 +153,7 @@ def _stage(where: str, number: int, content: Any) -> Stage:
     return STAGES[name](**checked(STAGES[name], settings or {}, f"{where}, stage {name}", CurationError))
 
 
-def _check_chain(where: str, configuration: Configuration) -> None:
+def check_chain(where: str, configuration: Configuration) -> None:
     """Refuse stages that lack what they need: a run would find that out after hours.
 
     Raises:

@@ -1,7 +1,7 @@
 """What a run has decided so far, read from its folder, for reports and calibration."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,26 @@ class Decided:
         for path in sorted((self.folder / TABLES / stage).glob("*.arrow")):
             yield [self.folder / TABLES / name / path.name for name in before[begun:]]
 
-    def outcomes(self, stage: str, columns: Sequence[str]) -> Iterator[Row]:
-        """What a stage has decided of each row: `id`, `state`, `reason`, `detail`, and columns of it and before."""
+    def outcomes(
+        self, stage: str, columns: Sequence[str], only: Collection[str] | None = None
+    ) -> Iterator[Row]:
+        """What a stage has decided of each row: `id`, `state`, `reason`, `detail`, and columns of it and before.
+
+        Args:
+            stage: its name; nothing where it has decided nothing yet.
+            columns: see above.
+            only: ids of some rows; None for all.
+        """
         if stage not in self.stages:
             return
         for tables in self.slices(stage):
-            earlier = {row["id"]: row for row in read_kept(tables[:-1], columns)} if tables[1:] else {}
-            own = read_columns(tables[-1], ["id", "parent", "state", "reason", "detail", *columns])
+            own = read_columns(tables[-1], ["id", "parent", "state", "reason", "detail", *columns], only)
+            parents = None if only is None else {row["parent"] for row in own}
+            if parents == set():
+                continue
+            earlier = (
+                {row["id"]: row for row in read_kept(tables[:-1], columns, parents)} if tables[1:] else {}
+            )
             for row in own:
                 before = earlier.get(row["parent"], {})
                 yield before | {

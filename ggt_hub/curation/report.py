@@ -1,23 +1,28 @@
 """The report of a run: one HTML file that says where every picture went, at what cost, and shows some of them."""
 
+import heapq
 import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ggt_hub.curation.decided import Decided, read_run
+from ggt_hub.curation.labels import LABELS, agreements, read_labels
+from ggt_hub.curation.stage import Row
+from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.stages.gate import CHECKS, values_of
 from ggt_hub.curation.stages.judge import AUDIT, Judge
 from ggt_hub.errors import ImageError
 from ggt_hub.images import read_image
-from ggt_hub.reports.page import Cell, Comparison, Table, write_report
+from ggt_hub.reports.page import Cell, Comparison, Sheet, Table, write_report
 from ggt_hub.reports.plots import histogram
 from ggt_hub.vlm import Ledger
 
 _OF_EACH_REASON = 6
-_SHOWN = ("register", "gate", "judge")  # stages that see both pictures
+_ON_A_SHEET = {True: 60, False: 24}  # of what is kept, and of each reason
 
 
 def report_run(folder: Path, path: Path, ledger: Ledger) -> Path:
@@ -33,14 +38,16 @@ def report_run(folder: Path, path: Path, ledger: Ledger) -> Path:
         WriteError: if the file cannot be written.
     """
     run = read_run(folder)
-    tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run)]
+    sheets, items = _pictures(run)
+    tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run), *_people(folder)]
     return write_report(
         path,
         title=f"Curation of {Path(run.told['source']).name}",
         summary=_summary(run),
         tables=[table for table in tables if table.rows],
         figures=[*_gate_plots(run), *_judge_plots(run)],
-        items=list(_pictures(run)),
+        sheets=sheets,
+        items=items,
         max_side=384,
     )
 
@@ -115,6 +122,27 @@ def _audit(run: Decided) -> Iterator[Table]:
         yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
 
 
+def _people(folder: Path) -> Iterator[Table]:
+    """What each reviewer has said, and how far they agree."""
+    if not (folder / LABELS).is_file():
+        return
+    labels = read_labels(folder / LABELS)
+    counts = Counter[tuple[str, str]]((one.reviewer, one.label) for one in labels if one.look == 1)
+    names = sorted({one.reviewer for one in labels})
+    said = ("keep", "refuse", "unsure")
+    yield Table(
+        ["reviewer", *said],
+        [[name or "unnamed", *(counts[name, one] for one in said)] for name in names],
+        "People",
+    )
+    rows: list[list[Cell]] = [
+        [f"{one.first}, {one.second if one.second != one.first else 'again'}", one.shared, one.kappa]
+        for one in agreements(labels)
+    ]
+    note = "Of candidates that both have labelled. Kappa (Cohen) is 1 where they always agree, 0 at chance."
+    yield Table(["reviewers", "candidates", "kappa"], rows, "How far people agree", note)
+
+
 def _gate_plots(run: Decided) -> Iterator[str]:
     """Of each measure how it is spread, with its limits."""
     limits = run.settings("gate") or {}
@@ -156,18 +184,55 @@ def _is_picture(data: bytes | None) -> bool:
         return False
 
 
-def _pictures(run: Decided) -> Iterator[Comparison]:
-    """Some of what is kept, and of what was refused for each reason."""
-    groups: dict[str, list[Comparison]] = defaultdict(list)
-    shown = [stage for stage in run.stages if stage in _SHOWN]
+def _pictures(run: Decided) -> tuple[list[Sheet], list[Comparison]]:
+    """Some of what is kept, and of what was refused for each reason: small, and a few of them under sliders."""
+    groups = _drawn(run)
+    wanted = {name: stage for drawn in groups.values() for name, stage in drawn}
+    rows: dict[str, Row] = {}
+    for stage in dict.fromkeys(wanted.values()):
+        ids = {name for name, of in wanted.items() if of == stage}
+        for row in run.outcomes(stage, ["lq", "gt", "candidate", "category"], ids):
+            if _is_picture(_after(row)):
+                rows[row["id"]] = row
+    there = {group: [rows[name] for name, _ in drawn if name in rows] for group, drawn in groups.items()}
+    there = {group: of for group, of in there.items() if of}
+    sheets = [
+        Sheet(
+            f"Contact sheet: {group[0].lower()}{group[1:]}",
+            [(row["lq"], _after(row), row["id"]) for row in of],
+            f"{len(of)}, drawn by chance; on the left the photograph.",
+        )
+        for group, of in there.items()
+    ]
+    items = [
+        Comparison(row["id"], row["lq"], _after(row), caption=row.get("category") or "", group=group)
+        for group, of in there.items()
+        for row in of[:_OF_EACH_REASON]
+    ]
+    return sheets, items
+
+
+def _after(row: Mapping[str, Any]) -> bytes | None:
+    return row.get("gt") or row.get("candidate")
+
+
+def _drawn(run: Decided) -> dict[str, list[tuple[str, str]]]:
+    """By what became of them the ids of some rows and the stage that decided: the kept ones first."""
+    giving = next(
+        (n for n, name in enumerate(run.stages) if "gt" in getattr(STAGES[name], "gives", ())), None
+    )
+    shown = [] if giving is None else run.stages[giving:]
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for stage in shown:
-        for row in run.outcomes(stage, ["lq", "gt", "candidate", "category"]):
-            if row["state"] == "later" or (row["state"] == "kept" and stage != shown[-1]):
-                continue
-            group = "Kept" if row["state"] == "kept" else f"Refused: {row['reason']}"
-            after = row.get("gt") or row.get("candidate")
-            if len(groups[group]) < _OF_EACH_REASON and _is_picture(after):
-                item = Comparison(row["id"], row["lq"], after, caption=row.get("category") or "", group=group)
-                groups[group].append(item)
-    for name in sorted(groups, key=lambda name: (name != "Kept", name)):
-        yield from groups[name]
+        for row in run.outcomes(stage, []):
+            if row["state"] == "dropped":
+                groups[f"Refused: {row['reason']}"].append((row["id"], stage))
+            elif row["state"] == "kept" and stage == shown[-1]:
+                groups["Kept"].append((row["id"], stage))
+    by_chance = {
+        group: heapq.nsmallest(
+            _ON_A_SHEET[group == "Kept"], of, key=lambda one: sha256(one[0].encode()).digest()
+        )
+        for group, of in groups.items()
+    }
+    return dict(sorted(by_chance.items(), key=lambda one: (one[0] != "Kept", one[0])))

@@ -2,6 +2,7 @@
 
     OUT/run.yaml                     the configuration, with all settings, and the source
     OUT/takedown.json                what has left it for good
+    OUT/labels.jsonl                 what people have said, of runs that were reviewed
     OUT/funnel.json                  of each stage how many rows came in, were kept, dropped and postponed, and why
     OUT/learned/STAGE-HASH/          what stages have learned
     OUT/data/default/*.parquet       what was packed, with README.md and SHA256SUMS
@@ -25,6 +26,7 @@ import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
 from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
+from ggt_hub.curation.labels import LABELS, first_looks, read_labels
 from ggt_hub.curation.stage import (
     Beginning,
     Context,
@@ -42,7 +44,7 @@ from ggt_hub.data.batches import batched
 from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
-from ggt_hub.errors import CurationError
+from ggt_hub.errors import CurationError, NothingLeftError
 from ggt_hub.pipelines.text_to_image import find_text_to_image
 from ggt_hub.shards import Shard, remove_result, run_shards
 from ggt_hub.vlm import Asker
@@ -94,6 +96,7 @@ def run(
 
     Raises:
         CurationError: if the folder is of a run of another configuration or source.
+        NothingLeftError: if all rows are dropped before a stage that needs some.
         RestorerError, HubError: if the text-to-image pipeline cannot be had.
         JudgeError: if a model cannot be asked, or the budget is spent; run again to go on.
         BusyError: if another process runs there.
@@ -140,7 +143,12 @@ class _Run:
         asker, generators = self.askers.get(stage.name), {}
         if stage.edits:
             generators = {name: self.askers[GENERATOR + name] for name in configuration.generators}
-        return Context(configuration.seed, configuration.pictures, learned, asker, generators)
+        labels = self._labels() if stage.reviews else {}
+        return Context(configuration.seed, configuration.pictures, learned, asker, generators, labels)
+
+    def _labels(self) -> dict[str, Counter[str]]:
+        path = self.output / LABELS
+        return first_looks(read_labels(path)) if path.is_file() else {}
 
     def do(self, stage: Stage) -> None:
         """One stage."""
@@ -156,12 +164,13 @@ class _Run:
             self._pack(stage)
 
     def _decide(self, stage: Deciding, seeds: list[list[Seed]] | None) -> None:
-        shards = []
+        shards, context = [], self.context(stage)
         for number, (tables, hashes) in enumerate(zip(self.slices, self.hashes, strict=True)):
             begun = seeds[number] if seeds is not None else None
             told = [[one.id, one.version] for one in begun or ()]
             learned = [self.learned[name].name for name in stage.uses if name in self.learned]
             learned += [self.learned[stage.name].name] if stage.name in self.learned else []
+            learned += [_digest(sorted(context.labels.items()))] if stage.reviews else []
             name = f"{stage.name}/{number:06d}.arrow"
             if has_postponed(self.tables / name):
                 remove_result(self.tables, name)
@@ -170,7 +179,7 @@ class _Run:
             stage.asks is not None or stage.edits
         )  # in this process alone, whose threads wait for the replies
         reports = run_shards(
-            partial(_decide_slice, stage, self.context(stage), read_taken(self.output)),
+            partial(_decide_slice, stage, context, read_taken(self.output)),
             shards,
             self.tables,
             settings=identity(stage),
@@ -178,7 +187,7 @@ class _Run:
             engine="local" if asks else self.engine,
             title=stage.name,
         )
-        for generator in self.context(stage).generators.values():
+        for generator in context.generators.values():
             generator.flush()
         for number, report in enumerate(reports):
             self.slices[number].append(self.tables / report["name"])
@@ -189,7 +198,7 @@ class _Run:
     def _learn(self, stage: Learning) -> None:
         rows = Rows(tuple(map(tuple, self.slices)), stage.needs)
         if next(iter(replace(rows, columns=())), None) is None:
-            raise CurationError(
+            raise NothingLeftError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
         told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
@@ -204,7 +213,7 @@ class _Run:
     def _pack(self, stage: Packing) -> None:
         counts = [len(read_kept(tables, ())) for tables in self.slices]
         if not sum(counts):
-            raise CurationError(
+            raise NothingLeftError(
                 f"no row is left to pack: {self.output / FUNNEL} says which stages dropped them"
             )
         if stage.refusing:

@@ -1,8 +1,8 @@
 """The contract of stages: all that a run knows of them.
 
 A stage is a frozen dataclass of its settings. What it decides of a row depends on its settings, the row, the seed,
-what earlier stages have learned and, where it asks a model, on the ledger, and on nothing else. So a run may be
-killed at any moment and goes on with the same bytes.
+what earlier stages have learned, on the ledger where it asks a model, on labels where people decide, and on nothing
+else. So a run may be killed at any moment and goes on with the same bytes.
 """
 
 from abc import ABC, abstractmethod
@@ -88,6 +88,7 @@ class Context:
         learned: the folders of what earlier stages have learned, by their names.
         asker: whom a stage asks that asks somebody.
         generators: who edits pictures, by the names that the configuration gives them.
+        labels: how many people said what of a candidate, by its id.
     """
 
     seed: int
@@ -95,6 +96,7 @@ class Context:
     learned: Mapping[str, Path] = field(default_factory=dict)
     asker: Asker | None = None
     generators: Mapping[str, Asker] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def asks(self) -> Asker:
@@ -119,6 +121,7 @@ class Stage(ABC):
         replies: what replies are to be, in JSON; None for words.
         draws: whether it uses the text-to-image pipeline.
         edits: whether it asks the generators.
+        reviews: whether it reads what people have said.
         words: texts that it depends on, by which models are asked.
     """
 
@@ -132,6 +135,7 @@ class Stage(ABC):
     replies: ClassVar[type[BaseModel] | None] = None
     draws: ClassVar[bool] = False
     edits: ClassVar[bool] = False
+    reviews: ClassVar[bool] = False
     words: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:  # noqa: B027 - most need nothing

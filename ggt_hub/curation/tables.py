@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ggt_hub.curation.stage import Dropped, Kept, Later, Outcome, Row, Split
 
@@ -105,10 +106,20 @@ class Rows:
             yield from read_kept(tables, self.columns)
 
 
-def read_kept(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
-    """The rows of a slice that its last stage has kept; a column that several stages gave is of the last."""
+def read_kept(
+    tables: Sequence[Path], columns: Sequence[str], only: Collection[str] | None = None
+) -> list[Row]:
+    """The rows of a slice that its last stage has kept; a column that several stages gave is of the last.
+
+    Args:
+        tables: of the stages so far, in order.
+        columns: what is read.
+        only: ids of some rows; None for all.
+    """
     last = _read(tables[-1], ["id", "state"]).to_pylist()
-    rows: list[Row] = [{"id": one["id"]} for one in last if one["state"] == "kept"]
+    rows: list[Row] = [
+        {"id": one["id"]} for one in last if one["state"] == "kept" and (only is None or one["id"] in only)
+    ]
     wanted, names = set(columns), [row["id"] for row in rows]
     for path in reversed(tables):
         here = sorted(wanted & set(_names(path)))
@@ -136,10 +147,13 @@ def read_dropped(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return [row | dropped[row["id"]] for row in read_kept(tables[:-1], columns) if row["id"] in dropped]
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Some columns of a table, null where it has none of that name."""
+def read_columns(path: Path, columns: Sequence[str], only: Collection[str] | None = None) -> list[Row]:
+    """Some columns of a table, null where it has none of that name; of some rows, by their ids, or of all."""
     there = set(_names(path))
-    rows = _read(path, [name for name in columns if name in there]).to_pylist()
+    table = _read(path, [*({"id", *columns} & there)])
+    if only is not None:
+        table = table.filter(pc.is_in(table["id"], pa.array([*only], pa.string())))
+    rows = table.select([name for name in columns if name in there]).to_pylist()
     return [dict.fromkeys(columns) | row for row in rows]
 
 

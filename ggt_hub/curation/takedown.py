@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from ggt_hub.commit import RECORDS, commit_json, locked
+from ggt_hub.curation.labels import LABELS, forget
 from ggt_hub.curation.run import RUN, TABLES, TAKEN, read_taken
 from ggt_hub.curation.stages.pack_pairs import PackPairs
 from ggt_hub.curation.tables import read_columns, rewrite_without
@@ -68,6 +69,7 @@ def take_down(output: Path, listed: Path) -> Gone:
         for path in sorted((output / TABLES).glob("*/*.arrow")):
             name = path.relative_to(output / TABLES).as_posix()
             replace_result(output / TABLES, name, partial(rewrite_without, path, gone.ids))
+        forget(output / LABELS, gone.ids)
         packing = PackPairs(**told["stages"][-1][PackPairs.name])
         write_card(output, **packing.card(told))
         write_sums(output)

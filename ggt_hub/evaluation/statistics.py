@@ -1,9 +1,10 @@
 """How sure a mean and a difference are: BCa intervals (Efron 1987), swap tests (Fisher 1935), Holm (1979).
 
-All take means of one or of several columns (`N x K`) that `combine` makes one number of, since FS of a run may be a
-product of means.
+They take means of one or of several columns (`N x K`) that `combine` makes one number of, since FS of a run may be
+a product of means. And how far two people agree: kappa (Cohen 1960).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -87,6 +88,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(raised, 1.0)
     return [float(p) for p in corrected]
+
+
+def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float:
+    """How far two people agree beyond chance: 1 where they always do, 0 where chance would do as well.
+
+    Cohen 1960, equation 1: `(p_o - p_e) / (1 - p_e)`, of the share of equal labels and of that which is to be
+    expected if each gave his labels at random. Not a number where both know one label only, or there are none.
+
+    Args:
+        first: labels of one of them.
+        second: labels of the other for the same things, in the same order.
+    """
+    labels = sorted({*first, *second})
+    shares = [
+        np.array([said.count(label) for label in labels]) / max(1, len(said)) for said in (first, second)
+    ]
+    equal = float(np.mean([a == b for a, b in zip(first, second, strict=True)])) if first else math.nan
+    by_chance = float(shares[0] @ shares[1])
+    return (equal - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
 
 
 def _columns(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -109,7 +109,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Map (B, width, H, W) and c (B, condition_width) to (B, width, H, W)."""
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
-        return x + self.second(F.gelu(self.first(x) * (1 + scale) + shift))
+        return x + self.second(F.gelu(torch.addcmul(shift, self.first(x), 1 + scale)))
 
 
 class Conditioner(nn.Module):

@@ -83,6 +83,11 @@ class Detector(ModelMixin, ConfigMixin):
         logits, severities = (torch.stack(of_all) for of_all in zip(*looks, strict=True))
         return logits.log_softmax(2).mean(0), severities.mean(0)
 
+    def chance(self, logits: Tensor, task: Task) -> Tensor:
+        """How likely one kind is, if it is that or nothing, without caution: (B,), 0..1, from `judge`'s logits."""
+        kind = logits[:, 1 + DETECTED.index(task)]
+        return (kind - logits[:, 0] + self.config.caution).sigmoid()
+
 
 class Eye(nn.Module):
     """Looks at a small copy of the whole picture.

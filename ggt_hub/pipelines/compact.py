@@ -21,12 +21,16 @@ from ggt_hub.models.compact_restorer import ESTIMATES, TASKS, apply_curve, told_
 from ggt_hub.models.detector import DETECTED, features
 from ggt_hub.models.low_rank import changed_weights
 from ggt_hub.models.told_parts import small_copy, unveiled
+from ggt_hub.pipelines.clipped_noise import darken_shadows, white_noise
 from ggt_hub.pipelines.description import Option, RestorerDescription, SizeRule
 from ggt_hub.pipelines.findings import Finding
 from ggt_hub.pipelines.picture_by_picture import Call, PictureByPicture
 from ggt_hub.pipelines.placement import PICTURE_BYTES, PROCESS_BYTES, Demand, Plan, fastest, weights_of
 from ggt_hub.tasks import TASKS as ALL_TASKS
 from ggt_hub.tasks import Task, check_task
+
+BY_EVIDENCE = ("flare", "reflection")
+"""Tasks whose told parts never learned to leave alone a photograph that has none of it: the detector decides."""
 
 PATCHES = {"noise": (96, 8), "rest": (256, 3)}
 """Side in pixels of the patches that the estimator judges, and at most how many along each side of the picture."""
@@ -75,6 +79,9 @@ class CompactRestorerPipeline(PictureByPicture):
     ) -> None:
         super().__init__()
         self.description = _with_told(self.description, () if parts is None else parts.tasks)  # type: ignore[misc]
+        restorer.to(
+            memory_format=torch.channels_last
+        )  # a tenth faster on a CPU (benchmarks/compact_speed.py)
         self.register_modules(restorer=restorer, parts=parts, detector=detector, quality_prior=quality_prior)
 
     @classmethod
@@ -94,9 +101,10 @@ class CompactRestorerPipeline(PictureByPicture):
             call.task or "general",
             call.options["strength"],
         )
+        judged = self._judged(picture)
         if self.parts is not None and task in self.parts.tasks:
-            restored = self._told(picture, task, call)
-            return restored, self._damage_found(picture)
+            strength *= self._likely(task, judged)
+            return self._told(picture, task, call, strength), _damage_found(judged)
         network, options = self.restorer, {"device": self.device, "dtype": self.dtype}
         curve = self._exposure(picture) if task == "low_light" else None
         estimates = self._estimates(picture, curve)
@@ -112,13 +120,18 @@ class CompactRestorerPipeline(PictureByPicture):
         changed = changed_weights(network, self._changes(quality))
 
         def restore_tile(pixels: Tensor) -> Tensor:
-            told = pixels.to(**options), c, curve, strength
+            lq = pixels.to(**options, memory_format=torch.channels_last)
+            told = lq, c, curve, strength
             return (functional_call(network, changed, told) if changed else network(*told)).clamp(0, 1)
 
         side, overlap = self.tile_and_overlap(call.tile)
         multiple = self.description.sizes.multiple
         restored = run_tiled(restore_tile, picture, tile=side, overlap=overlap, multiple=multiple)
-        return restored, [*self._damage_found(picture), *_findings(estimates)]
+        if task in ("general", "noise") and strength >= 0.5:
+            sigma = white_noise(picture, restored, strength)
+            if sigma is not None:
+                darken_shadows(restored, picture, sigma, strength)
+        return restored, [*_damage_found(judged), *_findings(estimates)]
 
     @torch.no_grad()
     def detect(self, image: Any) -> Task | None:
@@ -133,23 +146,23 @@ class CompactRestorerPipeline(PictureByPicture):
         """
         if self.detector is None:
             raise RestorerError("this restorer has no detector: load one that has, such as 'compact'")
-        found = self._damage_found(fill_hidden(read_image(image)))
+        found = _damage_found(self._judged(fill_hidden(read_image(image))))
         return check_task(found[0].name) if found else None
 
-    def _damage_found(self, picture: Picture) -> list[Finding]:
-        """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+    def _judged(self, picture: Picture) -> tuple[Tensor, Tensor] | None:
+        """What `Detector.judge` says about the visible part of a picture; None without one."""
         if self.detector is None:
-            return []
+            return None
         left, top, width, height = _visible_part(picture)
         visible = picture.rgb((left, top, left + width, top + height))
         pixels = _to_tensor(visible).to(self.device, self.dtype)
-        logits, severities = self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
-        place = int(logits[0].argmax()) - 1
-        if place < 0:
-            return []
-        task, severity = DETECTED[place], round(float(severities[0, place]), 2)
-        words = "" if task in ESTIMATES else f"{task.replace('_', ' ')} {severity:.1f} of 1"
-        return [Finding(task, severity, "of 1", words)]  # of the others the estimator says more
+        return self.detector.judge(features(self.restorer, pixels), small_copy(pixels))
+
+    def _likely(self, task: str, judged: tuple[Tensor, Tensor] | None) -> float:
+        """How much of a told part's work is done: all of it once its damage is likelier than none."""
+        if judged is None or task not in BY_EVIDENCE:
+            return 1.0
+        return min(1.0, 2 * float(self.detector.chance(judged[0], task)[0]))
 
     def plan_memory(
         self,
@@ -196,7 +209,7 @@ class CompactRestorerPipeline(PictureByPicture):
         """What the quality prior changes in the restorer's weights while a quality is set."""
         return {} if quality is None or self.quality_prior is None else self.quality_prior.changes()
 
-    def _told(self, picture: Picture, task: str, call: Call) -> NDArray[np.float32]:
+    def _told(self, picture: Picture, task: str, call: Call, strength: float) -> NDArray[np.float32]:
         """By the part for a task: its veil is seen once for the whole picture, its adapter works in tiles.
 
         A quality makes no difference to a veil alone, which is all that some parts have.
@@ -213,12 +226,13 @@ class CompactRestorerPipeline(PictureByPicture):
                 c = told_condition(self.restorer, whole)
 
             def restore_tile(pixels: Tensor) -> Tensor:
-                return functional_call(self.restorer, changed, (pixels.to(**options), c)).clamp(0, 1)
+                lq = pixels.to(**options, memory_format=torch.channels_last)
+                return functional_call(self.restorer, changed, (lq, c)).clamp(0, 1)
 
             side, overlap = self.tile_and_overlap(call.tile)
             multiple = self.description.sizes.multiple
             restored = run_tiled(restore_tile, restored, tile=side, overlap=overlap, multiple=multiple)
-        return rgb + np.float32(call.options["strength"]) * (restored - rgb)
+        return rgb + np.float32(strength) * (restored - rgb)
 
     def _exposure(self, picture: Picture) -> Tensor:
         width, height = max(1, picture.size[0] // 4), max(1, picture.size[1] // 4)
@@ -258,6 +272,19 @@ def alive_bytes(width: int, itemsize: int) -> float:
     measured in float32 and bfloat16 with tiles of 512 and 1024 pixels (`benchmarks/compact_memory.py`).
     """
     return (10.5 + 1.09375 * width) * itemsize
+
+
+def _damage_found(judged: tuple[Tensor, Tensor] | None) -> list[Finding]:
+    """The kind of damage that the detector finds, if it finds any, and how strong it is."""
+    if judged is None:
+        return []
+    logits, severities = judged
+    place = int(logits[0].argmax()) - 1
+    if place < 0:
+        return []
+    task, severity = DETECTED[place], round(float(severities[0, place]), 2)
+    words = "" if task in ESTIMATES else f"{task.replace('_', ' ')} {severity:.1f} of 1"
+    return [Finding(task, severity, "of 1", words)]  # of the others the estimator says more
 
 
 def _evidence(estimates: Tensor) -> float:

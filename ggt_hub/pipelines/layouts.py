@@ -32,6 +32,9 @@ PIPELINES: dict[str, str] = {
 }
 """Class named in a repository's `model_index.json` -> the module that holds it."""
 
+BASELINES = ("identity", "gain", "opencv:nlm", "skimage:tv", "skimage:wavelet")
+"""What `peers.BASELINES` computes, so that a name is known before anything is imported."""
+
 EDITORS = (
     "Flux2KleinPipeline",
     "Flux2Pipeline",
@@ -191,8 +194,8 @@ def _peer(name: str) -> Callable[[Path], type["RestorerPipeline"]]:
 
 LAYOUTS: list[Layout] = [
     Layout(
-        "a baseline (identity, gain, opencv:nlm, skimage:tv)",
-        lambda place: str(place) in ("identity", "gain", "opencv:nlm", "skimage:tv"),
+        f"a baseline ({', '.join(BASELINES)})",
+        lambda place: str(place) in BASELINES,
         _peer("BaselinePipeline"),
         "from_name",
     ),

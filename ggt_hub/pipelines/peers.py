@@ -1,7 +1,8 @@
 """Other people's restorers, and trivial baselines, under the same contract, so that a comparison is possible.
 
 `RestorerPipeline.from_pretrained("weights.safetensors")` takes any checkpoint that spandrel knows (extra `peers`);
-"identity", "gain", "opencv:nlm" and "skimage:tv" (extra `metrics`) are baselines that any restorer should beat.
+"identity", "gain", "opencv:nlm", "skimage:tv" and "skimage:wavelet" (both extra `metrics`) are baselines that any
+restorer should beat.
 """
 
 import re
@@ -248,6 +249,22 @@ def _total_variation(rgb: Float) -> Float:
     return np.clip(denoise_tv_chambolle(rgb, weight=weight, channel_axis=-1), 0, 1).astype(np.float32)
 
 
+def _wavelets(rgb: Float) -> Float:
+    """scikit-image's wavelet shrinkage (BayesShrink: Chang et al., TIP 2000) in YCbCr, at the estimated noise."""
+    sigma = _noise_deviation(rgb)
+    if sigma == 0 or min(rgb.shape[:2]) < 4:
+        return rgb
+    try:
+        from skimage.restoration import denoise_wavelet
+
+        denoised = denoise_wavelet(rgb, sigma=sigma, convert2ycbcr=True, rescale_sigma=True, channel_axis=-1)
+    except ImportError as error:  # it says which of the two is missing only when it is called
+        raise RestorerError(
+            "skimage:wavelet needs scikit-image and PyWavelets: pip install 'ggt-hub[metrics]'"
+        ) from error
+    return np.clip(denoised, 0, 1).astype(np.float32)
+
+
 def _noise_deviation(rgb: Float) -> float:
     """Deviation of the noise from second differences (Immerkaer, CVIU 64(2), 1996)."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
@@ -259,4 +276,5 @@ BASELINES: dict[str, Callable[[Float], Float]] = {
     "gain": _gain,
     "opencv:nlm": _non_local_means,
     "skimage:tv": _total_variation,
+    "skimage:wavelet": _wavelets,
 }

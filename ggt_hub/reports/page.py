@@ -20,6 +20,8 @@ from ggt_hub.images.shown import shown_rgb
 
 Cell = str | float | int | None
 
+_THUMBNAIL, _GAP = 160, 2
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -58,6 +60,21 @@ class Table:
     choice: str = ""
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """Many pictures, small, each before and after side by side.
+
+    Attributes:
+        title: its heading.
+        pictures: before, after (as of `Comparison`), and a caption.
+        note: a sentence below the heading.
+    """
+
+    title: str
+    pictures: Sequence[tuple[Any, Any, str]]
+    note: str = ""
+
+
 def write_report(
     path: str | Path,
     *,
@@ -66,6 +83,7 @@ def write_report(
     tables: Sequence[Table] = (),
     summary: str = "",
     figures: Sequence[str] = (),
+    sheets: Sequence[Sheet] = (),
     max_side: int = 1024,
 ) -> Path:
     """Write a report as one HTML file that needs no other file and no network.
@@ -81,6 +99,7 @@ def write_report(
         tables: shown above the comparisons.
         summary: a paragraph below the heading.
         figures: plots as SVG markup of our own making; embedded as they are, not escaped.
+        sheets: contact sheets, above the comparisons.
         max_side: the longer side of embedded pictures, in pixels.
 
     Returns:
@@ -92,7 +111,12 @@ def write_report(
     """
     cards = [_card(item, max_side) for item in items]
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card["group"])]
-    page = _template().render(title=title, summary=summary, tables=tables, figures=figures, groups=groups)
+    contacts = [
+        (sheet, [(_pair_uri(*pair), caption) for *pair, caption in sheet.pictures]) for sheet in sheets
+    ]
+    page = _template().render(
+        title=title, summary=summary, tables=tables, figures=figures, sheets=contacts, groups=groups
+    )
     path = Path(path)
     commit_text(path.resolve(), page)
     return path
@@ -147,6 +171,18 @@ def _displayable(source: Any) -> Image.Image:
     if picture.icc and not picture.is_grey:
         image.info["icc_profile"] = picture.icc
     return image
+
+
+def _pair_uri(before: Any, after: Any) -> str:
+    """Two pictures side by side, as thumbnails of one size."""
+    small = [_displayable(source) for source in (before, after)]
+    for image in small:
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    width = max(image.width for image in small)
+    pair = Image.new("RGB", (2 * width + _GAP, max(image.height for image in small)), "white")
+    for place, image in enumerate(small):
+        pair.paste(image, (place * (width + _GAP), 0))
+    return _data_uri(pair, pair.size)
 
 
 def _data_uri(image: Image.Image, size: tuple[int, int]) -> str:

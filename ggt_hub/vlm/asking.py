@@ -262,16 +262,14 @@ class Asker:
 
     def _asked(self, key: str, question: Question) -> Entry:
         try:
-            reply = send(self.service, question, key)
-        except PossiblyBilledError as error:
-            return Entry("possibly billed", error.content, str(error), self.service.endpoint)
+            entry = entry_of(send(self.service, question, key), self.service.endpoint)
         except QuestionRefusedError as error:
-            return Entry("refused", error.content, str(error), self.service.endpoint)
+            state: State = "possibly billed" if isinstance(error, PossiblyBilledError) else "refused"
+            entry = Entry(state, error.content, str(error), self.service.endpoint)
         except BaseException:
             self.ledger.release(key)  # what may have been billed is settled already, and stays
             raise
-        entry = entry_of(reply, self.service.endpoint)
-        if self.service.budget is None:
+        if self.service.budget is None:  # else whoever counted the request has settled it with its receipt
             self.ledger.settle(key, entry)
         return entry
 

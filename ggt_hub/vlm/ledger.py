@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -316,6 +316,19 @@ class Ledger(BatchBook):
                 (purse,),
             ).fetchall()
         return [Bill(*row) for row in rows]
+
+    def receipts(self, keys: Iterable[str]) -> list[list[Receipt]]:
+        """What became of the requests that asked some questions, from whatever purse, the last one last."""
+        told = "SELECT state, cost, usage, request_id, seconds FROM requests WHERE key = ? ORDER BY id"
+        with self._transaction() as connection:
+            rows = [connection.execute(told, (key,)).fetchall() for key in keys]
+        return [
+            [
+                Receipt(state, cost, json.loads(usage or "{}"), name, seconds)
+                for state, cost, usage, name, seconds in of
+            ]
+            for of in rows
+        ]
 
     def spent(self, purse: str) -> tuple[int, float]:
         """Requests made from a purse, and what they cost."""

@@ -61,7 +61,7 @@ def test_info_says_what_a_restorer_can_do() -> None:
         "trained; None leaves the prior out",
     }
     words = CliRunner().invoke(app, ["info", "identity"]).stdout
-    assert "found as: a baseline (identity, gain, opencv:nlm, skimage:tv)" in words
+    assert "found as: a baseline (identity, gain, opencv:nlm, skimage:tv, skimage:wavelet)" in words
     assert "precisions: float32\n" in words
 
 

@@ -65,9 +65,9 @@ def write_run(
 
 
 def write_labels(folder: Path, names: Any) -> Path:
-    lines = [f"{name},{'accept' if name.startswith('good') else 'reject'}" for name in names]
-    (folder / "labels.csv").write_text("\n".join(["id,label", *lines]))
-    return folder / "labels.csv"
+    said = [{"id": name, "label": "keep" if name.startswith("good") else "refuse"} for name in names]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, said)))
+    return folder / "labels.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -130,18 +130,36 @@ def test_a_share_of_the_good_ones_may_go(lost: float, limit: float, tmp_path: Pa
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("id,label\ngood,accept\nbad,maybe", "the label of bad is 'maybe'"),
-        ("id,label\ngood,accept\nbut,reject", "but is no candidate of"),
-        ("id,label\ngood,accept", "labels of one kind only"),
-        ("name,verdict\na,b", "has no labels"),
-        ("", "has no labels"),
+        ('{"id": "good", "label": "keep"}\n{"id": "bad", "label": "maybe"}', "line 2: label: .*not 'maybe'"),
+        ('{"id": "good", "label": "keep"}\n{"id": "but", "label": "refuse"}', "but is no candidate of"),
+        ('{"id": "good", "label": "keep"}', "labels of one kind only"),
+        ("id,label\ngood,keep\n", "line 1: this is no JSON: id,label"),
+        ('{"name": "good"}', "there is no field 'name'"),
+        ("", "labels of one kind only"),
     ],
 )
 def test_labels_that_say_nothing_are_named(lines: str, message: str, tmp_path: Path) -> None:
     run = write_run(tmp_path, values(("good", "bad")), {})
-    (tmp_path / "labels.csv").write_text(lines)
+    (tmp_path / "labels.jsonl").write_text(lines)
     with pytest.raises(CurationError, match=message):
-        calibrate(run, tmp_path / "labels.csv", 0.02)
+        calibrate(run, tmp_path / "labels.jsonl", 0.02)
+
+
+def test_of_several_people_the_majority_counts_and_a_tie_or_doubt_says_nothing(tmp_path: Path) -> None:
+    said = [
+        ("good0", "keep keep refuse"),
+        ("bad0", "refuse unsure keep refuse"),
+        ("good1", "keep refuse"),
+        ("bad1", "unsure"),
+    ]
+    lines = [
+        json.dumps({"id": name, "label": label, "reviewer": str(n)})
+        for name, labels in said
+        for n, label in enumerate(labels.split())
+    ]
+    (tmp_path / "labels.jsonl").write_text("\n".join(lines))
+    run = write_run(tmp_path, values(name for name, _ in said), {})
+    assert calibrate(run, tmp_path / "labels.jsonl", 0.02).now == Score(1, 1, 1, 1)
 
 
 def test_the_command_says_what_to_set(tmp_path: Path) -> None:
@@ -150,5 +168,5 @@ def test_the_command_says_what_to_set(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["curate", "calibrate", str(run), str(labels)])
     assert done.exit_code == 0, done.output
     assert "as it is: precision nan, recall 0.000" in done.output
-    assert "with these: precision 1.000, recall 1.000 (1 of 1 accepted pass, 0 of 1 rejected)" in done.output
+    assert "with these: precision 1.000, recall 1.000 (1 of 1 to keep pass, 0 of 1 to refuse)" in done.output
     assert "--set judge.faithful=65\n" in done.output

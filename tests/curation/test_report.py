@@ -13,6 +13,7 @@ from ggt_hub.errors import CurationError
 from ggt_hub.vlm import Budget, Ledger
 from ggt_hub.vlm.ledger import Receipt
 from tests.curation.pairs import Place, write_photographs
+from tests.curation.reviewing import write_run
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,27 @@ def test_kept_and_refused_are_shown_and_nothing_is_loaded(page: str) -> None:
         1,
     )
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", page)
+
+
+def test_contact_sheets_hold_what_was_kept_and_refused_drawn_by_chance(page: str, tmp_path: Path) -> None:
+    sheets = {
+        heading: re.findall(r"<figcaption>(.*?)</figcaption>", section)
+        for section in page.split("<section>")
+        for heading in re.findall(r"<h2>Contact sheet: (.*?)</h2>", section)
+    }
+    assert sheets["refused: judge: text"] == ["china.png/0/maker-0"]
+    assert {*sheets["kept"]} == {
+        f"{name}.png/0/maker-0" for name in ("astronaut", "chelsea", "coffee", "flower")
+    }
+    assert len(sheets["refused: gate: other colours"]) == 4
+
+    run = write_run(tmp_path, count=80)
+    many = report_run(run, tmp_path / "many.html", Ledger(":memory:")).read_text()
+    shown = re.findall(r"<figcaption>photo(\d+)/", many)
+    assert (
+        len({*shown}) == 60 and len({one for one in shown if int(one) >= 60}) > 5
+    )  # the first are no better
+    assert many.count("<article") == 6
 
 
 def test_the_page_lies_beside_the_run_that_may_be_published(tmp_path: Path, monkeypatch: Any) -> None:

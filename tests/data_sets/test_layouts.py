@@ -1,13 +1,19 @@
 """Layouts of other code bases: byte for byte, read back by everything that reads pairs, never over others."""
 
+import io
 import json
 import tarfile
 
+import datasets
 import numpy as np
+import pandas
+import PIL.Image
 import pytest
 
 from ggt_hub import iter_pairs
 from ggt_hub.data.reading.opening import open_splits
+from ggt_hub.data.reading.parts import dataset_parts, rows_of
+from ggt_hub.data.work.export import check_row
 from ggt_hub.data.work.layouts import LAYOUTS, write_layout
 from ggt_hub.errors import DatasetError
 from tests.data_sets.layouts import picture
@@ -75,10 +81,76 @@ def test_basicsr_reads_its_layouts_by_its_own_rules(splits, tmp_path):
         assert f"({decoded.shape[0]},{decoded.shape[1]},3)" == shape
 
 
+def told(task):
+    return f"undo {task}"
+
+
+@pytest.fixture
+def prompted(splits):
+    """The first of each split has a prompt of its own."""
+    return {
+        split: rows.map(lambda _row, n: {"prompt": "as new" if n == 0 else None}, with_indices=True)
+        for split, rows in splits.items()
+    }
+
+
+def originals(rows):
+    return [tuple((row[side]["bytes"]) for side in ("lq", "gt")) for row in stored(rows)]
+
+
+def stored(rows):
+    plain = [check_row(item) for part in dataset_parts(rows, 10**9) for item in rows_of(part)]
+    return sorted(plain, key=lambda row: row["id"])
+
+
+PROMPTS = ["as new"] + ["undo rain"] * (COUNT - 1)
+
+
+def test_lines_of_json_name_both_pictures_the_task_and_the_prompt(prompted, tmp_path):
+    out = tmp_path / "out"
+    write_layout(prompted, out, "jsonl", instruct=told)
+    lines = [json.loads(line) for line in (out / "test.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [list(line) for line in lines] == [["lq", "gt", "type", "prompt"]] * COUNT
+    assert [(line["type"], line["prompt"]) for line in lines] == [("rain", prompt) for prompt in PROMPTS]
+    found = [((out / line["lq"]).read_bytes(), (out / line["gt"]).read_bytes()) for line in lines]
+    assert found == originals(prompted["test"])
+    write_layout(prompted, tmp_path / "bare", "jsonl")
+    assert json.loads((tmp_path / "bare/test.jsonl").read_text().splitlines()[1])["prompt"] == ""
+
+
+def test_metadata_of_diffsynth_lies_beside_its_pictures(prompted, tmp_path):
+    write_layout(prompted, tmp_path / "out", "diffsynth", instruct=told)
+    base = tmp_path / "out/train"
+    table = pandas.read_csv(base / "metadata.csv")  # as its loader does
+    assert list(table.columns) == ["image", "prompt", "edit_image"]
+    assert list(table["prompt"]) == PROMPTS
+    found = [
+        ((base / lq).read_bytes(), (base / gt).read_bytes())
+        for gt, lq in zip(table["image"], table["edit_image"], strict=True)
+    ]
+    assert found == originals(prompted["train"])
+
+
+def test_stock_datasets_loads_the_columns_of_instructpix2pix(prompted, tmp_path):
+    write_layout(prompted, tmp_path / "out", "instructpix2pix", shard_bytes=4000, instruct=told)
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert set(loaded) == {"train", "test"}
+    rows = loaded["train"]
+    assert rows.column_names == ["input_image", "edit_prompt", "edited_image"]
+    assert list(rows["edit_prompt"]) == PROMPTS
+    found = [[np.asarray(row[side]) for side in ("input_image", "edited_image")] for row in rows]
+    for pair, files in zip(found, originals(prompted["train"]), strict=True):
+        for side, data in zip(pair, files, strict=True):
+            np.testing.assert_array_equal(side, np.asarray(PIL.Image.open(io.BytesIO(data))))
+
+
 MINE = {
     "webdataset": "train-000000.tar",
     "basicsr": "train/lq/train_rain_0.png",
     "lmdb": "train_lq.lmdb/data.mdb",
+    "jsonl": "train.jsonl",
+    "diffsynth": "train/metadata.csv",
+    "instructpix2pix": "data/instructpix2pix/train-00000-of-00001.parquet",
 }
 
 
@@ -87,15 +159,17 @@ def test_files_of_the_user_stay(layout, splits, tmp_path):
     path = tmp_path / "out" / MINE[layout]
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    with pytest.raises(Exception, match=r"was not made by|is there and is another picture"):
+    with pytest.raises(Exception, match=r"not made by|no export wrote|is there and is another picture"):
         write_layout(splits, tmp_path / "out", layout)
     assert path.read_bytes() == b"mine"
 
 
 def test_an_unknown_layout_and_rows_without_ground_truth_are_named(splits, tmp_path):
-    with pytest.raises(DatasetError, match="no layout 'hdf5', only parquet, webdataset, lmdb, basicsr"):
+    with pytest.raises(
+        DatasetError, match="no layout 'hdf5', only parquet, webdataset, lmdb, basicsr, jsonl, "
+    ):
         write_layout(splits, tmp_path / "a", "hdf5")
     rows = splits["train"].map(lambda row: {"gt": None, "gt_archive": None})
-    for layout in ("basicsr", "lmdb"):
-        with pytest.raises(DatasetError, match=r"has no (ground truth|gt), which this layout needs"):
+    for layout in sorted(set(LAYOUTS) - {"webdataset"}):
+        with pytest.raises(DatasetError, match="has no ground truth, which this layout needs"):
             write_layout({"train": rows}, tmp_path / layout, layout)

@@ -15,10 +15,10 @@ from ggt_hub.degradations import degrade, replay
 from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.errors import RestorerError, TaskError
 from ggt_hub.images import Metadata, Picture
-from ggt_hub.models import Detector
+from ggt_hub.models import Detector, ToldParts
 from ggt_hub.models.compact_restorer import TASKS, told_condition
 from ggt_hub.models.detector import DETECTED
-from ggt_hub.pipelines.compact import alive_bytes
+from ggt_hub.pipelines.compact import CompactRestorerPipeline, alive_bytes
 from ggt_hub.pipelines.findings import Finding
 from tests.images.carriers import xmp
 from tests.photographs import photograph
@@ -413,6 +413,30 @@ def test_the_detector_says_what_it_finds_and_how_much() -> None:
         else:
             assert findings[0] == told[0][0] == Finding("haze", 0.73, "of 1", "haze 0.7 of 1")
             assert len(findings) == 5
+
+
+@pytest.mark.parametrize(("ahead", "done"), [(1.0, 1.0), (0.0, 1.0), (-2.0, 0.2384)])
+def test_flare_is_removed_as_far_as_it_is_likely(ahead: float, done: float) -> None:
+    """All of it from a chance of one half on; by how much its logit is ahead of nothing's, less the caution."""
+    restorer = tiny_pipeline().restorer
+    parts = ToldParts({"flare": 0, "haze": 0}, channels=(8, 8, 8), blocks=(1, 1, 1), width=4)
+    with torch.no_grad():
+        for weight in parts.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    detector = Detector((8, 8, 8), width=4, caution=1.5).eval()
+    logits, severities = torch.full((1, 10), -9.0), torch.zeros(1, 9)
+    logits[0, 0], logits[0, 1 + DETECTED.index("flare")] = 1.5, ahead
+    detector.forward = lambda found, small: (logits, severities)
+    picture = photograph(64)
+    plain, careful = (
+        CompactRestorerPipeline(restorer, parts),
+        CompactRestorerPipeline(restorer, parts, detector),
+    )
+    before = picture / np.float32(255)
+    for task, share in (("flare", done), ("haze", 1.0)):
+        whole, part = (p(picture, task=task, output_type="np").images[0] - before for p in (plain, careful))
+        np.testing.assert_allclose(part, share * whole, atol=2e-5)
+        assert np.abs(whole).max() > 0.01
 
 
 def test_what_told_parts_take_is_not_measured() -> None:

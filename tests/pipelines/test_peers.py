@@ -159,7 +159,7 @@ def test_baselines_do_what_they_say():
     poor, dark = noisy(clean, 25), (clean // 5)
     identity = RestorerPipeline.from_pretrained("identity")
     np.testing.assert_array_equal(np.asarray(identity(poor).images[0]), poor)
-    for name in ("opencv:nlm", "skimage:tv"):
+    for name in ("opencv:nlm", "skimage:tv", "skimage:wavelet"):
         denoised = np.asarray(RestorerPipeline.from_pretrained(name)(poor).images[0])
         assert psnr(denoised, clean)[0] > psnr(poor, clean)[0] + 2
     gain = RestorerPipeline.from_pretrained("gain")

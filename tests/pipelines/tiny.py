@@ -150,5 +150,6 @@ TINY: dict[str, Tiny] = {
     "gain": _baseline("gain"),
     "opencv:nlm": _baseline("opencv:nlm"),
     "skimage:tv": _baseline("skimage:tv"),
+    "skimage:wavelet": _baseline("skimage:wavelet"),
 }
 """A new restorer is tried by a line here."""

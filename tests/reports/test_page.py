@@ -10,6 +10,7 @@ from PIL import Image
 
 from ggt_hub.errors import ImageError
 from ggt_hub.reports import Comparison, Table, write_report
+from ggt_hub.reports.page import Sheet
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 
@@ -106,6 +107,20 @@ def test_a_picture_that_cannot_be_read_leaves_an_older_report_alone(tmp_path):
     with pytest.raises(ImageError):
         write_report(path, title="T", items=[Comparison("x", PICTURE, tmp_path / "none.png")])
     assert path.read_text() == "older"
+
+
+def test_a_sheet_shows_both_side_by_side_at_one_height(tmp_path):
+    before, after = (Image.new("RGB", (400, 200), colour) for colour in ("red", "blue"))
+    path = write_report(
+        tmp_path / "r.html", title="t", sheets=[Sheet("kept", [(before, after, "a <b>")], "some")]
+    )
+    page = path.read_text()
+    assert "<h2>kept</h2>" in page and "<figcaption>a &lt;b&gt;</figcaption>" in page
+    (uri,) = re.findall(r'<figure><img src="data:image/jpeg;base64,(.*?)"', page)
+    pair = Image.open(io.BytesIO(base64.b64decode(uri)))
+    assert pair.size == (322, 80)
+    left, middle, right = (pair.getpixel((x, 40)) for x in (80, 160, 240))
+    assert left[0] > 240 > 20 > left[2] and right[2] > 240 > 20 > right[0] and min(middle) > 150
 
 
 def test_tables_of_a_choice_are_shown_one_at_a_time(tmp_path):

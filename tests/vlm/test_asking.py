@@ -76,6 +76,22 @@ def test_a_refusal_that_looks_like_success_is_billed_and_no_answer(ledger):
     assert bills(ledger) == {"billed": (1, 0.03, 0)}
 
 
+def test_without_a_budget_too_every_question_is_settled_and_may_be_asked_again(ledger):
+    """A claim that stays open would have the same process wait for itself."""
+    painter = Painter(PossiblyBilledError("cut"), QuestionRefusedError("IMAGE_SAFETY"), Reply("done"))
+    painter.budget = None
+    asker, insisting = Asker(painter, ledger), Asker(painter, ledger, ask_again=True)
+    cut, refused = (
+        Entry("possibly billed", None, "cut", "http://here"),
+        Entry("refused", None, "IMAGE_SAFETY", "http://here"),
+    )
+    assert asker.ask(Question("paint")) == asker.ask(Question("paint")) == cut
+    assert insisting.ask(Question("paint")) == asker.ask(Question("paint")) == refused
+    again = Asker(painter, ledger, ask_again=True)
+    assert again.ask(Question("paint")) == Entry("answered", "done", None, "http://here")
+    assert painter.calls == 3
+
+
 def test_each_way_to_fail_is_billed_as_it_is(ledger, waits):
     painter = Painter(
         RejectedError("busy", passes=True),

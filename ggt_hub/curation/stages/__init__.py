@@ -15,6 +15,7 @@ from ggt_hub.curation.stages.pack_pairs import PackPairs
 from ggt_hub.curation.stages.pictures import Generate, Spoil
 from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
+from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Apart, Unlike
 
@@ -43,6 +44,7 @@ STAGES: dict[str, type[Stage]] = {
         Measure,
         Gate,
         Judge,
+        Reviewed,
         Pack,
         PackPairs,
     )

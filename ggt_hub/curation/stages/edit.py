@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import pyarrow as pa
 from annotated_types import Ge
 
-from ggt_hub.curation.generators.canvas import off_canvas, on_canvas, size_of
+from ggt_hub.curation.generators.canvas import Box, off_canvas, on_canvas, size_of
 from ggt_hub.curation.marks import mark_of_a_model
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Later, Outcome, Row, Split
 from ggt_hub.curation.stages.asking import unanswered
@@ -63,8 +63,7 @@ class Edit(Deciding):
     ) -> Mapping[str, Any] | Dropped | Later:
         row, number = wanted
         service: Any = asker.service
-        shown, box = on_canvas(row["lq"], service.canvas(size_of(row["lq"])))
-        question = Question(row["prompt"], pictures=(shown,))
+        question, box = asked(row, asker)
         entry = asker.ask(question, (number, 0))
         if entry.state != "answered":
             outcome = unanswered(entry)
@@ -77,3 +76,10 @@ class Edit(Deciding):
             "question": asker.key(question, (number, 0)),
             "mark": mark_of_a_model(entry.pictures[0]) or "",
         }
+
+
+def asked(row: Row, asker: Asker) -> tuple[Question, Box | None]:
+    """What a generator is asked about a photograph (`lq`, `prompt`), and where that lies on the canvas."""
+    service: Any = asker.service
+    shown, box = on_canvas(row["lq"], service.canvas(size_of(row["lq"])))
+    return Question(row["prompt"], pictures=(shown,)), box

@@ -159,9 +159,9 @@ class Judge(Learning, Deciding):
         return ask_structured(asker, question, judgement_of(len(pairs)))
 
 
-def photograph_of(row: Row) -> str:
+def photograph_of(row: Mapping[str, Any]) -> str:
     """The id of what a candidate was made of."""
-    return row["id"].rpartition("/")[0]
+    return str(row["id"]).rpartition("/")[0]
 
 
 def _planted(drawn: Sequence[Row]) -> list[tuple[str, Row, Pixels]]:

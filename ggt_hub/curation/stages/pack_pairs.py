@@ -25,7 +25,7 @@ is said below. Pictures of some generators carry an invisible mark (`meta`, `syn
 trained on them may learn something. The licence of the photographs holds for both pictures, and the terms of who
 sells the generator hold for `gt`."""
 
-_JSON = ("registration", "measures", "judgement")
+_JSON = ("registration", "measures", "judgement", "review")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PackPairs(Packing):
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),
     )
     takes: ClassVar[tuple[str, ...]] = ("box", "scale", "diagnosis", *_JSON)
-    refusing: ClassVar[tuple[str, ...]] = ("gate", "judge")
+    refusing: ClassVar[tuple[str, ...]] = ("gate", "judge", "reviewed")
     features: ClassVar[Features] = Features(
         {**PAIR_FEATURES, "has_faces": Value("bool"), "reason": Value("string")}
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, Features
+from datasets import Dataset, Features, Image
 
 from ggt_hub.commit import RECORDS, commit_text, file_sha256, locked
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, POINTER_FEATURES
@@ -32,8 +32,6 @@ from ggt_hub.shards import Shard, Work, are_made, is_result, remove_result, resu
 GROUP_BYTES = 32_000_000
 GROUP_ROWS = 1000
 SUMS = "SHA256SUMS"
-
-_BYTES_COLUMNS = [f"{side}.bytes" for side in PICTURES]
 
 
 def export(
@@ -111,7 +109,7 @@ def write_tables(
         DatasetError: if the folder holds other Parquet files of this config than an earlier call wrote.
         BusyError: if another process writes into the folder.
     """
-    _refuse_others(folder, config)
+    refuse_others(folder, config)
     number, parts = part
     settings = [code_hash(), settings]
     with locked(folder / RECORDS / f"lock{f'-{number}' if parts > 1 else ''}", waits=False):
@@ -121,7 +119,7 @@ def write_tables(
         )
         with locked(folder / RECORDS / "lock-of-the-card", waits=True):
             if are_made(shards, folder, settings=settings):
-                _remove_outdated(folder, config, {shard.name for shard in shards})
+                remove_outdated(folder, config, {shard.name for shard in shards})
                 describe(folder)
                 write_sums(folder)
     return reports
@@ -134,19 +132,21 @@ def export_part(part: Part, split: str, path: Path) -> dict[str, Any]:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], features: Features = PAIR_FEATURES) -> int:
-    """Write rows of pairs, their pictures as bytes, in row groups that suit the Hub's viewer; returns how many."""
+    """Write rows, their pictures as bytes, in row groups that suit the Hub's viewer; returns how many."""
     schema = features.arrow_schema
-    plain = [name for name in schema.names if name not in PICTURES]
+    pictures = [name for name, feature in features.items() if isinstance(feature, Image)]
+    plain = [name for name in schema.names if name not in pictures]
+    stored = [f"{name}.bytes" for name in pictures]
     count = 0
     with pq.ParquetWriter(
         path,
         schema,
-        compression={**dict.fromkeys(plain, "zstd"), **dict.fromkeys(_BYTES_COLUMNS, "none")},
+        compression={**dict.fromkeys(plain, "zstd"), **dict.fromkeys(stored, "none")},
         use_dictionary=plain,
         write_statistics=plain,
         write_page_index=True,
     ) as writer:
-        for group in _groups(rows):
+        for group in _groups(rows, pictures):
             writer.write_table(pa.Table.from_pylist(group, schema))
             count += len(group)
     return count
@@ -159,12 +159,12 @@ def features_of(schema: pa.Schema) -> Features:
     return Features({**PAIR_FEATURES, **further})
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _groups(rows: Iterable[dict[str, Any]], pictures: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
     """Row groups: as many rows as stay within `GROUP_BYTES`, at least one."""
     group: list[dict[str, Any]] = []
     size = 0
     for row in rows:
-        added = sum(len(row[side]["bytes"]) for side in PICTURES if row[side] is not None)
+        added = sum(len(row[name]["bytes"]) for name in pictures if row[name] is not None)
         if group and (size + added > GROUP_BYTES or len(group) == GROUP_ROWS):
             yield group
             group, size = [], 0
@@ -213,7 +213,7 @@ def file_ending(data: bytes) -> str:
     return next((ending for magic, ending in endings.items() if data.startswith(magic)), "img")
 
 
-def _refuse_others(folder: Path, config: str) -> None:
+def refuse_others(folder: Path, config: str) -> None:
     """Refuse a config's folder with Parquet files that no earlier export wrote, or that were changed since."""
     theirs = [
         path.name
@@ -227,7 +227,7 @@ def _refuse_others(folder: Path, config: str) -> None:
         )
 
 
-def _remove_outdated(folder: Path, config: str, names: set[str]) -> None:
+def remove_outdated(folder: Path, config: str, names: set[str]) -> None:
     """Remove what an earlier export of this config wrote under other names."""
     for name in results(folder, f"data/{config}"):
         if name not in names:

@@ -1,31 +1,60 @@
-"""Data sets as other code bases read them: WebDataset archives, BasicSR's folders, and its LMDB."""
+"""Data sets as other code bases read them.
 
+WebDataset archives, BasicSR's folders and its LMDB; and what trainers of instruction editors read: lines of JSON
+with both paths, the metadata of DiffSynth-Studio, and the columns of InstructPix2Pix.
+"""
+
+import csv
 import io
 import json
 import os
 import re
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features, Image, Value
 
 from ggt_hub.commit import RECORDS, commit_json, committed_file, committed_folder, file_sha256, locked
 from ggt_hub.data.pairs import PICTURES
+from ggt_hub.data.reading.iterate import Undecoded
 from ggt_hub.data.reading.parts import SHARD_BYTES, Part, dataset_parts, rows_of
 from ggt_hub.data.sources import lmdbs
 from ggt_hub.data.sources.versions import code_hash
-from ggt_hub.data.work.export import check_row, file_ending
+from ggt_hub.data.work.export import (
+    check_row,
+    file_ending,
+    refuse_others,
+    remove_outdated,
+    table_names,
+    write_rows,
+)
 from ggt_hub.errors import DatasetError
 from ggt_hub.images import read_image
 from ggt_hub.shards import Shard, remove_result, results, run_shards
 
 Splits = Mapping[str, Dataset]
+Instruct = Callable[[str], str]
+
+IP2P_FEATURES = Features({"input_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
+"""What diffusers' `train_instruct_pix2pix.py` reads by default, with the published data set's names of columns."""
+
+
+def no_instruction(task: str) -> str:
+    """What stands for a prompt where there is none, and nobody says better."""
+    return ""
 
 
 def write_layout(
-    splits: Splits, folder: Path, layout: str, *, workers: int = 1, shard_bytes: int = SHARD_BYTES
+    splits: Splits,
+    folder: Path,
+    layout: str,
+    *,
+    workers: int = 1,
+    shard_bytes: int = SHARD_BYTES,
+    instruct: Instruct = no_instruction,
 ) -> int:
     """Write a data set in another layout, every picture byte for byte; may be interrupted and repeated.
 
@@ -35,6 +64,7 @@ def write_layout(
         layout: one of `LAYOUTS`.
         workers: processes.
         shard_bytes: of the pictures in one archive, about.
+        instruct: task to what an editor is told for it, where a row of its has no prompt; a function of a module.
 
     Returns:
         How many pairs.
@@ -47,10 +77,10 @@ def write_layout(
     if layout not in LAYOUTS:
         raise DatasetError(f"there is no layout {layout!r}, only parquet, {', '.join(LAYOUTS)}")
     with locked(folder / RECORDS / "lock", waits=False):
-        return LAYOUTS[layout](splits, folder, workers, shard_bytes)
+        return LAYOUTS[layout](splits, folder, workers, shard_bytes, instruct)
 
 
-def _webdataset(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+def _webdataset(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instruct) -> int:
     """`SPLIT-000000.tar` with `KEY.lq.png`, `KEY.gt.png` and `KEY.json` for each pair."""
     shards = []
     for split, dataset in splits.items():
@@ -89,7 +119,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instruct) -> int:
     """`SPLIT/lq/NAME` and `SPLIT/gt/NAME`, of one name on both sides, and `SPLIT/meta_info.txt`.
 
     BasicSR asks for equal names, endings included: both have that of the ground truth. It reads files by their
@@ -113,9 +143,7 @@ def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> in
 def _write_folders(part: Part, folder: Path, path: Path) -> dict[str, Any]:
     lines = []
     for item in rows_of(part):
-        row = check_row(item)
-        if row["gt"] is None:
-            raise DatasetError(f"{row['id']!r} has no ground truth, which this layout needs")
+        row = _whole(item)
         name = f"{file_name(row['id'])}.{file_ending(row['gt']['bytes'])}"
         for side in PICTURES:
             target = folder / side / name
@@ -142,7 +170,7 @@ def file_name(pair_id: str) -> str:
     return re.sub(r"[^\w.-]+", "_", pair_id)
 
 
-def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int) -> int:
+def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instruct) -> int:
     """`SPLIT_lq.lmdb` and `SPLIT_gt.lmdb`, each with the `meta_info.txt` that BasicSR reads."""
     count = 0
     for split, dataset in splits.items():
@@ -170,14 +198,116 @@ def _is_done(target: Path, record: Path, version: str) -> bool:
 def _keyed(dataset: Dataset, side: str) -> Iterator[tuple[str, bytes]]:
     for part in dataset_parts(dataset, SHARD_BYTES):
         for item in rows_of(part):
-            row = check_row(item)
-            if row[side] is None:
-                raise DatasetError(f"{row['id']!r} has no {side}, which this layout needs")
+            row = _whole(item)
             yield file_name(row["id"]), row[side]["bytes"]
 
 
-LAYOUTS: dict[str, Callable[[Splits, Path, int, int], int]] = {
+def _whole(item: Undecoded) -> dict[str, Any]:
+    row = check_row(item)
+    for side, name in zip(PICTURES, ("low-quality picture", "ground truth"), strict=True):
+        if row[side] is None:
+            raise DatasetError(f"{row['id']!r} has no {name}, which this layout needs")
+    return row
+
+
+def _jsonl(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instruct: Instruct) -> int:
+    """`SPLIT.jsonl`, each line `{"lq", "gt", "type", "prompt"}`, paths from where that file lies."""
+    return _listed("{}.jsonl", _write_lines, splits, folder, workers, instruct)
+
+
+def _write_lines(part: Part, split: str, folder: Path, instruct: Instruct, path: Path) -> dict[str, Any]:
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row, lq, gt in _side_by_side(part, folder / split):
+            line = {"lq": f"{split}/{lq}", "gt": f"{split}/{gt}", "type": row["task"] or ""}
+            line["prompt"] = row["prompt"] or instruct(row["task"] or "general")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            rows += 1
+    return {"rows": rows}
+
+
+def _diffsynth(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instruct: Instruct) -> int:
+    """`SPLIT/metadata.csv` of DiffSynth-Studio's `--dataset_base_path SPLIT`: the target, what is edited, how."""
+    return _listed("{}/metadata.csv", _write_metadata, splits, folder, workers, instruct)
+
+
+def _write_metadata(part: Part, split: str, folder: Path, instruct: Instruct, path: Path) -> dict[str, Any]:
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["image", "prompt", "edit_image"])
+        for row, lq, gt in _side_by_side(part, folder / split):
+            table.writerow([gt, row["prompt"] or instruct(row["task"] or "general"), lq])
+            rows += 1
+    return {"rows": rows}
+
+
+def _listed(
+    name: str,
+    write: Callable[..., dict[str, Any]],
+    splits: Splits,
+    folder: Path,
+    workers: int,
+    instruct: Instruct,
+) -> int:
+    """The pictures in `SPLIT/lq` and `SPLIT/gt`, and one list for each split."""
+    shards = [
+        Shard(name.format(split), (part, split, folder, instruct), f"{part.id} {_named(instruct)}")
+        for split, dataset in splits.items()
+        for part in dataset_parts(dataset, sys.maxsize)
+    ]
+    reports = run_shards(write, shards, folder, settings=code_hash(), workers=workers, title="Exporting")
+    return sum(report["rows"] for report in reports)
+
+
+def _side_by_side(part: Part, folder: Path) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Each row, and where its two pictures now lie in the folder, each with the ending of its own format."""
+    for item in rows_of(part):
+        row = _whole(item)
+        lq, gt = (f"{side}/{file_name(row['id'])}.{file_ending(row[side]['bytes'])}" for side in PICTURES)
+        for side, name in zip(PICTURES, (lq, gt), strict=True):
+            (folder / side).mkdir(parents=True, exist_ok=True)
+            _write_once(folder / name, row[side]["bytes"])
+        yield row, lq, gt
+
+
+def _instructpix2pix(splits: Splits, folder: Path, workers: int, shard_bytes: int, instruct: Instruct) -> int:
+    """Parquet of `IP2P_FEATURES`, named so that `load_dataset` finds the splits."""
+    config = "instructpix2pix"
+    refuse_others(folder, config)
+    shards = []
+    for split, dataset in splits.items():
+        parts = dataset_parts(dataset, shard_bytes)
+        for name, part in zip(table_names(config, split, len(parts)), parts, strict=True):
+            shards.append(Shard(name, (part, instruct), f"{part.id} {_named(instruct)}"))
+    reports = run_shards(
+        _write_instructed, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
+    )
+    remove_outdated(folder, config, {shard.name for shard in shards})
+    return sum(report["rows"] for report in reports)
+
+
+def _write_instructed(part: Part, instruct: Instruct, path: Path) -> dict[str, Any]:
+    rows = (
+        {
+            "input_image": {"bytes": row["lq"]["bytes"], "path": None},
+            "edit_prompt": row["prompt"] or instruct(row["task"] or "general"),
+            "edited_image": {"bytes": row["gt"]["bytes"], "path": None},
+        }
+        for row in map(_whole, rows_of(part))
+    )
+    return {"rows": write_rows(path, rows, IP2P_FEATURES)}
+
+
+def _named(function: Instruct) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+LAYOUTS: dict[str, Callable[[Splits, Path, int, int, Instruct], int]] = {
     "webdataset": _webdataset,
     "lmdb": _lmdb,
     "basicsr": _basicsr,
+    "jsonl": _jsonl,
+    "diffsynth": _diffsynth,
+    "instructpix2pix": _instructpix2pix,
 }

@@ -18,8 +18,10 @@ from ggt_hub.evaluation.leaderboard.checking import (
     check_unjudged,
 )
 from ggt_hub.evaluation.leaderboard.page import Entry, card, write_page
+from ggt_hub.evaluation.leaderboard.voted import count_votes, voting_on
 from ggt_hub.evaluation.suite import Suite, list_suites, load_suite
 from ggt_hub.evaluation.table import run_labels, runs_table
+from ggt_hub.evaluation.votes import Voting
 from ggt_hub.metrics import METRICS
 
 BOARD, HISTORY, PAGE, CARD = "leaderboard.json", "history.json", "index.html", "README.md"
@@ -27,7 +29,11 @@ _TABLES = {"table.md": "md", "table.csv": "csv", "table.tex": "latex"}
 
 
 def build_leaderboard(
-    runs: Sequence[Path], output: Path, data: Path | None = None, weights: Path | None = None
+    runs: Sequence[Path],
+    output: Path,
+    data: Path | None = None,
+    weights: Path | None = None,
+    votes: Path | None = None,
 ) -> dict[str, Any]:
     """Check submissions and write the leaderboard: the page, its data, tables, and the history.
 
@@ -39,6 +45,7 @@ def build_leaderboard(
         output: folder of the leaderboard; what an earlier build left there is its history.
         data: folder with the suite's pictures, where they are not downloaded by name.
         weights: folder with the weights of perceptual metrics.
+        votes: file of votes on results of these runs; see `voted`.
 
     Returns:
         The content of `leaderboard.json`.
@@ -59,7 +66,8 @@ def build_leaderboard(
     checked = _check_new(read, suite, _read_list(output / BOARD, "rows"), weights)
     labels = run_labels([*read], [about for about, _ in read.values()])
     entries = [Entry(label, about, rows) for label, (about, rows) in zip(labels, read.values(), strict=True)]
-    board = _board(entries, suite, checked)
+    voted = None if votes is None else count_votes(votes, entries)
+    board = _board(entries, suite, checked) | ({} if voted is None else {"voted": voted.told()})
     history = _continued(_read_list(output / HISTORY), board)
     texts = {name: runs_table([*read], form) for name, form in _TABLES.items()}
     texts |= {BOARD: to_json(board), HISTORY: to_json(history), CARD: card(suite)}
@@ -68,8 +76,23 @@ def build_leaderboard(
         with committed_result(output, name) as path:
             path.write_text(text, encoding="utf-8")
     with committed_result(output, PAGE) as path:
-        write_page(path, suite, entries, history)
+        write_page(path, suite, entries, history, [] if voted is None else voted.tables())
     return board
+
+
+def open_voting(runs: Sequence[Path], votes: Path, data: Path | None = None) -> Voting:
+    """What people may vote on: the results of runs over one suite.
+
+    Args:
+        runs: folders that `bench run` wrote.
+        votes: file of votes, which is made or continued.
+        data: folder with the suite's pictures, where they are not downloaded by name.
+
+    Raises:
+        EvaluationError: if they are not over the same pictures, or a picture is not what its run says.
+    """
+    about, _ = results.read(runs[0])
+    return voting_on(runs, _suite(about["suite"], data, about["revision"]), votes)
 
 
 def _suite(name: str, data: Path | None, revision: str | None) -> Suite:

@@ -39,7 +39,13 @@ class Entry:
         return dict(self.about["overall"] if task == _ALL else self.about["tasks"][task])
 
 
-def write_page(path: Path, suite: Suite, entries: Sequence[Entry], history: Sequence[dict[str, Any]]) -> None:
+def write_page(
+    path: Path,
+    suite: Suite,
+    entries: Sequence[Entry],
+    history: Sequence[dict[str, Any]],
+    voted: Sequence[Table],
+) -> None:
     """Write the page; one table is shown at a time, chosen by task."""
     about = entries[0].about
     tasks = [_ALL, *about["tasks"]] if len(about["tasks"]) > 1 else [_ALL]
@@ -49,7 +55,13 @@ def write_page(path: Path, suite: Suite, entries: Sequence[Entry], history: Sequ
         path,
         title=f"Leaderboard: {about['title']}",
         summary=_summary(entries),
-        tables=[*tables, _cost_table(entries), *([quoted] if quoted else []), _history_table(history)],
+        tables=[
+            *tables,
+            *voted,
+            _cost_table(entries),
+            *([quoted] if quoted else []),
+            _history_table(history),
+        ],
     )
 
 
