@@ -425,13 +425,17 @@ def open_editor(base: str, dtype: torch.dtype, weights: str | None = None) -> Ed
     return editor
 
 
-def shapes_of(base: str) -> tuple[type[Editor], dict[str, Shapes]]:
+def shapes_of(base: str, download: bool) -> tuple[type[Editor], dict[str, Shapes]]:
     """The class of an editor, and the shapes of its networks' tensors, by their components; nothing is loaded.
 
+    Args:
+        base: as `open_editor`.
+        download: fetch it from the Hub where it is not here yet.
+
     Raises:
-        TrainingError: as `open_editor`; also if the base is at the Hub and not downloaded yet.
+        TrainingError: as `open_editor`; also if it is not here and not to be fetched.
     """
-    place, kind = _located(base, local_files_only=not Path(base).exists())
+    place, kind = _located(base, **({} if download or Path(base).exists() else {"local_files_only": True}))
     parts: dict[str, Shapes] = {}
     try:
         for folder in sorted(path for path in place.iterdir() if path.name in _NETWORKS):

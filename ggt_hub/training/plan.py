@@ -47,7 +47,7 @@ def plan(recipe: Recipe, *, processes: int = 1) -> str:
 def _memory(recipe: Recipe) -> Iterator[str]:
     """Of the stage that needs most."""
     try:
-        needs = needed_memory(recipe)
+        needs = needed_memory(recipe, download=False)
     except TrainingError as error:
         yield f"memory: not known: {error}"
         return

@@ -71,7 +71,7 @@ def train(
         mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
-    if (needs := needed_memory(recipe)) is not None:
+    if (needs := needed_memory(recipe, download=True)) is not None:
         check_fits(needs, cpu)
     set_seed(recipe.seed, device_specific=True)
     objective = kind.build(recipe.model, recipe.settings)
@@ -323,15 +323,21 @@ def _identity(recipe: Recipe) -> Identity:
     }
 
 
-def needed_memory(recipe: Recipe) -> Training | None:
+def needed_memory(recipe: Recipe, *, download: bool) -> Training | None:
     """What the stage needs that needs most; None where it is not known.
+
+    Args:
+        recipe: whose stages.
+        download: fetch a base from the Hub that is not here yet.
 
     Raises:
         TrainingError: if the base cannot be had.
     """
     kind = load_objective(recipe.objective)
     found = [
-        kind.memory(recipe.model, recipe.settings, stage.crop, stage.at_once or stage.batch)
+        kind.memory(
+            recipe.model, recipe.settings, stage.crop, stage.at_once or stage.batch, download=download
+        )
         for stage in recipe.stages
     ]
     return max((one for one in found if one), key=lambda one: one.total, default=None)

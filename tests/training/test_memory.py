@@ -25,7 +25,7 @@ from transformers import (
 
 from ggt_hub.errors import TrainingError
 from ggt_hub.models import TextConnector
-from ggt_hub.training import load_recipe, memory, plan, train
+from ggt_hub.training import editors, load_recipe, memory, plan, train
 from ggt_hub.training.memory import GB, Shapes, Training, describe
 from ggt_hub.training.objectives.flow import _ATTENTION, FlowObjective
 from tests.documents import lay_out_desk
@@ -52,7 +52,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.parametrize("base", ["kontext", "qwen", "published"], indirect=True)
 def test_the_shapes_in_the_files_are_what_is_loaded(base: str, weights: str) -> None:
     model = {"weights": weights, "rank": 2}
-    told = FlowObjective.memory(model, {"base": base}, 64, 1)
+    told = FlowObjective.memory(model, {"base": base}, 64, 1, download=False)
     objective = FlowObjective.build(model, {"base": base})
     learned = [*objective.network.parameters()]
     assert told.learned == 20 * sum(weight.numel() for weight in learned)
@@ -61,6 +61,15 @@ def test_the_shapes_in_the_files_are_what_is_loaded(base: str, weights: str) -> 
     frozen = [weight for key, weight in everything.items() if key not in {id(one) for one in learned}]
     # CLIP keeps numbers of positions among its tensors: 77 of them, in 2 bytes each.
     assert 0 <= told.weights - sum(weight.nbytes for weight in frozen) <= 154
+
+
+def test_a_plan_downloads_no_base_and_a_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, asked = save_tiny_kontext(tmp_path / "base"), []
+    monkeypatch.setattr(editors, "locate", lambda name, where: asked.append((name, where)) or base)
+    for download in (False, True):
+        editors.shapes_of("me/editor@v1", download)
+    there = {"revision": "v1"}
+    assert asked == [("me/editor", there | {"local_files_only": True}), ("me/editor", there)]
 
 
 def test_each_term_is_that_of_its_formula() -> None:
@@ -108,7 +117,7 @@ def test_a_run_that_is_too_large_ends_before_a_network_is_loaded(
     )
     recipe = recipe.with_settings({"base": str(save_tiny_kontext(tmp_path / "base"))})
     monkeypatch.setattr(FlowObjective, "build", lambda *_: pytest.fail("it was loaded"))
-    needs = FlowObjective.memory(recipe.model, recipe.settings, 64, 2)
+    needs = FlowObjective.memory(recipe.model, recipe.settings, 64, 2, download=False)
     assert next(line for line in plan(recipe).splitlines() if line.startswith("memory")) == next(
         describe(needs)
     )

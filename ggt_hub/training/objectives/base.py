@@ -103,7 +103,7 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     def memory(
-        cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int
+        cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int, *, download: bool
     ) -> Training | None:
         """What memory a stage needs, from the fields of a recipe alone; None where it is not known.
 
@@ -112,6 +112,7 @@ class Objective(nn.Module, ABC):
             settings: as `build`.
             crop: side of a crop, in pixels.
             at_once: pictures that are computed at once.
+            download: fetch from the Hub what is not here yet.
 
         Raises:
             TrainingError: as `build`.

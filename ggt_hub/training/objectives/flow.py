@@ -155,10 +155,12 @@ class FlowObjective(Objective):
         return cls(editor, shape, told)
 
     @classmethod
-    def memory(cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int) -> Training:
+    def memory(
+        cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int, *, download: bool
+    ) -> Training:
         """See `Objective.memory`; of `weights` the shapes are taken to be those of the base."""
         shape, told, base = _checked(model, settings)
-        kind, parts = shapes_of(base)
+        kind, parts = shapes_of(base, download)
         how = {name: getattr(told, name) for name in ("bfloat16", "eight_bits", "checkpointing")}
         return Training(
             parts, _ATTENTION, kind.text, shape.weights == "full", shape.rank, crop, at_once, **how
