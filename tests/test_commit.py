@@ -145,3 +145,23 @@ def test_a_lock_keeps_others_out_with_or_without_locks_of_the_file_system(tmp_pa
 
 def _refuse(self):
     raise NotImplementedError("FileSystem does not appear to support flock")
+
+
+def test_lines_of_processes_that_write_at_once_are_all_there(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from ggt_hub.commit import append_json\n"
+        "for n in range(30): append_json(Path(sys.argv[2]), f'{sys.argv[1]}{n}')"
+    )
+    path = tmp_path / "lines.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", code, who, path]) for who in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert sorted(path.read_text().split()) == sorted(f'"{who}{n}"' for who in "ab" for n in range(30))
+
+
+def test_a_line_is_added_to_lines_of_ones_own_also_without_their_last_end(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"a": 1}\n{"b": 2}')
+    commit.append_json(path, {"c": 3})
+    assert path.read_text() == '{"a": 1}\n{"b": 2}\n{"c": 3}\n'
+    commit.keep_json_lines(path, lambda told: "b" not in told)
+    assert path.read_text() == '{"a": 1}\n{"c": 3}\n'

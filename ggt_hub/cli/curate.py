@@ -145,7 +145,7 @@ def report(
 def review(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or waiting.")],
     double: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of candidates that one more reviewer sees.")
+        float, typer.Option(min=0, max=1, help="Share of candidates that at least two reviewers see.")
     ] = 0.05,
     again: Annotated[
         float, typer.Option(min=0, max=1, help="Share that the same reviewer sees once more, at the end.")

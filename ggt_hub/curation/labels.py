@@ -66,6 +66,8 @@ def read_labels(path: Path) -> list[Label]:
     Raises:
         CurationError: if it cannot be read, or a line is no label; the message names the line.
     """
+    if not path.is_file():
+        raise CurationError(f"{path} is not there: label candidates by `ggt-hub curate review` first")
     told = read_json_lines(path, Label, CurationError)
     return [*{(one.id, one.reviewer, one.look): one for one in told}.values()]
 

@@ -36,7 +36,7 @@ class Shares:
     """How many candidates are looked at more often than they must be, to see how far people agree.
 
     Attributes:
-        double: share that one more reviewer sees.
+        double: share that at least two reviewers see.
         again: share that the same reviewer sees a second time, after all others.
     """
 
@@ -81,7 +81,8 @@ class Review(Turns[Look, Verdict]):
         """At a second look he must have said something at the first; else fewer have than should."""
         if turn.number > 1:
             return person in self._answers[Look(turn.id, 1)]
-        return len(self._answers[turn]) < self._reviewers + (turn.id in self._double)
+        people = max(self._reviewers, 2) if turn.id in self._double else self._reviewers
+        return len(self._answers[turn]) < people
 
     def keep(self, person: str, turn: Look, answer: Verdict) -> None:
         """Append a line to the labels of the run."""

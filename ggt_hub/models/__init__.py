@@ -13,6 +13,7 @@ from ggt_hub.models.dual_prompt import DualPrompt
 from ggt_hub.models.face_detector import FaceDetector
 from ggt_hub.models.moire_refiner import MoireRefiner
 from ggt_hub.models.patch_discriminator import PatchDiscriminator
+from ggt_hub.models.peer_network import PeerNetwork
 from ggt_hub.models.quality_prior import QualityPrior
 from ggt_hub.models.swinir import SwinIR
 from ggt_hub.models.synnet import SynNet
@@ -30,6 +31,7 @@ __all__ = [
     "FaceDetector",
     "MoireRefiner",
     "PatchDiscriminator",
+    "PeerNetwork",
     "QualityPrior",
     "SwinIR",
     "SynNet",

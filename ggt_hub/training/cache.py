@@ -45,7 +45,7 @@ class EncodingCache:
         identity = {name: identity_of(network) for name, network in networks.items()}
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / _ABOUT
-        if not about.exists() and any(path.name[0] != "." for path in folder.iterdir()):
+        if not about.exists() and any(path.name[0] != "." and path != about for path in folder.iterdir()):
             raise TrainingError(f"{folder} is no cache of encodings, and holds files: name another folder")
         if not about.exists():
             commit_json(about, identity)

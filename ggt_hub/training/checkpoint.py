@@ -6,12 +6,13 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder
+from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder, to_json
 from ggt_hub.data.reading.picture_sources import Stream
 from ggt_hub.errors import TrainingError
 
@@ -21,15 +22,20 @@ Streams = Mapping[str, Stream]
 Clock = dict[str, float]
 """`step` and `seconds`: how far a run is."""
 
+Identity = dict[str, Any]
+"""What a run learns, as far as no other may go on with its state."""
 
-def check_output(output: Path) -> None:
-    """Refuse a folder whose `model/` or `state/` no run has written: they would be replaced.
+
+def check_output(output: Path, identity: Identity) -> None:
+    """Refuse a folder whose `model/` or `state/` no run has written, or a run that learns something else.
 
     Raises:
         TrainingError: naming what is there.
     """
-    states = (output / STATE, previous(output / STATE))
-    if any((state / "clock.json").is_file() for state in states):
+    clocks = [state / "clock.json" for state in (output / STATE, previous(output / STATE))]
+    for clock in clocks:
+        _check_same(output, _made_by(clock), json.loads(to_json(identity)))
+    if any(clock.is_file() for clock in clocks):
         return
     for name in (MODEL, STATE):
         if os.path.lexists(output / name):
@@ -38,7 +44,24 @@ def check_output(output: Path) -> None:
             )
 
 
-def save_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, clock: Clock, output: Path) -> None:
+def _made_by(clock: Path) -> Identity:
+    """What the run of a state learns; empty of a state that is not there, damaged, or older than that note."""
+    try:
+        return dict(json.loads(clock.read_text(encoding="utf-8")).get("made_by", {}))
+    except (OSError, ValueError, AttributeError, TypeError):  # a damaged state is told when it is read
+        return {}
+
+
+def _check_same(output: Path, made_by: Identity, identity: Identity) -> None:
+    others = [name for name in made_by if made_by[name] != identity.get(name)]
+    if others:
+        told = ", ".join(f"{name} {made_by[name]} and not {identity.get(name)}" for name in others)
+        raise TrainingError(f"{output} is the run of another recipe, with {told}: choose another --output")
+
+
+def save_state(
+    accelerator: Accelerator, ema: EMAModel, streams: Streams, clock: Mapping[str, Any], output: Path
+) -> None:
     """Write `state/`, whole or not at all, and keep the one before; called by all processes."""
     unfinished = output / f"{RECORDS}-unfinished-state"  # one name for all processes
     if accelerator.is_main_process:

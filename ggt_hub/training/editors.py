@@ -20,7 +20,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ggt_hub.converters.checkpoint import read_json
+from ggt_hub.converters.checkpoint import Checkpoint, Shapes, read_json
+from ggt_hub.converters.realrestorer import build_denoiser
+from ggt_hub.converters.realrestorer_names import is_published
 from ggt_hub.errors import GGTHubError, TrainingError
 from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.pipelines.editor import EditorPipeline
@@ -42,11 +44,13 @@ class Editor(ABC):
         idle: beginnings of the names of those weights of the transformer that change nothing of what it predicts.
         cache: where encodings are kept; see `keep`.
         reads_pictures: whether an instruction is read with the picture.
+        text: tokens of an instruction, about, for a crop of 1024 pixels.
     """
 
     idle: tuple[str, ...] = ()
     cache: EncodingCache | None = None
     reads_pictures: ClassVar[bool] = True
+    text: ClassVar[int] = 512
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -128,6 +132,23 @@ class Editor(ABC):
             if name.startswith(("vae", "text_encoder"))
         }
         self.cache = EncodingCache(folder, parts)
+
+    def in_eight_bits(self) -> None:
+        """Keep weights of linear layers of transformer and text encoders in 8 bits, with a scale for each row.
+
+        Raises:
+            TrainingError: if torchao is not installed.
+        """
+        try:
+            from torchao.quantization import (  # type: ignore[import-untyped]
+                Int8WeightOnlyConfig,
+                quantize_,
+            )
+        except ImportError as error:
+            raise TrainingError("a base in 8 bits needs torchao: pip install 'ggt-hub[train]'") from error
+        for name, part in self.pipe.components.items():
+            if isinstance(part, nn.Module) and name.startswith(("transformer", "text_encoder")):
+                quantize_(part, Int8WeightOnlyConfig())
 
     def _looked(self, picture: Tensor, instruction: str) -> Encoded:
         if self.cache is None:
@@ -242,6 +263,8 @@ class KontextEditor(FluxEditor):
 class RealRestorerEditor(FluxEditor):
     """RealRestorer: the language model reads an instruction together with the picture."""
 
+    text = 640
+
     def __init__(self, pipe: RealRestorerPipeline) -> None:
         if pipe.text_encoder is None:
             raise TrainingError("this RealRestorer has no text encoder, so no instructions can be read")
@@ -280,6 +303,7 @@ class QwenEditor(Editor):
     """
 
     kind: ClassVar[Any] = QwenImageEditPipeline
+    text = 1450
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
@@ -353,12 +377,15 @@ class QwenPlusEditor(QwenEditor):
     """Qwen-Image-Edit-2509 and later, which show their language model a smaller picture."""
 
     kind = QwenImageEditPlusPipeline
+    text = 300
 
     def show(self, picture: Image.Image) -> Any:
         """See `QwenEditor.show`."""
         width, height = calculate_dimensions(CONDITION_IMAGE_SIZE, picture.width / picture.height)
         return [self.pipe.image_processor.resize(picture, height, width)]
 
+
+_NETWORKS = ("connector", "text_encoder", "text_encoder_2", "transformer", "vae")
 
 EDITORS: dict[str, type[Editor]] = {
     "FluxKontextPipeline": KontextEditor,
@@ -380,13 +407,8 @@ def open_editor(base: str, dtype: torch.dtype, weights: str | None = None) -> Ed
     Raises:
         TrainingError: if it is missing, gated or damaged, or no editor that can be trained here.
     """
-    name, _, revision = base.partition("@") if not Path(base).exists() else (base, "", "")
+    place, kind = _located(base)
     try:
-        place = locate(name, {"revision": revision} if revision else {})
-        kind = read_json(place / "model_index.json").get("_class_name")
-        if kind not in EDITORS:
-            found = f"a {kind}" if kind else "no pipeline of diffusers"
-            raise TrainingError(f"{base} is {found}: choose a base that is one of {', '.join(EDITORS)}")
         editor = (
             EDITORS[kind].load(place, dtype)
             if weights is None
@@ -401,6 +423,52 @@ def open_editor(base: str, dtype: torch.dtype, weights: str | None = None) -> Ed
         raise TrainingError(f"the base {base} cannot be loaded: {reason}") from error
     editor.pipe.vae.to(torch.float32)
     return editor
+
+
+def shapes_of(base: str, download: bool) -> tuple[type[Editor], dict[str, Shapes]]:
+    """The class of an editor, and the shapes of its networks' tensors, by their components; nothing is loaded.
+
+    Args:
+        base: as `open_editor`.
+        download: fetch it from the Hub where it is not here yet.
+
+    Raises:
+        TrainingError: as `open_editor`; also if it is not here and not to be fetched.
+    """
+    place, kind = _located(base, **({} if download or Path(base).exists() else {"local_files_only": True}))
+    parts: dict[str, Shapes] = {}
+    try:
+        for folder in sorted(path for path in place.iterdir() if path.name in _NETWORKS):
+            parts[folder.name] = Checkpoint(folder).shapes
+        if is_published(place):
+            told = read_json(place / "transformer/config.json")
+            networks = build_denoiser(parts["transformer"], told)
+            parts |= {
+                name: {key: tuple(one.shape) for key, one in network.state_dict().items()}
+                for name, network in networks.items()
+            }
+    except GGTHubError as error:
+        raise TrainingError(f"the base {base} cannot be had: {error}") from error
+    if EDITORS[kind] is RealRestorerEditor and "text_encoder" in parts:  # it needs no words back
+        kept = {
+            name: shape for name, shape in parts["text_encoder"].items() if not name.startswith("lm_head")
+        }
+        parts["text_encoder"] = kept
+    return EDITORS[kind], parts
+
+
+def _located(base: str, **where: Any) -> tuple[Path, str]:
+    """The folder of a base, and the class that its index names."""
+    name, _, revision = base.partition("@") if not Path(base).exists() else (base, "", "")
+    try:
+        place = locate(name, ({"revision": revision} if revision else {}) | where)
+        kind = read_json(place / "model_index.json").get("_class_name")
+    except GGTHubError as error:
+        raise TrainingError(f"the base {base} cannot be had: {error}") from error
+    if kind not in EDITORS:
+        found = f"a {kind}" if kind else "no pipeline of diffusers"
+        raise TrainingError(f"{base} is {found}: choose a base that is one of {', '.join(EDITORS)}")
+    return place, kind
 
 
 def _with_weights(kind: str, place: Path, dtype: torch.dtype, weights: str) -> Editor:

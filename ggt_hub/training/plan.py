@@ -8,10 +8,11 @@ import numpy as np
 
 from ggt_hub.data.reading.mixture import Mixture
 from ggt_hub.data.reading.picture_sources import Found, Source, Stream
-from ggt_hub.errors import DatasetError, ImageError
+from ggt_hub.errors import DatasetError, ImageError, TrainingError
+from ggt_hub.training.memory import describe
 from ggt_hub.training.objectives import load_objective
 from ggt_hub.training.recipe import Recipe, Stage
-from ggt_hub.training.run import open_mixtures
+from ggt_hub.training.run import needed_memory, open_mixtures
 
 _LOOKED_AT = 32
 
@@ -35,11 +36,23 @@ def plan(recipe: Recipe, *, processes: int = 1) -> str:
     lines = [_of_source(source, smallest) for source in sources.values()]
     for number, (stage, mixture) in enumerate(zip(recipe.stages, mixtures, strict=True), 1):
         lines += _of_stage(number, stage, mixture, processes)
+    lines += _memory(recipe)
     total = sum(stage.steps for stage in recipe.stages)
     lines.append(
         f"in all: {total} steps; at 1 s a step {_short(total / 3600)} h, at 10 s {_short(total / 360)} h"
     )
     return "\n".join(lines)
+
+
+def _memory(recipe: Recipe) -> Iterator[str]:
+    """Of the stage that needs most."""
+    try:
+        needs = needed_memory(recipe, download=False)
+    except TrainingError as error:
+        yield f"memory: not known: {error}"
+        return
+    if needs is not None:
+        yield from describe(needs)
 
 
 def _of_source(source: Source | Stream, crop: int) -> str:

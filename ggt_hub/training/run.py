@@ -21,7 +21,8 @@ from ggt_hub.commit import committed_folder
 from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
 from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
-from ggt_hub.training.checkpoint import MODEL, check_output, load_state, save_state
+from ggt_hub.training.checkpoint import MODEL, Identity, check_output, load_state, save_state
+from ggt_hub.training.memory import Training, check_fits
 from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
@@ -60,7 +61,7 @@ def train(
         TrainingError: if `output` holds what is no run, or the recipe or `init_from` does not fit the network.
         DatasetError: if a source holds nothing to train on.
     """
-    check_output(output)
+    check_output(output, _identity(recipe))
     kind = load_objective(recipe.objective)
     check_tracker(recipe.tracker)
     accelerator = Accelerator(
@@ -70,6 +71,8 @@ def train(
         mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
+    if (needs := needed_memory(recipe, download=True)) is not None:
+        check_fits(needs, cpu)
     set_seed(recipe.seed, device_specific=True)
     objective = kind.build(recipe.model, recipe.settings)
     if init_from is not None:
@@ -256,7 +259,7 @@ class _Run:
         """Write `state/` and `model/`, each whole or not at all."""
         self._check_sound()
         self.objective.keep()
-        clock = {"step": self.step, "seconds": self.seconds}
+        clock = {"step": self.step, "seconds": self.seconds, "made_by": _identity(self.recipe)}
         save_state(self.accelerator, self.ema, self.streams, clock, self.output)
         if self.accelerator.is_main_process:
             self._export()
@@ -308,6 +311,36 @@ class _Run:
             yield
         finally:
             self.ema.restore(self.trained)
+
+
+def _identity(recipe: Recipe) -> Identity:
+    """What makes it another run: what is learned, and on which base, wherever that lies."""
+    base = recipe.settings.get("base")
+    return {
+        "objective": recipe.objective,
+        "model": recipe.model,
+        "base": None if base is None else Path(str(base)).name,
+    }
+
+
+def needed_memory(recipe: Recipe, *, download: bool) -> Training | None:
+    """What the stage needs that needs most; None where it is not known.
+
+    Args:
+        recipe: whose stages.
+        download: fetch a base from the Hub that is not here yet.
+
+    Raises:
+        TrainingError: if the base cannot be had.
+    """
+    kind = load_objective(recipe.objective)
+    found = [
+        kind.memory(
+            recipe.model, recipe.settings, stage.crop, stage.at_once or stage.batch, download=download
+        )
+        for stage in recipe.stages
+    ]
+    return max((one for one in found if one), key=lambda one: one.total, default=None)
 
 
 def open_mixtures(

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,7 +204,12 @@ def test_limits_come_from_the_environment() -> None:
 
 def test_the_command_passes_on_what_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    monkeypatch.setattr(ggt_hub.demo, "launch", lambda settings, **options: told.append((settings, options)))
+
+    def serving(settings: Settings, **options: object) -> object:
+        told.append((settings, options))
+        return nullcontext(SimpleNamespace(block_thread=lambda: None))
+
+    monkeypatch.setattr(ggt_hub.demo, "serving", serving)
     arguments = "app --model compact --model org/other@v1 --dataset samples --host 0.0.0.0 --port 81 --open"
     result = CliRunner().invoke(app, arguments.split())
     assert result.exit_code == 0, result.output

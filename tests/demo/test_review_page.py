@@ -12,6 +12,7 @@ from ggt_hub.demo import Settings
 from ggt_hub.demo.review_page import serving_review
 from tests.curation.reviewing import write_run
 from tests.demo.conftest import WINDOWS
+from tests.demo.test_browser import READABLE
 
 WAIT = 60_000
 
@@ -87,6 +88,14 @@ def test_two_at_once_share_the_work_and_come_back_to_the_end(sit: Callable) -> N
         again.keyboard.press(key)
         again.wait_for_timeout(300)
     again.wait_for_selector("text=Nothing is left for you", timeout=WAIT)
+
+
+@pytest.mark.parametrize("window", ["light", "dark"])
+def test_text_has_contrast_and_everything_a_name(sit: Callable, window: str) -> None:
+    page = sit("anna", window)
+    wait_for_note(page, "0 answered")
+    page.wait_for_timeout(500)
+    assert page.evaluate(READABLE) == {"faint": {}, "nameless": []}
 
 
 @pytest.mark.parametrize("window", ["light", "phone"])

@@ -138,6 +138,29 @@ def test_an_output_that_is_no_run_is_left_alone(recipe: Recipe, tmp_path: Path) 
     assert (tmp_path / "run/model/thesis.txt").read_text() == "mine"
 
 
+def test_a_run_of_another_recipe_is_left_alone(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a network is built; more steps or another rate are the same run, and states of before have no name."""
+    train(staged(recipe, steps=1), tmp_path / "run", cpu=True)
+    clock = tmp_path / "run/state/clock.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(CompactObjective, "build", lambda *_: pytest.fail("it was built"))
+        wider = replace(recipe, model=recipe.model | {"condition_width": 16})
+        with pytest.raises(
+            TrainingError, match=r"run is the run of another recipe, with model .*: 8.* and not"
+        ):
+            train(wider, tmp_path / "run", cpu=True)
+        with pytest.raises(TrainingError, match="with base None and not kontext: choose another --output"):
+            train(recipe.with_settings({"base": "models/kontext"}), tmp_path / "run", cpu=True)
+    train(staged(recipe, steps=2, learning_rate=1e-4), tmp_path / "run", cpu=True)
+    told = json.loads(clock.read_text())
+    assert told["step"] == 2
+    clock.write_text(json.dumps({name: told[name] for name in ("step", "seconds")}))
+    train(staged(recipe, steps=3), tmp_path / "run", cpu=True)
+    assert json.loads(clock.read_text())["step"] == 3
+
+
 def test_a_damaged_state_gives_way_to_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
     whole = weights(train(recipe, tmp_path / "run", cpu=True))
     train(staged(recipe, steps=4), tmp_path / "other", cpu=True)

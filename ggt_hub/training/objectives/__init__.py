@@ -15,6 +15,7 @@ OBJECTIVES: dict[str, str] = {
     "dial": "ggt_hub.training.objectives.dial:DialObjective",
     "dual_prompt": "ggt_hub.training.objectives.dual_prompt:DualPromptObjective",
     "flow": "ggt_hub.training.objectives.flow:FlowObjective",
+    "peer": "ggt_hub.training.objectives.peer:PeerObjective",
     "told": "ggt_hub.training.objectives.told:ToldObjective",
 }
 """Name in a recipe -> where its class is."""

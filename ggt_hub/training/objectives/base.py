@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.pipelines import RestorerPipeline
+from ggt_hub.training.memory import Training
 
 Prepare = Callable[[Example, int], dict[str, Tensor]]
 """An example and the side of a crop -> what a batch holds of it."""
@@ -99,6 +100,24 @@ class Objective(nn.Module, ABC):
             f"a {type(self.network).__name__} in training makes no restorer: leave `validation` out of the recipe, "
             "and try what is exported with `ggt-hub bench run`"
         )
+
+    @classmethod
+    def memory(
+        cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int, *, download: bool
+    ) -> Training | None:
+        """What memory a stage needs, from the fields of a recipe alone; None where it is not known.
+
+        Args:
+            model: as `build`.
+            settings: as `build`.
+            crop: side of a crop, in pixels.
+            at_once: pictures that are computed at once.
+            download: fetch from the Hub what is not here yet.
+
+        Raises:
+            TrainingError: as `build`.
+        """
+        return None
 
     def keep(self) -> None:
         """Write what was made by the way and is worth keeping, beside a checkpoint."""

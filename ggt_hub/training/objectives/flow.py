@@ -24,7 +24,8 @@ from ggt_hub.pipelines.realrestorer import instruction
 from ggt_hub.pipelines.realrestorer.geometry import MULTIPLE
 from ggt_hub.settings import checked
 from ggt_hub.tasks import TASKS
-from ggt_hub.training.editors import Editor, open_editor
+from ggt_hub.training.editors import Editor, open_editor, shapes_of
+from ggt_hub.training.memory import Training
 from ggt_hub.training.objectives.base import Loss, Objective
 from ggt_hub.training.objectives.compact import to_tensor
 
@@ -42,6 +43,7 @@ class Settings:
             again to the bit is found there: pictures of the size of a crop, without damage on the fly.
         shift: of the times: 1 draws the middle most, more draws noisier ones.
         guidance: the value that the transformer is told.
+        eight_bits: keep the base in 8 bits, which only changes of low rank can learn on.
         bfloat16: keep frozen networks (but the autoencoder) in bfloat16, and compute the transformer in it.
         checkpointing: compute blocks again in the backward pass rather than keep what they gave.
     """
@@ -51,6 +53,7 @@ class Settings:
     cache: str | None = None
     shift: Annotated[float, Gt(0)] = 3.1582
     guidance: float = 1.0
+    eight_bits: bool = False
     bfloat16: bool = True
     checkpointing: bool = True
 
@@ -138,15 +141,30 @@ class FlowObjective(Objective):
     @classmethod
     def build(cls, model: dict[str, Any], settings: dict[str, Any]) -> Self:
         """From what is learned, and the editor that learns it."""
-        told = Settings(**checked(Settings, settings, "settings of the flow objective", TrainingError))
-        shape = Model(**checked(Model, model, "model of the flow objective", TrainingError))
-        if told.base is None:
-            raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
+        shape, told, base = _checked(model, settings)
+        if told.eight_bits and shape.weights == "full":
+            raise TrainingError(
+                "all of a transformer cannot be learned in 8 bits: choose `weights: lora` for its model"
+            )
         dtype = torch.bfloat16 if told.bfloat16 else torch.float32
-        editor = open_editor(told.base, dtype, told.weights)
+        editor = open_editor(base, dtype, told.weights)
+        if told.eight_bits:
+            editor.in_eight_bits()
         if told.cache is not None:
             editor.keep(Path(told.cache).expanduser())
         return cls(editor, shape, told)
+
+    @classmethod
+    def memory(
+        cls, model: dict[str, Any], settings: dict[str, Any], crop: int, at_once: int, *, download: bool
+    ) -> Training:
+        """See `Objective.memory`; of `weights` the shapes are taken to be those of the base."""
+        shape, told, base = _checked(model, settings)
+        kind, parts = shapes_of(base, download)
+        how = {name: getattr(told, name) for name in ("bfloat16", "eight_bits", "checkpointing")}
+        return Training(
+            parts, _ATTENTION, kind.text, shape.weights == "full", shape.rank, crop, at_once, **how
+        )
 
     def forward(self, batch: dict[str, Tensor]) -> Loss:
         """The loss of a batch, see `Pairs`; the gain is how far the velocity is above its error."""
@@ -196,6 +214,15 @@ class FlowObjective(Objective):
     def _move_to(self, device: torch.device) -> None:
         if self.editor.pipe.vae.device != device:
             self.editor.pipe.to(device)
+
+
+def _checked(model: dict[str, Any], settings: dict[str, Any]) -> tuple[Model, Settings, str]:
+    """The fields of a recipe, and the base among them."""
+    told = Settings(**checked(Settings, settings, "settings of the flow objective", TrainingError))
+    shape = Model(**checked(Model, model, "model of the flow objective", TrainingError))
+    if told.base is None:
+        raise TrainingError("an editor is needed to begin with: name its folder or id with --base")
+    return shape, told, told.base
 
 
 def _add_lora(transformer: nn.Module, rank: int) -> dict[str, nn.Parameter]:

@@ -123,6 +123,18 @@ groups:
   noise: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
 """
 
+_PEER = """\
+objective: peer
+model: {architecture: NAFNet, arguments: {width: 8, middle_blk_num: 1, enc_blk_nums: [1], dec_blk_nums: [1]}}
+crop: 32
+batch: 2
+steps: 3
+warmup_steps: 0
+ema_decay: 0.5
+groups:
+  noise: {share: 1, task: noise, steps: [{family: noise, sigma: [10, 60]}]}
+"""
+
 RECIPES: dict[str, str] = {
     "dual_prompt": _DUAL_PROMPT,
     "compact": _COMPACT,
@@ -132,6 +144,7 @@ RECIPES: dict[str, str] = {
     "codes": _CODES,
     "dreamclear": _DREAMCLEAR,
     "flow": _FLOW,
+    "peer": _PEER,
 }
 
 
