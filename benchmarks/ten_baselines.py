@@ -22,6 +22,8 @@ import yaml
 from benchmarks.curation_training import MODEL, gain, pairs, tests, written
 from ggt_hub import RestorerPipeline
 from ggt_hub.files import list_pictures
+from ggt_hub.models import CompactRestorer
+from ggt_hub.pipelines import CompactRestorerPipeline
 from ggt_hub.training import load_recipe, train
 
 PROTOCOL = Path(__file__).parent / "ten_baselines.yaml"
@@ -36,7 +38,10 @@ def trained(here: str, data: Path, output: Path, seed: int, steps: int) -> Resto
     model = MODEL if here == "compact" else recipe.model
     recipe = replace(recipe, model=model, stages=(stage,), seed=seed, ema_decay=0.98)
     found = train(recipe, output, cpu=True)
-    pipe = RestorerPipeline.from_pretrained(str(found if here == "compact" else found / WEIGHTS))
+    if here == "compact":
+        pipe = CompactRestorerPipeline(CompactRestorer.from_pretrained(found))
+    else:
+        pipe = RestorerPipeline.from_pretrained(str(found / WEIGHTS))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
