@@ -1,6 +1,7 @@
 """`ggt-hub train`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,13 @@ def train(
             help="RealRestorer's recipe: keep what autoencoder and text encoder make of pictures in this folder."
         ),
     ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="RealRestorer's recipe, with several processes: each keeps a part of the transformer's weights.",
+        ),
+    ] = False,
     validate: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +118,8 @@ def train(
     }
     loaded = load_recipe(recipe, variant)
     loaded = loaded.with_settings({name: str(value) for name, value in told.items() if value is not None})
+    if shard:
+        loaded = replace(loaded, shard=True)
     if validate is not None or tracker is not None:
         loaded = loaded.watched(validate, validate_every, tracker)
     if data:

@@ -28,7 +28,8 @@ class TrainedPart(ModelMixin, ConfigMixin):
     @classmethod
     def of(cls, parameters: Mapping[str, nn.Parameter]) -> Self:
         """One that holds these very parameters."""
-        part = cls({name: list(parameter.shape) for name, parameter in parameters.items()})
+        # By its name, for `from_config` takes what came by place for a default.
+        part = cls(shapes={name: list(parameter.shape) for name, parameter in parameters.items()})
         for name, parameter in parameters.items():
             part.tensors[_key(name)] = parameter
         return part
@@ -36,6 +37,10 @@ class TrainedPart(ModelMixin, ConfigMixin):
     def __getitem__(self, name: str) -> nn.Parameter:
         """A tensor by its name."""
         return self.tensors[_key(name)]
+
+    def by_name(self) -> dict[str, torch.Tensor]:
+        """All tensors, without gradients."""
+        return {name.replace("/", "."): tensor.detach() for name, tensor in self.tensors.items()}
 
 
 def _key(name: str) -> str:

@@ -15,8 +15,10 @@ from diffusers.training_utils import EMAModel
 from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder, to_json
 from ggt_hub.data.reading.picture_sources import Stream
 from ggt_hub.errors import TrainingError
+from ggt_hub.training.sharding import Shards
 
 STATE, MODEL = "state", "model"
+_SHARDS = "shards"
 
 Streams = Mapping[str, Stream]
 Clock = dict[str, float]
@@ -60,9 +62,21 @@ def _check_same(output: Path, made_by: Identity, identity: Identity) -> None:
 
 
 def save_state(
-    accelerator: Accelerator, ema: EMAModel, streams: Streams, clock: Mapping[str, Any], output: Path
+    accelerator: Accelerator,
+    learned: EMAModel | Shards,
+    streams: Streams,
+    clock: Mapping[str, Any],
+    output: Path,
 ) -> None:
-    """Write `state/`, whole or not at all, and keep the one before; called by all processes."""
+    """Write `state/`, whole or not at all, and keep the one before; called by all processes.
+
+    Args:
+        accelerator: which knows what was prepared: networks and optimisers, unless they are divided.
+        learned: what it does not know, the average; or, where weights are divided, all that is learned.
+        streams: that are read.
+        clock: how far the run is, and what made it.
+        output: of the run.
+    """
     unfinished = output / f"{RECORDS}-unfinished-state"  # one name for all processes
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -71,16 +85,21 @@ def save_state(
     if streams:
         told = {name: stream.state_dict() for name, stream in streams.items()}
         commit_json(_of_process(accelerator, unfinished), told)
+    if isinstance(learned, Shards):
+        learned.save(unfinished / _SHARDS)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        torch.save(ema.state_dict(), unfinished / "ema.pt")
+        if isinstance(learned, EMAModel):
+            torch.save(learned.state_dict(), unfinished / "ema.pt")
         commit_json(unfinished / "clock.json", clock)
         swap_folder(unfinished, output / STATE, keep=True)
     accelerator.wait_for_everyone()
 
 
-def load_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, output: Path) -> Clock | None:
-    """Load the newest state that is whole; None only where there has never been one.
+def load_state(
+    accelerator: Accelerator, learned: EMAModel | Shards, streams: Streams, output: Path
+) -> Clock | None:
+    """Load the newest state that is whole; None only where there has never been one; arguments as `save_state`.
 
     Raises:
         TrainingError: if there are states, but none can be read.
@@ -91,7 +110,7 @@ def load_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, output
         if not state.is_dir():
             continue
         try:
-            return _load(accelerator, ema, streams, state)
+            return _load(accelerator, learned, streams, state)
         except Exception as error:  # noqa: BLE001 - a damaged file can make the readers raise nearly anything
             reasons.append(f"{state}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
             warnings.warn(f"this state cannot be resumed, so the one before is: {reasons[-1]}", stacklevel=2)
@@ -103,14 +122,18 @@ def load_state(accelerator: Accelerator, ema: EMAModel, streams: Streams, output
     return None
 
 
-def _load(accelerator: Accelerator, ema: EMAModel, streams: Streams, state: Path) -> Clock:
+def _load(accelerator: Accelerator, learned: EMAModel | Shards, streams: Streams, state: Path) -> Clock:
     clock = json.loads((state / "clock.json").read_text(encoding="utf-8"))
     told = json.loads(_of_process(accelerator, state).read_text(encoding="utf-8")) if streams else {}
     for name, stream in streams.items():
         stream.load_state_dict(told[name])
-    average = torch.load(state / "ema.pt", weights_only=True)
-    accelerator.load_state(str(state))
-    ema.load_state_dict(average)
+    if isinstance(learned, Shards):
+        learned.load(state / _SHARDS)
+        accelerator.load_state(str(state))
+    else:
+        average = torch.load(state / "ema.pt", weights_only=True)
+        accelerator.load_state(str(state))
+        learned.load_state_dict(average)
     return {"step": clock["step"], "seconds": clock["seconds"]}
 
 

@@ -37,6 +37,7 @@ class Training:
         crop: side in pixels.
         at_once: pictures that are computed at once.
         bfloat16, eight_bits, checkpointing: as the settings of the objective `flow`.
+        shares: processes among which the transformer is divided; 1 where each has all of it.
     """
 
     parts: Mapping[str, Shapes]
@@ -49,29 +50,51 @@ class Training:
     bfloat16: bool = True
     eight_bits: bool = False
     checkpointing: bool = True
+    shares: int = 1
 
     @property
     def weights(self) -> int:
         """Bytes of what is not learned: the autoencoder in float32, the rest as the settings say."""
         frozen = {
-            name: shapes for name, shapes in self.parts.items() if not (self.full and name == "transformer")
+            name: sum(self._bytes(name, key, shape) for key, shape in shapes.items())
+            for name, shapes in self.parts.items()
+            if not (self.full and name == "transformer")
         }
-        return sum(
-            self._bytes(name, key, shape) for name, own in frozen.items() for key, shape in own.items()
-        )
+        divided = frozen.pop("transformer", 0)
+        return sum(frozen.values()) + math.ceil(divided / self.shares)
 
     @property
     def learned(self) -> int:
         """Bytes of what is learned, with its gradient, two moments and the average, in float32."""
+        return math.ceil(_LEARNED * self._learned_numbers / self.shares)
+
+    @property
+    def _learned_numbers(self) -> int:
         transformer = self.parts["transformer"]
         if self.full:
-            return _LEARNED * sum(math.prod(shape) for shape in transformer.values())
+            return sum(math.prod(shape) for shape in transformer.values())
         layers = [
             shape
             for name, shape in transformer.items()
             if name.removesuffix(".weight").endswith(self.adapted)
         ]
-        return _LEARNED * self.rank * sum(sum(shape) for shape in layers if len(shape) == 2)
+        return self.rank * sum(sum(shape) for shape in layers if len(shape) == 2)
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of what of a divided transformer is whole at once: two blocks, and all that is in no block.
+
+        The second block comes while the first is computed (FSDP2, `fully_shard`). Where all is learned, each number
+        has a gradient besides, and both are in float32; changes of low rank are too small to count.
+        """
+        if self.shares == 1:
+            return 0
+        sizes: dict[str, int] = {}
+        for name, shape in self.parts["transformer"].items():
+            block = ".".join(name.split(".")[:2]) if "transformer_blocks." in name else ""
+            size = 8 * math.prod(shape) if self.full else self._bytes("transformer", name, shape)
+            sizes[block] = sizes.get(block, 0) + size
+        return sizes.pop("", 0) + sum(sorted(sizes.values())[-2:])
 
     @property
     def kept(self) -> int:
@@ -92,7 +115,7 @@ class Training:
     @property
     def total(self) -> int:
         """Bytes on each device."""
-        return self.weights + self.learned + self.kept
+        return self.weights + self.learned + self.gathered + self.kept
 
     def smaller(self) -> Iterator[tuple[str, "Training"]]:
         """Ways to need less, each besides those before it, in the words of a recipe."""
@@ -129,6 +152,11 @@ def describe(training: Training) -> Iterator[str]:
     yield (
         f"memory: {_gb(training.total)} on each device, by arithmetic: {_gb(training.weights)} of frozen weights, "
         f"{_gb(training.learned)} of what is learned, {_gb(training.kept)} kept for the backward pass"
+        + (
+            f", {_gb(training.gathered)} gathered from {training.shares} processes"
+            if training.gathered
+            else ""
+        )
     )
     for card in CARDS:
         found = training.fitting(card * GB)

@@ -36,7 +36,7 @@ def plan(recipe: Recipe, *, processes: int = 1) -> str:
     lines = [_of_source(source, smallest) for source in sources.values()]
     for number, (stage, mixture) in enumerate(zip(recipe.stages, mixtures, strict=True), 1):
         lines += _of_stage(number, stage, mixture, processes)
-    lines += _memory(recipe)
+    lines += _memory(recipe, processes)
     total = sum(stage.steps for stage in recipe.stages)
     lines.append(
         f"in all: {total} steps; at 1 s a step {_short(total / 3600)} h, at 10 s {_short(total / 360)} h"
@@ -44,10 +44,10 @@ def plan(recipe: Recipe, *, processes: int = 1) -> str:
     return "\n".join(lines)
 
 
-def _memory(recipe: Recipe) -> Iterator[str]:
+def _memory(recipe: Recipe, processes: int) -> Iterator[str]:
     """Of the stage that needs most."""
     try:
-        needs = needed_memory(recipe, download=False)
+        needs = needed_memory(recipe, processes, download=False)
     except TrainingError as error:
         yield f"memory: not known: {error}"
         return

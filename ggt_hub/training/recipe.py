@@ -81,6 +81,7 @@ class Recipe:
         workers: processes that prepare examples, per training process; a script that trains with some needs an
             `if __name__ == "__main__":`, for they are started anew and import it.
         save_minutes: time between checkpoints.
+        shard: each process keeps a part of the network's weights (FSDP2) rather than all of them.
     """
 
     model: dict[str, Any]
@@ -95,6 +96,7 @@ class Recipe:
     seed: Annotated[int, Ge(0)] = 0
     workers: Annotated[int, Ge(0)] = 0
     save_minutes: Annotated[float, Ge(0)] = 5.0
+    shard: bool = False
 
     def with_data(self, data: dict[str, float]) -> Self:
         """The same on other pictures, in all stages."""

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 import cv2
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, broadcast, set_seed
+from accelerate.utils import (
+    AutocastKwargs,
+    DistributedDataParallelKwargs,
+    DistributedType,
+    broadcast,
+    set_seed,
+)
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -26,6 +33,7 @@ from ggt_hub.training.memory import Training, check_fits
 from ggt_hub.training.objectives import Objective, load_objective
 from ggt_hub.training.objectives.base import Prepare
 from ggt_hub.training.recipe import Recipe, Stage
+from ggt_hub.training.sharding import Shards, whole
 from ggt_hub.training.tracking import TRACKER, begin_tracking, check_tracker, track
 from ggt_hub.training.validation import validate
 
@@ -71,7 +79,8 @@ def train(
         mixed_precision="bf16" if computes_in_bfloat16(cpu) else "no",  # one for all runs of a process
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
-    if (needs := needed_memory(recipe, download=True)) is not None:
+    _check_sharing(accelerator, recipe)
+    if (needs := needed_memory(recipe, accelerator.num_processes, download=True)) is not None:
         check_fits(needs, cpu)
     set_seed(recipe.seed, device_specific=True)
     objective = kind.build(recipe.model, recipe.settings)
@@ -85,6 +94,25 @@ def train(
     run.validate()
     accelerator.end_training()
     return output / MODEL
+
+
+def _check_sharing(accelerator: Accelerator, recipe: Recipe) -> None:
+    """Refuse what cannot be shared in the way that is asked for, before anything is loaded."""
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise TrainingError(
+            "accelerate is configured to divide weights itself (distributed_type: FSDP): give it MULTI_GPU, and "
+            "this command --shard"
+        )
+    if recipe.shard and accelerator.num_processes == 1:
+        raise TrainingError(
+            "--shard divides weights among processes, and there is one: start several, with `torchrun "
+            "--nproc_per_node N -m ggt_hub train ...`, or leave it out"
+        )
+    if recipe.shard and recipe.validation:
+        raise TrainingError(
+            "while its weights are divided among processes, a network restores no pictures: leave out "
+            "`validation`, and try what is exported with `ggt-hub bench run`"
+        )
 
 
 def computes_in_bfloat16(cpu: bool) -> bool:
@@ -107,16 +135,22 @@ class _Run:
     ) -> None:
         self.accelerator, self.recipe, self.objective, self.output = accelerator, recipe, objective, output
         self.limit = (max_minutes or math.inf) * 60
+        if recipe.shard:
+            objective.shard(accelerator.device)
         self.trained = [weight for weight in objective.network.parameters() if weight.requires_grad]
         self.learners = objective.learners()
         self.ema = EMAModel(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
         optimisers = [torch.optim.AdamW(weights, betas=recipe.betas) for weights in self.learners.values()]
-        objective = objective.to(memory_format=torch.channels_last)
-        if len(optimisers) > 1:  # in the turn of one, the others' weights have no gradient
-            accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.module, *prepared = accelerator.prepare(objective, *optimisers)
-        self.optimisers = dict(zip(self.learners, prepared, strict=True))
-        self.ema.to(accelerator.device)
+        self.module, self.learned = objective, self.ema
+        if recipe.shard:  # accelerate would have each process keep all weights
+            self.learned = Shards(objective.network, optimisers, self.ema)
+        else:
+            objective = objective.to(memory_format=torch.channels_last)
+            if len(optimisers) > 1:  # in the turn of one, the others' weights have no gradient
+                accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+            self.module, *optimisers = accelerator.prepare(objective, *optimisers)
+            self.ema.to(accelerator.device)
+        self.optimisers = dict(zip(self.learners, optimisers, strict=True))
         share = accelerator.process_index, accelerator.num_processes
         self.mixtures = open_mixtures(recipe, *share, needs_quality=objective.needs_quality)
         self.streams = {stream.name: stream for mixture in self.mixtures for stream in mixture.streams}
@@ -130,7 +164,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest state; from the beginning only where there has never been one."""
-        if clock := load_state(self.accelerator, self.ema, self.streams, self.output):
+        if clock := load_state(self.accelerator, self.learned, self.streams, self.output):
             self.step, self.seconds = int(clock["step"]), clock["seconds"]
 
     def loop(self) -> None:
@@ -195,7 +229,7 @@ class _Run:
         """The learner's weights follow their gradient; what others got of it is forgotten."""
         if self.recipe.largest_gradient is not None:
             norm = self.accelerator.clip_grad_norm_(self.learners[learner], self.recipe.largest_gradient)
-            self.is_sound &= norm.isfinite()
+            self.is_sound &= whole(norm).isfinite()
         self.optimisers[learner].step()
         self.objective.zero_grad()
 
@@ -260,9 +294,10 @@ class _Run:
         self._check_sound()
         self.objective.keep()
         clock = {"step": self.step, "seconds": self.seconds, "made_by": _identity(self.recipe)}
-        save_state(self.accelerator, self.ema, self.streams, clock, self.output)
-        if self.accelerator.is_main_process:
+        save_state(self.accelerator, self.learned, self.streams, clock, self.output)
+        if self.accelerator.is_main_process or self.recipe.shard:
             self._export()
+        if self.accelerator.is_main_process:
             self._note(self._summary())
         self.accelerator.wait_for_everyone()
         self.saved, self.must_save = time.monotonic(), False
@@ -298,9 +333,11 @@ class _Run:
         return f"{self.gains.summary()} {self.terms.summary()}".strip()
 
     def _export(self) -> None:
-        """Write the average of the weights as users load it."""
-        with self._averaged(), committed_folder(self.output / MODEL) as unfinished:
-            self.objective.export(unfinished)
+        """Write the average of the weights as users load it; divided ones are gathered from all processes."""
+        with self._averaged(), self.objective.gathered():
+            if self.accelerator.is_main_process:
+                with committed_folder(self.output / MODEL) as unfinished:
+                    self.objective.export(unfinished)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -320,14 +357,16 @@ def _identity(recipe: Recipe) -> Identity:
         "objective": recipe.objective,
         "model": recipe.model,
         "base": None if base is None else Path(str(base)).name,
+        "shard": recipe.shard,
     }
 
 
-def needed_memory(recipe: Recipe, *, download: bool) -> Training | None:
-    """What the stage needs that needs most; None where it is not known.
+def needed_memory(recipe: Recipe, processes: int, *, download: bool) -> Training | None:
+    """What the stage needs on each device that needs most; None where it is not known.
 
     Args:
         recipe: whose stages.
+        processes: with how many it trains.
         download: fetch a base from the Hub that is not here yet.
 
     Raises:
@@ -340,7 +379,9 @@ def needed_memory(recipe: Recipe, *, download: bool) -> Training | None:
         )
         for stage in recipe.stages
     ]
-    return max((one for one in found if one), key=lambda one: one.total, default=None)
+    shares = processes if recipe.shard else 1
+    known = [replace(one, shares=shares) for one in found if one]
+    return max(known, key=lambda one: one.total, default=None)
 
 
 def open_mixtures(

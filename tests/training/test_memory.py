@@ -171,5 +171,6 @@ def test_the_table_of_cards_is_this_arithmetic() -> None:
         told = Training(parts, _ATTENTION, tokens, full=False, rank=32, crop=1024, at_once=1)
         numbers: list[Any] = [told.weights, told.learned, told.kept, told.total]
         numbers += [replace(told, eight_bits=True).total, replace(told, full=True).total]
+        numbers.append(replace(told, full=True, shares=8).total)
         (row,) = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", text, re.MULTILINE)
         assert [cell.strip() for cell in row.split("|")] == [f"{number / GB:.0f} GB" for number in numbers]

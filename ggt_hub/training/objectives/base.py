@@ -3,10 +3,11 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+import torch
 from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError
@@ -89,6 +90,21 @@ class Objective(nn.Module, ABC):
         raise TrainingError(
             f"{type(self.network).__name__} has no blocks of which a stage can freeze {share:g}"
         )
+
+    def shard(self, device: torch.device) -> None:
+        """Divide the network's weights among processes, see `sharding.shard`; `network` has new parameters then.
+
+        Raises:
+            TrainingError: if it cannot be divided.
+        """
+        raise TrainingError(
+            f"a {type(self.network).__name__} is not divided among processes, only the transformer of an editor "
+            "(objective flow): train without --shard"
+        )
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Around `export`, in all processes: with whole weights in the first one, where they are divided."""
+        return nullcontext()
 
     def restoring(self) -> AbstractContextManager[RestorerPipeline]:
         """Around work with a restorer of the network as it is, for validation.

@@ -15,6 +15,7 @@ import torch
 from annotated_types import Ge, Gt
 from diffusers import ModelMixin
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
@@ -28,6 +29,7 @@ from ggt_hub.training.editors import Editor, open_editor, shapes_of
 from ggt_hub.training.memory import Training
 from ggt_hub.training.objectives.base import Loss, Objective
 from ggt_hub.training.objectives.compact import to_tensor
+from ggt_hub.training.sharding import gather, shard
 
 _ATTENTION = ("to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
 
@@ -126,7 +128,8 @@ class FlowObjective(Objective):
             transformer.train()
             transformer.enable_gradient_checkpointing()
         if model.weights == "lora":
-            self.network: ModelMixin = TrainedPart.of(_add_lora(transformer, model.rank))
+            _add_lora(transformer, model.rank)
+            self.network: ModelMixin = _lora_of(transformer)
         else:
             self.network = transformer.float().requires_grad_(True)
         for name, weight in transformer.named_parameters():
@@ -178,7 +181,10 @@ class FlowObjective(Objective):
         noise = batch["noise"].to(latents.dtype)
         time = batch["time"].to(latents.dtype)[:, None, None, None]
         noisy, target = (1 - time) * latents + time * noise, noise - latents
-        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+        # Nothing is cached of weights: each is used once, and copies of all would stay that are divided.
+        with torch.autocast(
+            noisy.device.type, torch.bfloat16, enabled=self.settings.bfloat16, cache_enabled=False
+        ):
             found = self.editor.velocity(noisy, reference, batch["time"], condition, self.settings.guidance)
         error = (found - target).square().mean((1, 2, 3))
         gain = 10 * (target.square().mean((1, 2, 3)) / (error.detach() + 1e-12)).log10()
@@ -202,18 +208,44 @@ class FlowObjective(Objective):
         chosen = blocks[: int(share * len(blocks))]
         return [weight for weight in chosen.parameters() if weight.requires_grad]
 
+    def shard(self, device: torch.device) -> None:
+        """See `Objective.shard`; frozen weights of the transformer are divided, too, other networks are not."""
+        if self.settings.eight_bits:
+            raise TrainingError("a base in 8 bits is not divided among processes: train without --shard")
+        transformer = self.editor.pipe.transformer
+        shard(transformer, device)
+        if self.model.weights == "lora":
+            self.network = _lora_of(transformer)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """See `Objective.gathered`."""
+        if not isinstance(self.editor.pipe.transformer, FSDPModule):
+            yield
+            return
+        divided, self.network = self.network, gather(self.network)
+        try:
+            yield
+        finally:
+            self.network = divided
+
     def export(self, folder: Path) -> None:
         """Write the transformer, or the LoRA for `load_lora_weights` beside the form that training reads."""
         super().export(folder)
-        if self.model.weights == "lora":
+        if isinstance(self.network, TrainedPart):
             from peft.utils import get_peft_model_state_dict
 
-            layers = get_peft_model_state_dict(self.editor.pipe.transformer)
-            self.editor.pipe.save_lora_weights(folder, transformer_lora_layers=layers)
+            pipe = self.editor.pipe
+            layers = get_peft_model_state_dict(pipe.transformer, self.network.by_name())
+            pipe.save_lora_weights(folder, transformer_lora_layers=layers)
 
     def _move_to(self, device: torch.device) -> None:
-        if self.editor.pipe.vae.device != device:
-            self.editor.pipe.to(device)
+        pipe = self.editor.pipe
+        if pipe.vae.device == device:
+            return
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module) and not isinstance(part, FSDPModule):  # which is where it belongs
+                part.to(device)
 
 
 def _checked(model: dict[str, Any], settings: dict[str, Any]) -> tuple[Model, Settings, str]:
@@ -225,8 +257,8 @@ def _checked(model: dict[str, Any], settings: dict[str, Any]) -> tuple[Model, Se
     return shape, told, told.base
 
 
-def _add_lora(transformer: nn.Module, rank: int) -> dict[str, nn.Parameter]:
-    """Give the attention changes of low rank, in float32, and return their parameters by name."""
+def _add_lora(transformer: nn.Module, rank: int) -> None:
+    """Give the attention changes of low rank, in float32."""
     try:
         from peft import LoraConfig
     except ImportError as error:
@@ -236,7 +268,12 @@ def _add_lora(transformer: nn.Module, rank: int) -> dict[str, nn.Parameter]:
     transformer.add_adapter(  # type: ignore[operator]
         LoraConfig(r=rank, lora_alpha=rank, target_modules=[*_ATTENTION])
     )
-    learned = {name: weight for name, weight in transformer.named_parameters() if "lora_" in name}
-    for weight in learned.values():
-        weight.data = weight.data.float()
-    return learned
+    for name, weight in transformer.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.float()
+
+
+def _lora_of(transformer: nn.Module) -> TrainedPart:
+    return TrainedPart.of(
+        {name: weight for name, weight in transformer.named_parameters() if "lora_" in name}
+    )
