@@ -17,6 +17,7 @@ from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.curation.stages.rounds import EditInRounds
+from ggt_hub.curation.stages.screen import Resemble, Screen
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Apart, Unlike
 
@@ -38,6 +39,8 @@ STAGES: dict[str, type[Stage]] = {
         Crop,
         FaceFree,
         Diagnose,
+        Resemble,
+        Screen,
         Compose,
         ComposeAdaptive,
         Edit,
