@@ -5,8 +5,8 @@
 
 Existing data are photographs that are damaged by noise and by the preset `mixture`; generated ground truth is what
 `curation_run` has packed of the same photographs under the same damage. Each is trained from scratch, at a small
-size, for as many steps, and tested on photographs of another folder under noise and mixtures: the mean gain over the
-input in dB, for three seeds. What is as it ships is tested on the same.
+size, for as many steps, and tested on photographs of another folder under noise and mixtures: the mean gain over
+the input in dB, for three seeds. What is as it ships is tested on the same.
 """
 
 import argparse
