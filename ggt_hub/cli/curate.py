@@ -97,6 +97,8 @@ def run(
         batch=batch,
         **limits,  # type: ignore[arg-type]
     )
+    for stage in configuration.stages:  # before a generator that runs here is downloaded
+        stage.check()
     check_generators(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:

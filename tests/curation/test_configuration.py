@@ -12,6 +12,7 @@ from ggt_hub.curation.stages.diagnose import Category
 from ggt_hub.curation.stages.screen import Damage
 from ggt_hub.curation.words import words
 from ggt_hub.errors import CurationError, DatasetError, JudgeError, RestorerError
+from ggt_hub.tasks import TASKS
 from ggt_hub.vlm import Ledger, LocalChat
 from tests.curation.genir import CONFIGURATION, Answers, write_configuration, write_photographs
 from tests.servers.openai_chat import ChatServer
@@ -142,7 +143,8 @@ def test_presets_of_pairs_have_all_that_their_stages_need(name: str) -> None:
 
 
 def test_all_categories_are_known_to_every_stage_that_has_rules_for_them() -> None:
-    known = {*get_args(Category), *get_args(Damage), "moire"}
+    known = set(TASKS)
+    assert {*get_args(Category)} - {"clean", "reject"} <= known
     assert set(words("resemblance")["prompts"]) == set(get_args(Damage))
     for text, parts in (("judging", ("categories", "rules")), ("instructions", ("fixed", "colour"))):
         for part in parts:

@@ -14,8 +14,10 @@ from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.labels import Label, add_label
 from ggt_hub.curation.stages.pictures import png
 from ggt_hub.images.shown import shown_rgb
+from ggt_hub.metrics.registry import METRICS
 from ggt_hub.vlm import Reply
-from tests.curation.pairs import Eyes, Maker, Place, digest, is_of, piece, write_photographs
+from tests.curation.nearness import nearness
+from tests.curation.pairs import NAMES, Eyes, Maker, Place, digest, is_of, piece, write_photographs
 from tests.curation.planted import graded
 from tests.tiny_clip import write_tiny_clip
 
@@ -127,6 +129,49 @@ def test_harnessir_keeps_the_attempt_that_the_model_prefers(photographs: Path, t
     assert "a grade" in found["coffee.png/0/banana"]["prompt"]
 
 
+class Flat(Maker):
+    """Draws what was asked for without its noise, but for some of it in one half or all over."""
+
+    def __init__(self, photographs: Path, name: str, half: slice) -> None:
+        super().__init__(photographs)
+        self.model, self.half = name, half
+
+    def send(self, question: Any) -> Reply:
+        self.count()
+        pixels = piece(self.names[digest(shown_rgb(question.pictures[0]))]).astype(float)
+        noisy = pixels[:, self.half]
+        pixels[:, self.half] = np.random.default_rng(0).normal(noisy, 20)
+        return Reply(pictures=(png(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))),))
+
+
+def test_wildmoire_packs_each_patch_from_who_draws_it_best(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "near", nearness(*map(piece, NAMES)))  # in place of A-FINE
+    changes = {"choose-patches.metric": "near", "choose-patches.gain": "5", "choose-patches.side": "96"}
+    place = Place.of_preset(
+        tmp_path, photographs, "wildmoire", changes | {"screen.least": "moderate"}, Screener()
+    )
+    place.makers = {
+        "banana": Flat(photographs, "left", slice(0, 128)),
+        "gpt": Flat(photographs, "right", slice(128, 256)),
+        "qwen": Flat(photographs, "all", slice(0, 256)),
+    }
+    counts = place.run()
+    assert counts["screen"].kept == 3 and counts["edit"].kept == 9
+    assert counts["choose-patches"].dropped["another candidate is better"] > 0
+    found = packed(place)
+    # Who has noise on the left wins on the right.
+    assert {(name.split("/")[2], name[-1]) for name in found} == {("banana-0", "1"), ("gpt-0", "0")}
+    row = found["coffee.png/0/gpt-0/@1-0"]
+    assert row["task"] == "moire" and "no moire is left" in row["prompt"]
+    choice = row["told"]["choice"]
+    assert set(choice["candidates"]) == {f"coffee.png/0/{name}-0" for name in place.makers}
+    assert choice["metric"] == "near" and row["told"]["generator"]["drawn_by"] == "right"
+    left, top, right, bottom = choice["place"]
+    assert shown_rgb(row["gt"]["bytes"]).shape == (bottom - top, right - left, 3) == (96, 96, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
@@ -134,9 +179,13 @@ def test_harnessir_keeps_the_attempt_that_the_model_prefers(photographs: Path, t
             "realrestorer-real",
             [("screen", 5), ("edit", 5), ("edit", 5), ("judge", 15)],
         ),
+        (
+            "wildmoire",
+            [("diagnose", 10), ("screen", 10), ("edit", 10), ("edit", 10), ("edit", 10)],
+        ),
     ],
 )
 def test_a_preset_says_what_it_would_ask(name: str, asked: list[tuple[str, int]], photographs: Path) -> None:
     found = estimate(load_configuration(name), str(photographs))
     assert [(one.stage, one.questions) for one in found] == asked
-    assert all(one.cost > 0 for one in found if one.stage == "edit")
+    assert all(one.cost > 0 for one in found if one.model.startswith(("gemini", "gpt")))

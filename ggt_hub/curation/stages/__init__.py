@@ -2,6 +2,7 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.choose_patches import ChoosePatches
 from ggt_hub.curation.stages.compose import Compose, ComposeAdaptive
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.diagnose import Diagnose
@@ -49,6 +50,7 @@ STAGES: dict[str, type[Stage]] = {
         Measure,
         Gate,
         Judge,
+        ChoosePatches,
         Reviewed,
         Pack,
         PackPairs,

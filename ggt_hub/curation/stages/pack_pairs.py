@@ -28,7 +28,7 @@ is said below. Pictures of some generators carry an invisible mark (`meta`, `syn
 trained on them may learn something. The licence of the photographs holds for both pictures, and the terms of who
 sells the generator hold for `gt`."""
 
-_JSON = ("resemblance", "screening", "registration", "measures", "judgement", "review")
+_JSON = ("resemblance", "screening", "registration", "measures", "judgement", "choice", "review")
 
 
 @dataclass(frozen=True)
