@@ -43,7 +43,8 @@ def test_the_funnel_is_that_of_the_run(page: str) -> None:
 def test_reasons_are_counted_by_category(page: str) -> None:
     rows = table(page, "Reasons")
     assert ["edit", "dropped: maker: IMAGE_SAFETY", "1", "1"] in rows
-    assert ["gate", "dropped: gate: other colours", "4", "4"] in rows
+    assert ["gate", "dropped: gate: other colours", "3", "3"] in rows
+    assert ["register", "dropped: register: moved too far", "1", "1"] in rows
     assert ["judge", "dropped: judge: text", "1", "1"] in rows
     assert ["judge", "kept", "4", "4"] in rows
 
@@ -61,7 +62,7 @@ def test_each_gate_has_its_histogram_with_its_limit(page: str) -> None:
         plot = next(
             svg
             for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-            if f'aria-label="{title}, of 9' in svg
+            if f'aria-label="{title}, of 8' in svg
         )
         assert f">{limit}</text>" in plot
     assert 'aria-label="F, of 5 candidates"' in page and ">faithful 80</text>" in page
@@ -75,7 +76,7 @@ def test_kept_and_refused_are_shown_and_nothing_is_loaded(page: str) -> None:
     }
     assert (sections["Kept"], sections["Refused: gate: other colours"], sections["Refused: judge: text"]) == (
         4,
-        4,
+        3,
         1,
     )
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", page)
@@ -91,7 +92,7 @@ def test_contact_sheets_hold_what_was_kept_and_refused_drawn_by_chance(page: str
     assert {*sheets["kept"]} == {
         f"{name}.png/0/maker-0" for name in ("astronaut", "chelsea", "coffee", "flower")
     }
-    assert len(sheets["refused: gate: other colours"]) == 4
+    assert len(sheets["refused: gate: other colours"]) == 3
 
     run = write_run(tmp_path, count=80)
     many = report_run(run, tmp_path / "many.html", Ledger(":memory:")).read_text()
