@@ -23,13 +23,14 @@ from PIL import Image
 from benchmarks.curation_faults import Pixels
 from benchmarks.curation_run import psnr, square
 from benchmarks.curation_servers import file_of
-from ggt_hub import RestorerPipeline
 from ggt_hub.curation.decided import read_run
 from ggt_hub.data.pairs import pair_row
 from ggt_hub.data.work.export import write_rows
 from ggt_hub.degradations import degrade
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
+from ggt_hub.models import CompactRestorer
+from ggt_hub.pipelines import CompactRestorerPipeline
 from ggt_hub.training import load_recipe, train
 
 TASKS = ("noise", "general")
@@ -61,12 +62,12 @@ def _rows(found: Mapping[str, tuple[bytes, Pixels]]) -> Iterator[dict[str, Any]]
         yield pair_row(name, *sides, source="curation", task="general")
 
 
-def trained(data: Path, output: Path, seed: int, steps: int) -> RestorerPipeline:
+def trained(data: Path, output: Path, seed: int, steps: int) -> CompactRestorerPipeline:
     """The network after so many steps."""
     recipe = load_recipe("compact").with_data({str(data): 1.0})
     stage = replace(recipe.stages[0], crop=64, batch=4, steps=steps, warmup_steps=20, learning_rate=2e-3)
     recipe = replace(recipe, model=MODEL, stages=(stage,), seed=seed, ema_decay=0.98)
-    pipe = RestorerPipeline.from_pretrained(str(train(recipe, output, cpu=True)))
+    pipe = CompactRestorerPipeline(CompactRestorer.from_pretrained(train(recipe, output, cpu=True)))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -81,7 +82,7 @@ def tests(sources: list[Path], side: int) -> list[tuple[Pixels, Pixels]]:
     return found
 
 
-def gain(pipe: RestorerPipeline, kept: list[tuple[Pixels, Pixels]]) -> float:
+def gain(pipe: CompactRestorerPipeline, kept: list[tuple[Pixels, Pixels]]) -> float:
     """Mean gain over the input, in dB."""
     gains = []
     for lq, clean in kept:

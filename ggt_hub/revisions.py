@@ -20,6 +20,7 @@ OURS: dict[tuple[str, str], str] = {
     ("space", f"{NAMESPACE}/pyiqa_metric"): "v0.1.0",
     ("space", f"{NAMESPACE}/realir_fs"): "v0.1.0",
     ("space", f"{NAMESPACE}/restorer"): "v0.1.0",
+    ("space", f"{NAMESPACE}/leaderboard"): "v0.1.0",
 }
 """(kind, id) of a repository of ours -> its tag."""
 

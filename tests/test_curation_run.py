@@ -1,6 +1,5 @@
 """The run without money: its plan, how it counts, and, where there is time, all of it on a few photographs."""
 
-from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -83,5 +82,5 @@ def test_planted_faults_are_caught_and_good_candidates_stay(tmp_path: Path) -> N
     told = benchmark.report(benchmark.fates(found, tmp_path, generator))
     assert told["assigned"] >= 25 and told["good"] >= 15
     assert told["assigned_passed"] <= max(1, 0.02 * told["assigned"]), benchmark.in_words(told)
-    lost = Counter(told["good_lost"])
-    assert told["good_kept"] >= told["good"] - max(2, 0.05 * told["good"]), lost
+    # a twentieth, and of some thirty candidates three standard deviations more
+    assert told["good_kept"] >= 0.85 * told["good"], told["good_lost"]

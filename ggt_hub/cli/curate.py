@@ -45,7 +45,9 @@ def group() -> None:
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help="What is done: genir, ggt, harnessir, or a YAML file.")],
+    preset: Annotated[
+        str, typer.Argument(help="What is done: a preset (genir, ggt, harnessir, ...) or a YAML file.")
+    ],
     source: Annotated[str, typer.Argument(help="Photographs: a folder, or a data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumes what it holds.")],
     set: Set = None,
@@ -95,6 +97,8 @@ def run(
         batch=batch,
         **limits,  # type: ignore[arg-type]
     )
+    for stage in configuration.stages:  # before a generator that runs here is downloaded
+        stage.check()
     check_generators(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:

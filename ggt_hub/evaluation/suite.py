@@ -111,6 +111,8 @@ class Suite:
             return _damaged(Path(self.source), self._settings)
         if self.is_from_hub:
             return _from_dataset(self.source, self.split, revision=self.revision)
+        if not self._settings.get("references", True):
+            return _singles(Path(self.source))
         return _from_folder(Path(self.source), self.told)
 
     @property
@@ -181,7 +183,7 @@ def load_suite(
     source = str(data) if data else settings.get("dataset")
     if source is None or (data and not Path(data).is_dir()):
         raise EvaluationError(f"the suite {name} needs the folder of its pictures: give it with --data")
-    if told and not data:
+    if told and not (data and settings.get("references", True)):
         raise EvaluationError(f"the pairs of {name} are known: --lq, --gt and the like are for a folder")
     return Suite(
         name=name,
@@ -241,7 +243,12 @@ def _from_folder(folder: Path, told: Told | None) -> Iterator[Item]:
     splits = find_pairs(folder, told)
     for rows in splits.values():
         yield from _rows(rows)
-    for path in [] if splits else list_pictures(folder):
+    if not splits:
+        yield from _singles(folder)
+
+
+def _singles(folder: Path) -> Iterator[Item]:
+    for path in list_pictures(folder):
         relative = path.relative_to(folder)
         yield Item(str(relative), path, None, relative.parts[0] if len(relative.parts) > 1 else "all")
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,23 @@ def runs_table(runs: Sequence[Path], form: str) -> str:
     if len({(about["pictures"], about["limit"]) for about in read}) > 1:
         counts = ", ".join(str(about["pictures"]) for about in read)
         raise EvaluationError(f"the runs are over different numbers of pictures ({counts}): run them alike")
+    return shown_table(dict(zip(run_labels(runs, read), read, strict=True)), form)
+
+
+def shown_table(told: Mapping[str, dict[str, Any]], form: str) -> str:
+    """A line for each label, of runs that are alike.
+
+    Args:
+        told: label -> `results.json`.
+        form: "latex", "csv" or "md".
+    """
+    read = [*told.values()]
     names = list(dict.fromkeys(name for about in read for name in about["directions"]))
     names = [name for name in names if not name.startswith("rating_") and any(_mean(a, name) for a in read)]
     directions = {name: way for about in read for name, way in about["directions"].items()}
     lines = [
         (label, [_score(about, name, directions[name], read) for name in names], _costs(about))
-        for label, about in zip(run_labels(runs, read), read, strict=True)
+        for label, about in told.items()
     ]
     return _FORMS[form](names, directions, lines)
 

@@ -79,9 +79,6 @@ class CompactRestorerPipeline(PictureByPicture):
     ) -> None:
         super().__init__()
         self.description = _with_told(self.description, () if parts is None else parts.tasks)  # type: ignore[misc]
-        restorer.to(
-            memory_format=torch.channels_last
-        )  # a tenth faster on a CPU (benchmarks/compact_speed.py)
         self.register_modules(restorer=restorer, parts=parts, detector=detector, quality_prior=quality_prior)
 
     @classmethod

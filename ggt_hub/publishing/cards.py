@@ -11,12 +11,14 @@ import jinja2
 import yaml
 
 from ggt_hub.errors import PublishError
+from ggt_hub.publishing.manifest import SDKS
 
 REQUIRED = {
     "model": ("license", "library_name", "pipeline_tag", "tags"),
     "dataset": ("license", "pretty_name", "task_categories", "configs"),
     "metric": ("title", "sdk", "sdk_version", "app_file", "license", "colorFrom", "colorTo", "short_description"),
     "demo": ("title", "sdk", "sdk_version", "app_file", "license", "colorFrom", "colorTo", "short_description"),
+    "leaderboard": ("title", "sdk", "app_file", "license", "colorFrom", "colorTo", "short_description"),
 }  # fmt: skip
 """What the header of each kind of card must say."""
 
@@ -93,8 +95,10 @@ def _check_header(kind: str, header: dict[str, Any], paths: Collection[str]) -> 
     problems = [*_check_values(header), *_check_data_files(header, paths)]
     if header.get("license") == "other" and not header.get("license_name"):
         problems.append("README.md has license: other, which needs license_name")
-    if kind not in ("metric", "demo"):
+    if kind not in SDKS:
         return problems
+    if header.get("sdk") not in (None, SDKS[kind]):
+        problems.append(f"README.md has sdk: {header['sdk']}; a {kind} runs by {SDKS[kind]}")
     problems += [
         f"README.md has {key}: {header[key]}; the Hub knows {', '.join(COLOURS)}"
         for key in ("colorFrom", "colorTo")

@@ -12,8 +12,11 @@ from ggt_hub.revisions import NAMESPACE, OURS
 PACKAGE = Path(__file__).resolve().parents[1]
 """Where `ggt_hub` is installed: in a checkout, or in an environment."""
 
-KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space"}
+KINDS = {"dataset": "dataset", "model": "model", "metric": "space", "demo": "space", "leaderboard": "space"}
 """What a listing is -> what the Hub calls it."""
+
+SDKS = {"metric": "gradio", "demo": "gradio", "leaderboard": "static"}
+"""What runs a Space of this kind."""
 
 _PLACES = (Path("hub.toml"), PACKAGE / "publishing/source/hub.toml", PACKAGE.parent / "hub.toml")
 

@@ -51,7 +51,7 @@ def _compare(folder: Path, repo_id: str, items: list[Item]) -> None:
 
 
 def _load(listing: Listing, repo_id: str, paths: set[str], revision: str) -> str:
-    """Load with the library that its users have, and say so. A card alone and the demo are not loaded."""
+    """Load with the library that its users have, and say so. A card alone, the demo and the leaderboard are not."""
     if listing.kind == "dataset":
         return _load_dataset(repo_id, revision)
     if listing.kind == "metric":

@@ -23,7 +23,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ggt_hub.errors import PublishError
 from ggt_hub.publishing.contents import CARD, Item
-from ggt_hub.publishing.manifest import Listing
+from ggt_hub.publishing.manifest import SDKS, Listing
 
 _MADE_BY_THE_HUB = ".gitattributes"
 
@@ -221,7 +221,7 @@ def push(api: HfApi, listing: Listing, repo_id: str, items: list[Item], remote: 
     with explained(repo_id):
         commit = remote.commit
         if commit is None:
-            sdk = "gradio" if listing.repo_type == "space" else None
+            sdk = SDKS.get(listing.kind)
             api.create_repo(repo_id, repo_type=listing.repo_type, space_sdk=sdk, exist_ok=True)
             commit = api.repo_info(repo_id, repo_type=listing.repo_type).sha
         if remote.from_main:

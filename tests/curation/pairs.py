@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ggt_hub.curation.configuration import GENERATOR, load_configuration
+from ggt_hub.curation.configuration import GENERATOR, Configuration, load_configuration
 from ggt_hub.curation.run import Count, run
 from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import QuestionRefusedError
@@ -72,14 +72,14 @@ class Maker(Service):
 
     def __init__(self, photographs: Path) -> None:
         super().__init__("maker-1")
-        self.names = {_digest(shown_rgb(str(path))): path.stem for path in photographs.glob("*.png")}
+        self.names = {digest(shown_rgb(str(path))): path.stem for path in photographs.glob("*.png")}
 
     def canvas(self, size: Any) -> Any:
         return size
 
     def send(self, question: Any) -> Reply:
         self.count()
-        name = self.names[_digest(shown_rgb(question.pictures[0]))]
+        name = self.names[digest(shown_rgb(question.pictures[0]))]
         if question.number[0] == 0:
             return Reply(pictures=(png(Image.fromarray(piece(name))),))
         if name == "coffee":
@@ -98,7 +98,7 @@ class Eyes(Service):
         self.count()
         pictures = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in question.pictures]
         if len(pictures) == 1:
-            faces = _is_of(pictures[0], "astronaut")
+            faces = is_of(pictures[0], "astronaut")
             diagnosis = DIAGNOSIS | {"category": "general", "has_faces": faces, "face_count": int(faces)}
             return Reply(json.dumps(diagnosis))
         verdicts = [self._verdict(n, pictures[0], gt) for n, gt in enumerate(pictures[1::2], 1)]
@@ -115,18 +115,18 @@ class Eyes(Service):
             "D": 90,
             "F": 90,
             "scene_replaced": far,
-            "violations": [letter] if _is_of(gt, "china") else [],
+            "violations": [letter] if is_of(gt, "china") else [],
         }
 
 
-def _is_of(pixels: np.ndarray, name: str) -> bool:
+def is_of(pixels: np.ndarray, name: str) -> bool:
     """Whether it shows that piece, clean or in noise, at any size."""
     small = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX), float)
     own = np.asarray(Image.fromarray(piece(name)).resize((16, 16), Image.Resampling.BOX), float)
     return float(np.corrcoef(small.ravel(), own.ravel())[0, 1]) > 0.97
 
 
-def _digest(pixels: np.ndarray) -> str:
+def digest(pixels: np.ndarray) -> str:
     return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
@@ -138,16 +138,29 @@ class Place:
         for old, new in changes.items():
             text = text.replace(f"  - {old.replace('_', '-')}\n", new)
         (folder / "pairs.yaml").write_text(text)
-        self.configuration = load_configuration(folder / "pairs.yaml")
-        self.photographs, self.output, self.ledger = photographs, folder / "out", Ledger(folder / "ledger")
-        self.maker, self.eyes = Maker(photographs), Eyes()
+        self._open(folder, photographs, load_configuration(folder / "pairs.yaml"), Eyes())
+
+    @classmethod
+    def of_preset(
+        cls, folder: Path, photographs: Path, name: str, changes: dict[str, str], eyes: "Eyes"
+    ) -> "Place":
+        """A run of a preset, whose generators are makers in this process."""
+        place = cls.__new__(cls)
+        sizes = {"gather.smallest": "128", "crop.side": "256"}
+        place._open(folder, photographs, load_configuration(name, sizes | changes), eyes)
+        return place
+
+    def _open(self, folder: Path, photographs: Path, configuration: Configuration, eyes: "Eyes") -> None:
+        self.configuration, self.photographs = configuration, photographs
+        self.output, self.ledger = folder / "out", Ledger(folder / "ledger")
+        self.maker, self.eyes = Maker(photographs), eyes
+        self.makers: dict[str, Service] = dict.fromkeys(configuration.generators, self.maker)
 
     def run(self) -> dict[str, Count]:
         eyes = Asker(self.eyes, self.ledger, workers=2)
-        askers = {
-            "diagnose": eyes,
-            "judge": eyes,
-            f"{GENERATOR}maker": Asker(self.maker, self.ledger, workers=2),
+        askers = {stage.name: eyes for stage in self.configuration.stages if stage.asks}
+        askers |= {
+            GENERATOR + name: Asker(maker, self.ledger, workers=2) for name, maker in self.makers.items()
         }
         counts = run(self.configuration, str(self.photographs), self.output, askers)
         return {count.stage: count for count in counts}

@@ -1,14 +1,18 @@
 """Configurations: what ships, what changes, and what is refused before anything is done."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ggt_hub.curation.askers import estimate, open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import run
+from ggt_hub.curation.stages.diagnose import Category
+from ggt_hub.curation.stages.screen import Damage
 from ggt_hub.curation.words import words
 from ggt_hub.errors import CurationError, DatasetError, JudgeError, RestorerError
+from ggt_hub.tasks import TASKS
 from ggt_hub.vlm import Ledger, LocalChat
 from tests.curation.genir import CONFIGURATION, Answers, write_configuration, write_photographs
 from tests.servers.openai_chat import ChatServer
@@ -131,16 +135,20 @@ def test_an_estimate_is_of_what_would_be_asked_at_most(tmp_path: Path) -> None:
     assert found[1].cost == 0
 
 
-@pytest.mark.parametrize("name", ["ggt", "harnessir"])
+@pytest.mark.parametrize("name", ["ggt", "harnessir", "realrestorer-real"])
 def test_presets_of_pairs_have_all_that_their_stages_need(name: str) -> None:
-    """Six categories are known to every stage that has rules for them."""
     stages = {stage.name: stage for stage in load_configuration(name).stages}
     assert list(stages)[-1] == "pack-pairs"
     assert {"unlike", "apart", "register", "gate", "judge"} <= set(stages)
-    six = {"general", "rain", "haze", "snow", "low_light", "old_photo"}
+
+
+def test_all_categories_are_known_to_every_stage_that_has_rules_for_them() -> None:
+    known = set(TASKS)
+    assert {*get_args(Category)} - {"clean", "reject"} <= known
+    assert set(words("resemblance")["prompts"]) == set(get_args(Damage))
     for text, parts in (("judging", ("categories", "rules")), ("instructions", ("fixed", "colour"))):
         for part in parts:
-            assert set(words(text)[part]) == six
+            assert set(words(text)[part]) == known
 
 
 def test_the_stated_rule_is_the_preset_of_ggt() -> None:

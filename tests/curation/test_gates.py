@@ -89,6 +89,16 @@ def test_each_fault_is_caught_by_its_gate(
     assert set(json.loads(found.detail)) == set(measured(lq, good))  # every value is kept
 
 
+def test_a_flat_sky_from_which_noise_has_gone_is_no_bar_and_one_before_it_is() -> None:
+    good = sample("china")[:256, :256].copy()
+    good[:40] = 200
+    lq = np.clip(good + np.random.default_rng(0).normal(0, 20, good.shape), 0, 255).astype(np.uint8)
+    covered = good.copy()
+    covered[:26] = 0
+    assert measured(lq, good)["bar"] == 0
+    assert measured(lq, covered)["bar"] == pytest.approx(26 / 256)
+
+
 def test_colours_may_become_stronger_where_they_may_change(tmp_path: Path) -> None:
     good = sample("china").astype(float)
     grey = good.mean(2, keepdims=True)

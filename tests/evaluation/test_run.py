@@ -630,6 +630,19 @@ def test_a_folder_of_pairs_and_one_of_single_pictures_are_suites(tmp_path):
     assert (item.id, item.task, item.gt) == ("rain/x.jpg", "rain", None)
 
 
+def test_real_photographs_are_a_suite_without_references_by_folder(tmp_path):
+    for name in ("flare/b.png", "flare/a.png", "c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(photograph(32)).save(tmp_path / name)
+    suite = load_suite("real-photographs", tmp_path)
+    assert suite.metrics == ("niqe", "piqe", "brisque")
+    assert [(item.id, item.task, item.gt) for item in suite.items()] == [
+        ("c.png", "all", None),
+        ("flare/a.png", "flare", None),
+        ("flare/b.png", "flare", None),
+    ]
+
+
 def test_the_fixed_damage_is_the_written_rule(tmp_path):
     Image.fromarray(photograph(64)).save(tmp_path / "x.png")
     items = {item.task: item for item in load_suite("compact-val", tmp_path).items()}

@@ -7,7 +7,7 @@ from ggt_hub.publishing.cards import REQUIRED, check_card, render_card
 from tests.publishing.trees import CARDS, card
 
 VALUES = {"namespace": "org", "version": "1.0.0", "tag": "v1.0.0"}
-KINDS = {"model": "model", "dataset": "dataset", "metric": "space", "demo": "space"}
+KINDS = {"model": "model", "dataset": "dataset", "metric": "space", "demo": "space", "leaderboard": "static"}
 
 
 def header(kind: str) -> str:
@@ -28,13 +28,13 @@ def test_a_variable_without_value_is_an_error():
 
 @pytest.mark.parametrize("kind", REQUIRED)
 def test_a_complete_card_has_no_problems(kind):
-    assert check_card(kind, card("", "# Title\n", header(kind)), {"app.py"}) == []
+    assert check_card(kind, card("", "# Title\n", header(kind)), {"app.py", "index.html"}) == []
 
 
 @pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind in REQUIRED for field in REQUIRED[kind]])
 def test_each_required_field_is_missed(kind, field):
     lines = [line for line in header(kind).splitlines(keepends=True) if not line.startswith(f"{field}:")]
-    assert check_card(kind, card("", "# Title\n", "".join(lines)), {"app.py"}) == [
+    assert check_card(kind, card("", "# Title\n", "".join(lines)), {"app.py", "index.html"}) == [
         f"README.md says no {field}"
     ]
 
@@ -96,6 +96,8 @@ def test_a_card_without_header_is_one_problem():
             "task_categories: image-restoration, which is no task",
         ),
         ("model", "pipeline_tag: image2image", "pipeline_tag: image2image, which is no task"),
+        ("leaderboard", "sdk: gradio", "sdk: gradio; a leaderboard runs by static"),
+        ("demo", "sdk: static", "sdk: static; a demo runs by gradio"),
         (
             "dataset",
             "configs: [{config_name: a, data_files: data/*.csv}]",
@@ -112,7 +114,7 @@ def test_what_the_hub_does_not_know_is_named(kind, line, problem):
     field = line.partition(":")[0]
     lines = [old for old in header(kind).splitlines() if not old.startswith(f"{field}:")]
     text = card("", "# Title\n", "\n".join([*lines, line]) + "\n")
-    (found,) = check_card(kind, text, {"app.py", "data/a/train-00000-of-00001.parquet"})
+    (found,) = check_card(kind, text, {"app.py", "index.html", "data/a/train-00000-of-00001.parquet"})
     assert problem in found
 
 

@@ -34,7 +34,10 @@ def test_a_version_that_the_table_does_not_have_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("listing", "problem"),
     [
-        ({"kind": "paper", "folder": "x"}, "'net' is of kind 'paper'; there is dataset, model, metric, demo"),
+        (
+            {"kind": "paper", "folder": "x"},
+            "'net' is of kind 'paper'; there is dataset, model, metric, demo, leaderboard",
+        ),
         ({"kind": "model"}, "'net' has neither folder nor card"),
         ({"kind": "model", "folder": "x", "version": "one"}, "'net' has version 'one'; write it like 1.0.0"),
         ({"kind": "model", "folder": "x", "colour": "red"}, "'net' has unknown colour"),

@@ -20,6 +20,8 @@ CARDS = {
     "dataset": "license: mit\npretty_name: Pairs\ntask_categories: [image-to-image]\nconfigs: []\n",
     "space": "title: Demo\nemoji: 📷\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\nlicense: mit\n"
     "colorFrom: blue\ncolorTo: green\nshort_description: Mean difference\n",
+    "static": "title: Board\nsdk: static\napp_file: index.html\nlicense: mit\ncolorFrom: blue\ncolorTo: green\n"
+    "short_description: Restorers by one protocol\n",
 }
 METRIC = """
 import datasets

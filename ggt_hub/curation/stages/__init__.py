@@ -2,6 +2,7 @@
 
 from ggt_hub.curation.stage import Stage
 from ggt_hub.curation.stages.asking import Caption, CheckPrompts, Inspect, WritePrompts
+from ggt_hub.curation.stages.choose_patches import ChoosePatches
 from ggt_hub.curation.stages.compose import Compose, ComposeAdaptive
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.diagnose import Diagnose
@@ -17,6 +18,7 @@ from ggt_hub.curation.stages.quality import Filter, LearnQuality
 from ggt_hub.curation.stages.register import Register
 from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.curation.stages.rounds import EditInRounds
+from ggt_hub.curation.stages.screen import Resemble, Screen
 from ggt_hub.curation.stages.tune import Tune
 from ggt_hub.curation.stages.unlike import Apart, Unlike
 
@@ -38,6 +40,8 @@ STAGES: dict[str, type[Stage]] = {
         Crop,
         FaceFree,
         Diagnose,
+        Resemble,
+        Screen,
         Compose,
         ComposeAdaptive,
         Edit,
@@ -46,6 +50,7 @@ STAGES: dict[str, type[Stage]] = {
         Measure,
         Gate,
         Judge,
+        ChoosePatches,
         Reviewed,
         Pack,
         PackPairs,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Role, Row
 from ggt_hub.curation.stages.asking import unanswered
 from ggt_hub.curation.words import words
+from ggt_hub.tasks import Task
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.judge import png_for_rating
@@ -49,7 +50,7 @@ class Diagnose(Deciding):
         category: of all of them, where the source is of one: it then counts, whatever the model says.
     """
 
-    category: Category | None = None
+    category: Task | None = None
 
     name: ClassVar[str] = "diagnose"
     tokens: ClassVar[int] = 1024

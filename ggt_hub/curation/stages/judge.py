@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ Pixels = NDArray[np.uint8]
 Score = Annotated[float, Ge(0), Le(100)]
 
 AUDIT = "audit.json"
+_CANDIDATE = re.compile(r"/[^/@]+(?=(/@[^/]+)?$)")
 NOT_THE_BEST = "another candidate is better"
 
 
@@ -160,8 +162,8 @@ class Judge(Learning, Deciding):
 
 
 def photograph_of(row: Mapping[str, Any]) -> str:
-    """The id of what a candidate was made of."""
-    return str(row["id"]).rpartition("/")[0]
+    """The id of what a candidate was made of; of a patch, which follows the candidate, its place as well."""
+    return _CANDIDATE.sub("", str(row["id"]), count=1)
 
 
 def _planted(drawn: Sequence[Row]) -> list[tuple[str, Row, Pixels]]:

@@ -28,7 +28,7 @@ is said below. Pictures of some generators carry an invisible mark (`meta`, `syn
 trained on them may learn something. The licence of the photographs holds for both pictures, and the terms of who
 sells the generator hold for `gt`."""
 
-_JSON = ("registration", "measures", "judgement", "review")
+_JSON = ("resemblance", "screening", "registration", "measures", "judgement", "choice", "review")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PackPairs(Packing):
     rows: Annotated[int, Ge(1)] = 100
 
     name: ClassVar[str] = "pack-pairs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = (
         *("lq", "gt", "category", "source", "sha256"),
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),

@@ -13,16 +13,18 @@ from ggt_hub.evaluation import results
 from ggt_hub.evaluation.leaderboard.checking import (
     check_means,
     check_pictures,
+    check_protocols,
     check_same_protocol,
     check_scores,
     check_unjudged,
 )
 from ggt_hub.evaluation.leaderboard.page import Entry, card, write_page
 from ggt_hub.evaluation.leaderboard.voted import count_votes, voting_on
+from ggt_hub.evaluation.rows import Row, score_names
 from ggt_hub.evaluation.suite import Suite, list_suites, load_suite
-from ggt_hub.evaluation.table import run_labels, runs_table
+from ggt_hub.evaluation.table import run_labels, shown_table
 from ggt_hub.evaluation.votes import Voting
-from ggt_hub.metrics import METRICS
+from ggt_hub.metrics import METRICS, get_metric
 
 BOARD, HISTORY, PAGE, CARD = "leaderboard.json", "history.json", "index.html", "README.md"
 _TABLES = {"table.md": "md", "table.csv": "csv", "table.tex": "latex"}
@@ -62,14 +64,19 @@ def build_leaderboard(
         check_unjudged(run, about, rows)
         check_same_protocol(run, (about, rows), first, read[first])
         check_means(run, about, rows)
+        check_protocols(run, about, rows)
     suite = _suite(read[first][0]["suite"], data, read[first][0]["revision"])
     checked = _check_new(read, suite, _read_list(output / BOARD, "rows"), weights)
     labels = run_labels([*read], [about for about, _ in read.values()])
-    entries = [Entry(label, about, rows) for label, (about, rows) in zip(labels, read.values(), strict=True)]
+    entries = [
+        Entry(label, _proven(about, rows), rows)
+        for label, (about, rows) in zip(labels, read.values(), strict=True)
+    ]
     voted = None if votes is None else count_votes(votes, entries)
     board = _board(entries, suite, checked) | ({} if voted is None else {"voted": voted.told()})
     history = _continued(_read_list(output / HISTORY), board)
-    texts = {name: runs_table([*read], form) for name, form in _TABLES.items()}
+    told = {entry.label: entry.about for entry in entries}
+    texts = {name: shown_table(told, form) for name, form in _TABLES.items()}
     texts |= {BOARD: to_json(board), HISTORY: to_json(history), CARD: card(suite)}
     output.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -93,6 +100,12 @@ def open_voting(runs: Sequence[Path], votes: Path, data: Path | None = None) -> 
     """
     about, _ = results.read(runs[0])
     return voting_on(runs, _suite(about["suite"], data, about["revision"]), votes)
+
+
+def _proven(about: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """What rows prove of a run: no scores of whole sets; and which way is better is not for it to say."""
+    directions = {name: get_metric(name).direction for name in score_names(rows, before=False)}
+    return about | {"sets": {}, "directions": directions}
 
 
 def _suite(name: str, data: Path | None, revision: str | None) -> Suite:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ggt_hub.errors import EvaluationError
 from ggt_hub.evaluation.compare import check_alike
 from ggt_hub.evaluation.results import summarise
-from ggt_hub.evaluation.rows import Row, new_row, problems, score_names
+from ggt_hub.evaluation.rows import OTHER_SIZE, Row, applies, new_row, problems, put, score_names
 from ggt_hub.evaluation.scoring import Scoring
 from ggt_hub.evaluation.suite import Item, as_rgb, content_hash
 from ggt_hub.metrics import available
@@ -72,23 +72,40 @@ def _inputs(rows: Sequence[Row]) -> dict[str, tuple[str, str | None, str]]:
 
 
 def check_means(run: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Refuse means that are not those of the rows.
+    """Refuse means, intervals and counts that are not those of the rows, or are of what no row has.
 
     Raises:
         EvaluationError: naming the first.
     """
-    found = summarise(rows, left_out=about["left_out"])
-    groups = {"all pictures": (about["overall"], found["overall"])}
-    groups |= {task: (about["tasks"].get(task, {}), means) for task, means in found["tasks"].items()}
-    for group, (told, means) in groups.items():
-        for name in score_names(rows):
-            for part in ("mean", "low", "high"):
-                mine, theirs = means.get(name, {}).get(part), told.get(name, {}).get(part)
-                if not _alike(mine, theirs):
-                    raise EvaluationError(
-                        f"{run.name} is falsified: it says {name} ({part}) {theirs} of {group}, "
-                        f"its rows give {mine}"
-                    )
+    told, found = _means(about), _means({"pictures": len(rows), **summarise(rows)})
+    for group, name, part in found | told:
+        mine, theirs = found.get((group, name, part)), told.get((group, name, part))
+        if not _alike(mine, theirs):
+            raise EvaluationError(
+                f"{run.name} is falsified: it says {name} ({part}) {theirs} of {group}, its rows give {mine}"
+            )
+
+
+def _means(about: dict[str, Any]) -> dict[tuple[str, str, str], float | None]:
+    """Each number of a summary by group, name and part."""
+    groups = {"the run": {"pictures": about["pictures"]}, "all pictures": about["overall"], **about["tasks"]}
+    return {
+        (group, name, part): value
+        for group, means in groups.items()
+        for name, mean in means.items()
+        for part, value in (mean if isinstance(mean, dict) else {"count": mean}).items()
+    }
+
+
+def check_protocols(run: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Refuse a run whose metrics are not computed as this version computes them.
+
+    Raises:
+        EvaluationError: naming the metrics.
+    """
+    names = score_names(rows, before=False)
+    if (ours := _scoring(about).protocols(names)) != {name: about["protocols"].get(name) for name in names}:
+        raise EvaluationError(f"{run.name} states other protocols than this version has: {', '.join(ours)}")
 
 
 def check_pictures(run: Path, rows: Sequence[Row], items: Sequence[Item]) -> None:
@@ -135,15 +152,17 @@ def check_scores(
     Raises:
         EvaluationError: naming run and picture; or if a metric cannot be had here.
     """
-    scoring = Scoring(weights=weights, crop_border=about["crop_border"], crop_to_fit=about["crop_to_fit"])
+    scoring = _scoring(about, weights)
     names = score_names(rows, before=False)
     if left_out := available(names, weights)[1]:
         name, reason = next(iter(left_out.items()))
         raise EvaluationError(f"{run.name} cannot be checked here: {name} cannot be had ({reason})")
-    if (ours := scoring.protocols(names)) != {name: about["protocols"].get(name) for name in names}:
-        raise EvaluationError(f"{run.name} states other protocols than this version has: {', '.join(ours)}")
     for row, item in zip(tqdm(rows, desc=f"checking {run.name}", leave=False), items, strict=True):
         _check_row(run, row, item, names, scoring)
+
+
+def _scoring(about: dict[str, Any], weights: Path | None = None) -> Scoring:
+    return Scoring(weights=weights, crop_border=about["crop_border"], crop_to_fit=about["crop_to_fit"])
 
 
 def _check_row(run: Path, row: Row, item: Item, names: Sequence[str], scoring: Scoring) -> None:
@@ -154,7 +173,15 @@ def _check_row(run: Path, row: Row, item: Item, names: Sequence[str], scoring: S
     scoring.score(found, after, gt, names)
     if before.shape == after.shape:
         scoring.score(found, before, gt, names, "_before")
+    else:
+        for name in names:
+            put(found, f"{name}_before", None, OTHER_SIZE)
     for name in score_names([found]):
+        # A score that is there, and called none, would stay out of the means.
+        if applies(row, name) != applies(found, name):
+            raise EvaluationError(
+                f"{run.name} is falsified: what it says of {name} of {row['id']!r} is not so of its picture"
+            )
         if not _alike(row.get(name), found[name]):
             raise EvaluationError(
                 f"{run.name} is falsified: it says {name} {row.get(name)} of {row['id']!r}, "

@@ -159,7 +159,10 @@ def _cost_table(entries: Sequence[Entry]) -> Table:
         ]
         for entry in sorted(entries, key=lambda entry: entry.label)
     ]
-    note = "As submitted: times of different machines do not compare. Multiply-adds are of the first picture."
+    note = (
+        "As submitted: times of different machines do not compare. Memory is of the device, on a CPU of the whole "
+        "process, libraries and all. Multiply-adds are of the first picture."
+    )
     return Table(columns, rows, title="What a picture costs", note=note)
 
 

@@ -103,6 +103,8 @@ def test_rows_are_ranked_tested_and_written_with_every_hash(board):
         ),
         (lambda rows: rows.pop(), "other pictures or tasks than the suite"),
         (lambda rows: rows[1].update(output_sha256=None), "says no hash of"),
+        # The score is right, but is to stay out of the mean.
+        (lambda rows: rows[0].update(psnr_status="no reference"), "what it says of psnr of .* is not so"),
     ],
 )
 def test_a_falsified_row_is_refused_by_name(board, edit, reason):
@@ -110,7 +112,7 @@ def test_a_falsified_row_is_refused_by_name(board, edit, reason):
     rows = change(folder / "gain", edit)
     about = json.loads((folder / "gain/results.json").read_text())
 
-    about |= summarise(rows)  # the means agree with the falsified rows
+    about |= summarise(rows) | {"pictures": len(rows)}  # the means agree with the falsified rows
     (folder / "gain/results.json").write_text(json.dumps(about))
     with pytest.raises(EvaluationError, match=rf"gain .*({reason})"):
         build("gain")
@@ -132,6 +134,55 @@ def test_a_falsified_mean_or_picture_is_refused_by_name(board):
     picture.unlink()
     with pytest.raises(EvaluationError, match="identity lacks the picture of"):
         build("identity")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (
+            lambda about: about["overall"].update(lpips=about["overall"]["psnr"]),
+            r"it says lpips \(mean\) .* of all pictures, its rows give None",
+        ),
+        (lambda about: about["tasks"].update(rain=about["tasks"]["blur"]), "it says pictures .* of rain"),
+        (lambda about: about["overall"]["ssim"].update(count=9), r"it says ssim \(count\) 9"),
+        (lambda about: about.update(pictures=1000), r"it says pictures \(count\) 1000 of the run"),
+        (lambda about: about["protocols"].update(psnr="dB; Y alone"), "states other protocols than this"),
+    ],
+)
+def test_a_summary_that_says_more_than_its_rows_is_refused_even_of_a_known_row(board, edit, reason):
+    folder, build = board
+    build("gain")
+    published = {path.name: path.read_bytes() for path in (folder / "out").iterdir() if path.is_file()}
+    about = json.loads((folder / "gain/results.json").read_text())
+    edit(about)
+    (folder / "gain/results.json").write_text(json.dumps(about))
+    with pytest.raises(EvaluationError, match=f"gain .*{reason}"):
+        build("gain")
+    assert {p.name: p.read_bytes() for p in (folder / "out").iterdir() if p.is_file()} == published
+
+
+def test_a_published_row_that_is_falsified_later_is_refused_and_what_is_published_stays(board):
+    folder, build = board
+    build("identity", "gain")
+    published = {path.name: path.read_bytes() for path in (folder / "out").iterdir() if path.is_file()}
+    rows = change(folder / "gain", lambda rows: rows[4].update(ssim=rows[4]["ssim"] + 0.01))
+    about = json.loads((folder / "gain/results.json").read_text())
+    (folder / "gain/results.json").write_text(json.dumps(about | summarise(rows)))
+    with pytest.raises(EvaluationError, match=f"gain is falsified: it says ssim .* of '{rows[4]['id']}'"):
+        build("identity", "gain")
+    assert {p.name: p.read_bytes() for p in (folder / "out").iterdir() if p.is_file()} == published
+
+
+def test_what_rows_cannot_prove_is_not_shown(board):
+    folder, build = board
+    about = json.loads((folder / "gain/results.json").read_text())
+    about["sets"]["fid"] = {"before": 2.0, "after": 1.0}
+    about["directions"] |= {"fid": "lower", "psnr": "lower"}
+    (folder / "gain/results.json").write_text(json.dumps(about))
+    build("gain", "opencv-nlm")
+    table = (folder / "out/table.md").read_text()
+    assert "fid" not in table
+    assert table.startswith("| model | psnr ↑ |")
 
 
 def test_unequal_protocols_and_pictures_are_refused(board):
