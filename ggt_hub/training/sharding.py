@@ -13,6 +13,7 @@ from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.distributed import get_world_size
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -23,6 +24,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
+
+from ggt_hub.errors import TrainingError
 
 
 def shard(network: ModelMixin, device: torch.device) -> None:
@@ -80,11 +83,16 @@ class Shards:
         """Take over what `save` wrote; called by all processes.
 
         Raises:
-            CheckpointException: in all of them if one cannot read it.
+            TrainingError: in all of them if one cannot read it.
         """
         state = self._state()
         # Weights that a stage freezes have no moments there, and need none before the next stage.
-        dcp.load(state, checkpoint_id=folder, planner=DefaultLoadPlanner(allow_partial_load=True))
+        planner = DefaultLoadPlanner(allow_partial_load=True)
+        try:
+            dcp.load(state, checkpoint_id=folder, planner=planner)
+        except CheckpointException as error:  # which is no Exception
+            process, (reason, _) = next(iter(error.failures.items()))
+            raise TrainingError(f"process {process} cannot read its part: {reason}") from error
         set_optimizer_state_dict(self.network, self.optimisers, state["moments"])
         self.ema.load_state_dict(state["average"])
 

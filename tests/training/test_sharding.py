@@ -195,6 +195,20 @@ def test_any_number_of_processes_goes_on(root: Path, name: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_all_processes_take_the_state_before_where_one_cannot_read_its_part(
+    root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "lora-parts", tmp_path / "run")
+    part = tmp_path / "run/state/shards/__1_0.distcp"
+    part.write_bytes(part.read_bytes()[:3000])
+    done = launch(2, "-m", "ggt_hub", "train", root / "lora.yaml", "--cpu", "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert "so the one before is" in done.stderr and "cannot read its part" in done.stderr
+    again, before = weights(tmp_path / "run/model"), weights(root / "lora/model")
+    assert all(torch.equal(again[key], tensor) for key, tensor in before.items())
+
+
+@pytest.mark.slow
 def test_two_processes_that_each_have_all_weights_learn_what_one_learns(root: Path, tmp_path: Path) -> None:
     """LoRA by plain DDP, in place of divided weights: from the same examples, but for the order of sums."""
     two = write(root, "ddp", weights="lora", shard="false")
