@@ -177,7 +177,7 @@ def test_publish_runs_from_the_wheel_in_an_empty_folder(installed: Installed) ->
     run = installed.run("ggt-hub", "publish", "--dry-run")
     lines = run.stdout.splitlines()
     listed = {
-        line.split()[1].split("/")[1] for line in lines if re.match(r"(dataset|model|metric|demo) ", line)
+        line.split()[1].split("/")[1] for line in lines if re.match(r"(dataset|model|metric|demo|leaderboard) ", line)
     }
     refused = [line for line in lines if line.startswith("cannot be published")]
     assert listed == {name.split("/")[1] for _, name in OURS} - {"ggt-100k"}
