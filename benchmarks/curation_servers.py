@@ -134,26 +134,30 @@ class Judge(ChatServer):
         return json.dumps({"candidates": verdicts, "best_index": 1})
 
     def _verdict(self, number: int, lq: Pixels, gt: Pixels) -> dict[str, Any]:
-        is_changed = lq.shape != gt.shape or float(cv2.absdiff(lq, gt).mean()) > _CHANGED
-        is_same_scene = likeness(lq, gt) > _SAME_SCENE
-        accepts = is_changed and is_same_scene
-        if self._is_mistaken(lq, gt):
-            accepts = not accepts
-            is_changed, is_same_scene = True, accepts
-        return {
-            "candidate": number,
-            "changed_at_all": is_changed,
-            "symptom_before": 2,
-            "symptom_after": 0,
-            "D": 90,
-            "F": 90,
-            "scene_replaced": not is_same_scene,
-            "violations": [],
-        }
+        honest = verdict(number, lq, gt)
+        if not self._is_mistaken(lq, gt):
+            return honest
+        accepts = honest["changed_at_all"] and not honest["scene_replaced"]
+        return honest | {"changed_at_all": True, "scene_replaced": accepts}
 
     def _is_mistaken(self, lq: Pixels, gt: Pixels) -> bool:
         drawn = hashlib.sha256(f"{self._seed} {digest(lq)} {digest(gt)}".encode()).digest()
         return int.from_bytes(drawn[:4], "big") < self._errs * 2**32
+
+
+def verdict(number: int, lq: Pixels, gt: Pixels) -> dict[str, Any]:
+    """What a plain metric says of a candidate: whether it has changed at all, and whether it is the same scene."""
+    is_changed = lq.shape != gt.shape or float(cv2.absdiff(lq, gt).mean()) > _CHANGED
+    return {
+        "candidate": number,
+        "changed_at_all": is_changed,
+        "symptom_before": 2,
+        "symptom_after": 0,
+        "D": 90,
+        "F": 90,
+        "scene_replaced": likeness(lq, gt) <= _SAME_SCENE,
+        "violations": [],
+    }
 
 
 def likeness(x: Pixels, y: Pixels) -> float:
