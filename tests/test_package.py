@@ -176,9 +176,8 @@ def test_publish_runs_from_the_wheel_in_an_empty_folder(installed: Installed) ->
     """All is there but the one folder that a command makes, and that command is there."""
     run = installed.run("ggt-hub", "publish", "--dry-run")
     lines = run.stdout.splitlines()
-    listed = {
-        line.split()[1].split("/")[1] for line in lines if re.match(r"(dataset|model|metric|demo|leaderboard) ", line)
-    }
+    kinds = r"(dataset|model|metric|demo|leaderboard) "
+    listed = {line.split()[1].split("/")[1] for line in lines if re.match(kinds, line)}
     refused = [line for line in lines if line.startswith("cannot be published")]
     assert listed == {name.split("/")[1] for _, name in OURS} - {"ggt-100k"}
     assert [line.split(":")[1].strip() for line in refused] == ["ggt-100k"]
