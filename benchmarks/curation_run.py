@@ -1,7 +1,7 @@
 """The whole pipeline on planted faults: which gate catches which, and how many good candidates stay.
 
     OMP_NUM_THREADS=1 python -m benchmarks.curation_run --images ../shared/images/clean/val:320 \\
-        --images ../shared/images/clean/val_free:512 --output /tmp/curation --tell benchmarks/results/curation.json
+        --images ../shared/images/clean/val_free:512 --output out/curation --tell benchmarks/results/curation.json
 
 Photographs are damaged by presets; a local server, behind Google's client, restores them with the compact
 restorer and plants faults; a local judge answers by what a plain metric sees, and errs in 2 % of its answers.

@@ -1,7 +1,7 @@
 """How many rows a second go through `curate run ggt`, with pictures of 64 x 64 and one candidate of each.
 
-    python -m benchmarks.curation_scale --rows 4000 --workers 2 --output /tmp/scale
-    python -m benchmarks.curation_scale --rows 1000 --workers 2 --output /tmp/served --served
+    python -m benchmarks.curation_scale --rows 4000 --workers 2 --output out/scale
+    python -m benchmarks.curation_scale --rows 1000 --workers 2 --output out/served --served
 
 All stages but the search for duplicates. Who is asked stands in this process and answers at once; with `--served`
 they are servers on this machine, behind the clients of Google and OpenAI. Begun again it goes on with what is left.

@@ -1,6 +1,6 @@
 """Whether pairs that passed the gates train better than all candidates: a small network from scratch, three seeds.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.curation_training --run /tmp/curation/0-320/run \\
+    OMP_NUM_THREADS=1 python -m benchmarks.curation_training --run out/curation/0-320/run \\
         --images ../shared/images/clean/train:320 --tell benchmarks/results/curation_training.json
 
 The pairs are those of a folder that `curation_run` has made, of noise and of the preset `mixture`: packed ones, and

@@ -1,6 +1,6 @@
 """The ten baselines of GGT-100K by one protocol, `ten_baselines.yaml`: the rows that a CPU can train, trained.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ten_baselines --run /tmp/curation/0-320/run \\
+    OMP_NUM_THREADS=1 python -m benchmarks.ten_baselines --run out/curation/0-320/run \\
         --existing ../shared/images/clean/val --images ../shared/images/clean/train:320
 
 Existing data are photographs that are damaged by noise and by the preset `mixture`; generated ground truth is what

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ggt_hub import RestorerPipeline
 from ggt_hub.errors import RestorerError
 from ggt_hub.metrics import psnr
+from ggt_hub.pipelines import layouts, peers
 from ggt_hub.pipelines.peers import SpandrelPipeline
 from tests.metrics.golden import noisy
 from tests.photographs import photograph
@@ -167,6 +168,10 @@ def test_baselines_do_what_they_say():
     assert np.asarray(gain(dark).images[0]).mean() == pytest.approx(0.4 * 255, rel=0.1)
     bright = np.full((8, 8, 3), 200, np.uint8)
     np.testing.assert_array_equal(np.asarray(gain(bright).images[0]), bright)
+
+
+def test_each_baseline_is_known_by_name_before_anything_is_imported():
+    assert tuple(peers.BASELINES) == layouts.BASELINES
 
 
 def test_a_baseline_keeps_grey_and_alpha():
