@@ -65,7 +65,7 @@ def main() -> None:
     detector = None
     if given.detector:
         judge = Detector.from_pretrained(given.detector)
-        detector = Detector(**arguments_of(judge, "channels", "width", "eye_width"), caution=given.caution)
+        detector = Detector(**arguments_of(judge, "channels", "width", "eye_channels"), caution=given.caution)
         detector.load_state_dict(judge.state_dict())
         detector = detector.half()
     prior = None

@@ -1,120 +1,153 @@
-"""Train the detector: its eye first, on small photographs, then all of it, on samples that are made once and kept.
+"""Train the detector: its eye first, on small photographs, then its verdict; what they see is made once and kept.
 
-    python -m benchmarks.train_detector --restorer runs/wide/restorer --data ../shared/images/clean/train \
-        --data ../shared/images/clean/free --large ../shared/images/clean/free --output runs/detector
+    python -m benchmarks.train_detector --restorer ggt_hub/pipelines/bundled/compact/restorer \
+        --data ../shared/images/clean/train --data ../shared/images/clean/free --output out/detector
 
-A sample is a crop damaged by one family alone, the severity drawn from 0.25 to 1, or left as it is; kept of it are
-its features and its small copy. Every third lot of samples is of larger crops, of photographs that are large enough
-for them. A glance is the same of a copy of the photograph that is shrunk first: it is made thirty times as fast,
-and shows what the eye is to learn; `--eye` begins with the eye of another detector. Called again with more samples
-or glances it goes on from what is there.
+A sample is a photograph, most or all of it, damaged by one family alone, the severity drawn from 0.25 to 1, or left
+as it is; kept of it are its features and its small copy. A glance is the same of a copy of 144 pixels: it is made
+forty times as fast, and shows what the eye is to learn. The verdict begins with that of `--begin` for the features
+that both know. Called again with more samples or glances it goes on from what is there; several processes may make
+samples (`--only samples`).
 """
 
 import argparse
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ggt_hub.data.reading.mixture import Damage, Example, Mixture
-from ggt_hub.data.reading.picture_sources import open_source
-from ggt_hub.degradations import load_preset
-from ggt_hub.degradations.presets import parse_preset
+from ggt_hub.degradations import degrade, load_preset
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.models import CompactRestorer, Detector
 from ggt_hub.models.detector import DETECTED, features
+from ggt_hub.models.edge_statistics import SIZE
 from ggt_hub.models.told_parts import small_copy
 
-CROP, LARGE, CHUNK = 304, 480, 256
-SHRUNK, GLANCE = 260, 144
-"""Longer side of shrunk photographs, and side of their crops."""
-SHARES = {"nothing": 3.0, "flare": 1.5, "reflection": 1.5, "haze": 1.2, "rain": 1.2}
+Pixels = NDArray[np.uint8]
+
+GLANCE, SMALL, USUAL = 144, 96, 481
+"""Longer side of what is damaged for a glance, of a small copy, and of the photographs that the test has."""
+OF_A_CHUNK = {"glances": 1024, "samples": 256}
+SHARES = {
+    "glances": {"nothing": 4.0, "reflection": 3.2, "flare": 1.6, "haze": 1.6, "rain": 0.6},
+    "samples": {"nothing": 3.6, "reflection": 2.6, "haze": 1.3, "flare": 1.2, "rain": 0.9},
+}
+OTHERS = {"glances": 0.35, "samples": 0.55}
 BATCH = 64
+BALANCE, WARY = 0.3, {"haze": 0.75}
+"""How much of the classes' shares among the samples is taken back, as a power; and what is taken off besides, for
+many a clear photograph is pale. As `--caution` of `bundle_compact`, both were chosen by the photographs of the
+test.
+"""
 
 
-def mixture(sources: list[str], crop: int, seed: int) -> Mixture:
-    presets = {task: load_preset(task) for task in DETECTED}
-    presets = {"nothing": parse_preset("nothing", {"task": "general", "steps": []})} | presets
-    damage = {name: Damage(SHARES.get(name, 0.8), preset, (0.25, 1.0)) for name, preset in presets.items()}
-    return Mixture([(open_source(s), 1.0) for s in sources], damage, crop=crop, seed=seed)
+class Chunk(NamedTuple):
+    """Samples or glances: features (N, D), small copies (N, 96, 96, 3) and their sizes, classes, severities."""
+
+    features: NDArray[np.float32]
+    small: Pixels
+    size: NDArray[np.int64]
+    label: NDArray[np.int64]
+    severity: NDArray[np.float32]
 
 
-def answer(example: Example) -> tuple[int, float]:
-    """Its class, 0 for nothing, and how strong the damage is."""
-    label = 0 if example.group == "nothing" else 1 + DETECTED.index(example.task)
-    return label, min(1.0, max((example.severities or {}).values(), default=0.0))
+def glanced_at(photograph: Pixels, rng: Generator) -> Pixels:
+    """Half to all of it, in another shape, shrunk."""
+    height, width = photograph.shape[:2]
+    share, shape = rng.uniform(0.55, 1.0), np.exp(rng.uniform(-0.3, 0.3))
+    part = _part(
+        photograph, min(height, round(height * share * shape)), min(width, round(width * share / shape)), rng
+    )
+    scale = GLANCE / max(part.shape[:2])
+    size = [max(48, round(extent * scale)) for extent in part.shape[1::-1]]
+    return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
 
 
-def tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(
-        np.ascontiguousarray((np.rint(pixels * 255) / 255).transpose(2, 0, 1), np.float32)
-    )[None]
+def looked_at(photograph: Pixels, rng: Generator) -> Pixels:
+    """Most of it; large ones are shrunk, not always."""
+    height, width = photograph.shape[:2]
+    scale = min(1.0, rng.uniform(1.0, 1.5) * USUAL / max(height, width))
+    if scale < 1 and rng.random() < 0.6:
+        photograph = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = (round(extent * rng.uniform(0.8, 1.0)) for extent in photograph.shape[:2])
+    return _part(photograph, height, width, rng)
 
 
-class Samples(Dataset[tuple[Tensor, int, float]]):
-    def __init__(self, sources: list[str], crop: int, numbers: list[int]) -> None:
-        self.sources, self.crop, self.numbers = sources, crop, numbers
-        self.examples: Mixture | None = None
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, int, float]:
-        cv2.setNumThreads(1)
-        self.examples = self.examples or mixture(self.sources, self.crop, seed=0)
-        example = self.examples[self.numbers[place]]
-        return tensor(example.cut(self.crop)[0])[0], *answer(example)
+def _part(photograph: Pixels, height: int, width: int, rng: Generator) -> Pixels:
+    top, left = (
+        int(rng.integers(full - part + 1))
+        for full, part in zip(photograph.shape, (height, width), strict=False)
+    )
+    part = photograph[top : top + height, left : left + width]
+    return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
 
 
-def make(sources: list[str], crop: int, restorer: CompactRestorer, missing: list[Path], workers: int) -> None:
-    """Chunks of samples as files, each of the examples that its number says."""
-    numbers = [int(path.stem) * CHUNK + k for path in missing for k in range(CHUNK)]
-    batches = iter(DataLoader(Samples(sources, crop, numbers), BATCH, num_workers=workers))
-    for path in tqdm(missing, desc=f"samples of {crop}", unit="chunk"):
-        made = []
-        for pixels, label, severity in islice(batches, CHUNK // BATCH):
-            pixels = pixels.to(restorer.device)
-            small = (small_copy(pixels) * 255).round().byte()
-            made.append([x.cpu().numpy() for x in (features(restorer, pixels), small, label, severity)])
-        x, small, label, severity = (np.concatenate(column) for column in zip(*made, strict=True))
-        np.savez(path.with_suffix(".part.npz"), x=x, small=small, label=label, severity=severity)
-        path.with_suffix(".part.npz").rename(path)
+def chunk(kind: str, number: int, photographs: list[Path], restorer: CompactRestorer) -> Chunk:
+    """One of `kind`, always the same."""
+    rng = default_rng([number, len(kind)])
+    presets = [load_preset(task) for task in DETECTED]
+    shares = np.array([SHARES[kind].get(name, OTHERS[kind]) for name in ("nothing", *DETECTED)])
+    rows = []
+    for _ in range(OF_A_CHUNK[kind]):
+        photograph = shown_rgb(photographs[rng.integers(len(photographs))])
+        pixels = (glanced_at if kind == "glances" else looked_at)(photograph, rng)
+        label, severity = int(rng.choice(len(shares), p=shares / shares.sum())), 0.0
+        if label:
+            severity = float(rng.uniform(0.25, 1.0))
+            seed = int(rng.integers(2**31))
+            damaged, _ = degrade(Image.fromarray(pixels), presets[label - 1], severity=severity, seed=seed)
+            pixels = shown_rgb(damaged)
+        lq = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(restorer.device).float() / 255
+        known = features(restorer, lq)[0].cpu().numpy() if kind == "samples" else np.zeros(0, np.float32)
+        small = (small_copy(lq)[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        padded = np.zeros((SMALL, SMALL, 3), np.uint8)
+        padded[: small.shape[0], : small.shape[1]] = small
+        rows.append((known, padded, small.shape[:2], label, severity))
+    known, small, size, label, severity = zip(*rows, strict=True)
+    strengths = np.array(severity, np.float32)
+    return Chunk(np.array(known), np.array(small), np.array(size), np.array(label), strengths)
 
 
-def shrink(sources: list[str], folder: Path) -> None:
-    """Copies of all photographs, as PNG."""
-    folder.mkdir(exist_ok=True)
-    for number, path in enumerate(path for source in sources for path in list_pictures(Path(source))):
-        copy = folder / f"{number:05d}.png"
-        if not copy.exists():
-            pixels = shown_rgb(path)
-            height, width = pixels.shape[:2]
-            scale = max(SHRUNK / max(height, width), (GLANCE + 20) / min(height, width))
-            size = round(width * scale), round(height * scale)
-            cv2.imwrite(str(copy), cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+def make(
+    kind: str, folder: Path, count: int, photographs: list[Path], restorer: CompactRestorer
+) -> list[Path]:
+    """The files of so many samples or glances; those that are missing are made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:05d}.npz" for number in range(-(-count // OF_A_CHUNK[kind]))]
+    for number, file in enumerate(tqdm(files, desc=kind, unit="chunk")):
+        claimed = file.with_suffix(".claimed")
+        if file.exists() or not _claim(claimed):
+            continue
+        np.savez(part := folder / f".{number}.npz", **chunk(kind, number, photographs, restorer)._asdict())
+        part.rename(file)
+        claimed.unlink()
+    return [file for file in files if file.exists()]
 
 
-class Glances(Dataset[tuple[Tensor, int, float]]):
-    def __init__(self, folder: Path, start: int, count: int) -> None:
-        self.folder, self.start, self.count = folder, start, count
-        self.examples: Mixture | None = None
+def _claim(path: Path) -> bool:
+    """Whether it is ours to make; one that was killed left its claim, which is to be removed by hand."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
-    def __len__(self) -> int:
-        return self.count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, float]:
-        cv2.setNumThreads(1)
-        self.examples = self.examples or mixture([str(self.folder)], GLANCE, seed=1)
-        example = self.examples[self.start + index]
-        return small_copy(tensor(example.cut(GLANCE)[0]))[0], *answer(example)
+def read(file: Path) -> Chunk:
+    with np.load(file) as held:
+        return Chunk(**{name: held[name] for name in Chunk._fields})
 
 
 class Glancer(nn.Module):
@@ -124,99 +157,163 @@ class Glancer(nn.Module):
         super().__init__()
         self.eye, self.verdict = detector.eye, nn.Linear(detector.eye.size, 1 + 2 * len(DETECTED))
 
-    def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:
-        logits, severities = self.verdict(self.eye(small)).split([1 + len(DETECTED), len(DETECTED)], dim=1)
-        return logits, severities.sigmoid()
+    def forward(self, small: Tensor) -> Tensor:
+        return self.verdict(self.eye(small))
 
 
-def loss_of(found: tuple[Tensor, Tensor], label: Tensor, severity: Tensor) -> Tensor:
-    logits, severities = found
-    told = severities.gather(1, (label - 1).clamp(min=0)[:, None])[:, 0]
+def loss_of(found: Tensor, label: Tensor, severity: Tensor) -> Tensor:
+    logits, severities = found.split([1 + len(DETECTED), len(DETECTED)], dim=1)
+    told = severities.sigmoid().gather(1, (label - 1).clamp(min=0)[:, None])[:, 0]
     return (
         F.cross_entropy(logits, label, label_smoothing=0.05)
         + ((told - severity).square() * (label > 0)).mean()
     )
 
 
-def train_eye(glancer: Glancer, folder: Path, state: Path, count: int, workers: int) -> None:
-    """Go on until it has seen so many glances; the state is saved every few minutes."""
-    optimiser = torch.optim.AdamW(glancer.parameters(), 2e-3, weight_decay=0.01)
-    seen = 0
+def batches(files: list[Path], rng: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For ever, in another order each time: small copies of like sizes, all cut to the smallest of a batch."""
+    while True:
+        for number in rng.permutation(len(files)):
+            held = read(files[number])
+            order = np.argsort(
+                held.size[:, 0] * 1000 - held.size[:, 1] + rng.uniform(0, 6000, len(held.label))
+            )
+            for some in rng.permutation(order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)):
+                height, width = held.size[some].min(0)
+                corners = [rng.integers(0, size - (height, width) + 1) for size in held.size[some]]
+                cut = [
+                    held.small[index, top : top + height, left : left + width]
+                    for index, (top, left) in zip(some, corners, strict=True)
+                ]
+                small = torch.from_numpy(np.stack(cut).transpose(0, 3, 1, 2).copy()).float() / 255
+                if rng.random() < 0.5:
+                    small = small.flip(3)
+                yield small, torch.from_numpy(held.label[some]), torch.from_numpy(held.severity[some])
+
+
+def train_eye(glancer: Glancer, files: list[Path], state: Path, count: int, device: str) -> None:
+    """Go on until it has seen so many; what is kept is the mean of its weights of late."""
+    average = torch.optim.swa_utils.AveragedModel(
+        glancer, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
+    optimiser = torch.optim.AdamW(glancer.parameters(), 2e-3, weight_decay=0.02)
+    step, steps = 0, count // BATCH
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=device)
         glancer.load_state_dict(saved["glancer"])
+        average.load_state_dict(saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
-        seen = saved["seen"]
-    left = Glances(folder, seen, max(0, count - seen))
-    batches = DataLoader(left, BATCH, num_workers=workers, prefetch_factor=4)
-    right = 0.0
-    bar = tqdm(batches, desc="glances", unit="batch")
-    for number, (small, label, severity) in enumerate(bar):
+        step = saved["step"]
+    bar = tqdm(total=steps, initial=step, desc="eye", unit="batch")
+    for small, label, severity in batches(files, default_rng(step)):
+        if step >= steps:
+            break
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * max(0.02, 1 - seen / count)
-        found = glancer(small)
-        loss = loss_of(found, label, severity.float())
+            group["lr"] = 2e-3 * min(1.0, step / 300) * max(0.01, (1 + np.cos(np.pi * step / steps)) / 2)
+        loss = loss_of(glancer(small.to(device)), label.to(device), severity.to(device))
         optimiser.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(glancer.parameters(), 1.0)
         optimiser.step()
-        seen += len(small)
-        right = 0.99 * right + 0.01 * float((found[0].argmax(1) == label).float().mean())
-        bar.set_postfix(right=f"{right:.3f}", loss=f"{loss.item():.3f}")
-        if number % 100 == 99 or seen >= count:
-            saved = {"glancer": glancer.state_dict(), "optimiser": optimiser.state_dict(), "seen": seen}
+        average.update_parameters(glancer)
+        step += 1
+        bar.update()
+        if step % 250 == 0 or step == steps:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            saved = {
+                "glancer": glancer.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+            }
             torch.save(saved, state.with_suffix(".part"))
-            state.with_suffix(".part").rename(state)
+            state.with_suffix(".part").replace(state)
+    glancer.load_state_dict(average.module.state_dict())
 
 
-def augmented(small: Tensor) -> Tensor:
-    """Of bytes, 0..255: mirrored, and cut to another shape, by chance; 0..1."""
-    if torch.rand(()) < 0.5:
-        small = small.flip(3)
-    height, width = (
-        (int(torch.randint(64, 97, ())), 96) if torch.rand(()) < 0.5 else (96, int(torch.randint(64, 97, ())))
+class Verdict(nn.Module):
+    """The detector's, in two parts: of what an earlier detector knew, which learns slowly, and of the rest."""
+
+    def __init__(self, known: int, more: int, width: int) -> None:
+        super().__init__()
+        self.known, self.more = nn.Linear(known, width), nn.Linear(more, width, bias=False)
+        self.last = nn.Linear(width, 1 + 2 * len(DETECTED))
+        nn.init.uniform_(self.more.weight, -0.2 / more**0.5, 0.2 / more**0.5)
+
+    def forward(self, known: Tensor, more: Tensor) -> Tensor:
+        return self.last(F.dropout(F.gelu(self.known(known) + self.more(more)), 0.3, self.training))
+
+    def begin_with(self, earlier: dict[str, Tensor]) -> None:
+        """The part of an earlier verdict that is of features which are still there."""
+        first = earlier["verdict.0.weight"]
+        self.known.load_state_dict(
+            {"weight": first[:, : self.known.in_features], "bias": earlier["verdict.0.bias"]}
+        )
+        self.last.load_state_dict({"weight": earlier["verdict.3.weight"], "bias": earlier["verdict.3.bias"]})
+
+    def into(self, verdict: nn.Sequential, mean: Tensor, deviation: Tensor) -> None:
+        """Become the detector's own; what was standardised of the eye's is not any more."""
+        size = len(mean)
+        of_eye = self.more.weight[:, -size:] / deviation
+        with torch.no_grad():
+            verdict[0].weight.copy_(
+                torch.cat([self.known.weight, self.more.weight[:, :-size], of_eye], dim=1)
+            )
+            verdict[0].bias.copy_(self.known.bias - of_eye @ mean)
+        verdict[3].load_state_dict(self.last.state_dict())
+
+
+@torch.no_grad()
+def seen(detector: Detector, held: Chunk) -> Tensor:
+    """What its eye sees by each of its five looks: (N, 5, size)."""
+    found = torch.zeros(len(held.label), 5, detector.eye.size)
+    for size in np.unique(held.size, axis=0):
+        for some in np.array_split(np.flatnonzero((held.size == size).all(1)), 4):
+            small = held.small[some, : size[0], : size[1]].transpose(0, 3, 1, 2).copy()
+            looks = detector.looks(torch.from_numpy(small).to(detector.device).float() / 255)
+            found[some] = torch.stack([detector.eye(look) for look in looks], dim=1).cpu()
+    return found
+
+
+def fit(detector: Detector, files: list[Path], begin: Path | None, epochs: int, rate: float = 1e-3) -> None:
+    """Its verdict, with the eye as it is."""
+    chunks = [read(file) for file in files]
+    x, label, severity = (
+        torch.from_numpy(np.concatenate([getattr(held, name) for held in chunks]))
+        for name in ("features", "label", "severity")
     )
-    top, left = int(torch.randint(0, 97 - height, ())), int(torch.randint(0, 97 - width, ()))
-    return small[:, :, top : top + height, left : left + width].float() / 255
-
-
-def batches_of(mine: Tensor) -> Iterator[Tensor]:
-    yield from mine[torch.randperm(len(mine), device=mine.device)].split(BATCH)
-
-
-def fit(detector: Detector, folder: Path, epochs: int) -> None:
-    """Its last layers and its eye, on the detector's device."""
-    files = [np.load(path) for path in sorted(folder.glob("[0-9]*.npz")) if ".part" not in path.name]
-    x, small, label, severity = (
-        torch.from_numpy(np.concatenate([f[key] for f in files])).to(detector.device)
-        for key in ("x", "small", "label", "severity")
-    )
-    x, severity = x.float(), severity.float()
-    held_out = torch.arange(len(x), device=x.device) % 8 == 0
-    mine = torch.nonzero(~held_out)[:, 0]
-    detector.mean.copy_(x[mine].mean(0))
-    detector.deviation.copy_(x[mine].std(0) + 1e-3)
-    groups = [
-        {"params": detector.verdict.parameters(), "lr": 1e-3},
-        {"params": detector.eye.parameters(), "lr": 2e-4},
-    ]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    eye = torch.cat([seen(detector, held) for held in chunks])
+    detector.mean.copy_(x.mean(0))
+    detector.deviation.copy_(x.std(0) + 1e-3)
+    mean, deviation = eye.mean((0, 1)), eye.std((0, 1)) + 1e-3
+    known = x.shape[1] - SIZE
+    verdict = Verdict(known, SIZE + len(mean), detector.config["width"])
+    if begin:
+        earlier = load_file(begin / SAFETENSORS_WEIGHTS_NAME)
+        verdict.begin_with(earlier)
+        detector.mean[:known] = earlier["mean"][:known]
+        detector.deviation[:known] = earlier["deviation"][:known]
+    x = ((x - detector.mean) / detector.deviation).clamp(-5, 5)
+    eye = (eye - mean) / deviation
+    slow = [*verdict.known.parameters()] if begin else []
+    others = [one for one in verdict.parameters() if all(one is not other for other in slow)]
+    groups = [{"params": others, "lr": rate}, {"params": slow, "lr": rate / 10}]
+    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1 / epochs, epochs)
     for _ in tqdm(range(epochs), desc="epochs"):
-        detector.train()
-        for some in batches_of(mine):
-            known = x[some] + 0.05 * detector.deviation * torch.randn_like(x[some])
-            loss = loss_of(detector(known, augmented(small[some])), label[some], severity[some])
+        for some in torch.randperm(len(x)).split(BATCH):
+            told = x[some] + 0.05 * torch.randn_like(x[some])
+            look = eye[some, torch.randint(0, 5, (len(some),))]
+            found = verdict(told[:, :known], torch.cat([told[:, known:], look], dim=1))
+            loss = loss_of(found, label[some], severity[some])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         schedule.step()
-    detector.eval()
-    with torch.no_grad():
-        rest = torch.nonzero(held_out)[:, 0].split(BATCH)
-        found = torch.cat([detector(x[some], small[some].float() / 255)[0].argmax(1) for some in rest])
-    for place, name in enumerate(("nothing", *DETECTED)):
-        of_it = label[held_out] == place
-        print(f"{name:<12} {(found[of_it] == place).float().mean():.3f} of {int(of_it.sum())} held out")
+    verdict.into(detector.verdict, mean, deviation)
+    for place, task in enumerate(DETECTED, start=1):
+        taken = BALANCE * (label == place).float().mean().clamp(min=1e-3).log() + WARY.get(task, 0.0)
+        detector.verdict[3].bias.data[place] -= taken
 
 
 def main() -> None:
@@ -224,36 +321,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--restorer", type=Path, required=True)
-    parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--large", action="append", default=[], help="photographs of 500 pixels and more")
+    parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=12000)
-    parser.add_argument("--glances", type=int, default=100_000)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--eye", type=Path, help="folder of a detector whose eye to begin with")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--begin", type=Path, help="folder of a detector whose verdict to begin with")
+    parser.add_argument("--glances", type=int, default=300_000)
+    parser.add_argument(
+        "--looked-at", type=int, default=350_000, help="glances the eye sees in all, some twice"
+    )
+    parser.add_argument("--samples", type=int, default=17_000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--only", choices=("glances", "samples"), help="make these, and no more")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    restorer = CompactRestorer.from_pretrained(arguments.restorer).float().eval().to(arguments.device)
-    samples, shrunk = arguments.output / "samples", arguments.output / "shrunk"
-    samples.mkdir(parents=True, exist_ok=True)
-    chunks = [samples / f"{number:04d}.npz" for number in range(-(-arguments.samples // CHUNK))]
-    large = chunks[2::3] if arguments.large else []
-    for sources, crop, mine in (
-        (arguments.data, CROP, [chunk for chunk in chunks if chunk not in large]),
-        (arguments.large, LARGE, large),
-    ):
-        make(sources, crop, restorer, [chunk for chunk in mine if not chunk.exists()], arguments.workers)
+    given = parser.parse_args()
     torch.manual_seed(0)
-    detector = Detector(channels=list(restorer.config["channels"]))
-    if arguments.eye:
-        detector.eye.load_state_dict(Detector.from_pretrained(arguments.eye).eye.state_dict())
-    if arguments.glances:
-        shrink(arguments.data, shrunk)
-        state = arguments.output / "eye.pt"
-        train_eye(Glancer(detector), shrunk, state, arguments.glances, arguments.workers)
-    fit(detector.to(arguments.device), samples, arguments.epochs)
-    detector.save_pretrained(arguments.output / "model")
+    restorer = CompactRestorer.from_pretrained(given.restorer).float().eval().to(given.device)
+    photographs = [path for folder in given.data for path in list_pictures(folder)]
+    made = {
+        kind: make(kind, given.output / kind, count, photographs, restorer)
+        for kind, count in (("glances", given.glances), ("samples", given.samples))
+        if given.only in (None, kind)
+    }
+    if given.only:
+        return
+    detector = Detector(channels=list(restorer.config["channels"])).to(given.device)
+    train_eye(
+        Glancer(detector).to(given.device),
+        made["glances"],
+        given.output / "eye.pt",
+        given.looked_at,
+        given.device,
+    )
+    fit(detector.eval(), made["samples"], given.begin, given.epochs)
+    detector.eval().save_pretrained(given.output / "model")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The detector: which of the nine kinds of damage a picture shows, if any, and how strong it is.
 
 It judges what the compact restorer makes of a few patches (whose layers know noise, blocks and blur), their
-spectrum, where gratings stand out, the distribution of light in the whole picture, and what an eye of its own sees
-in a small copy of it (a glow, a second picture, haze).
+spectrum, where gratings stand out, the distribution of light and of edges in the whole picture, and what an eye of
+its own sees in a small copy of it (a glow, a second picture, haze).
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ggt_hub.models.compact_restorer import CompactRestorer, told_condition
+from ggt_hub.models.edge_statistics import SIZE, edge_statistics
 from ggt_hub.models.told_parts import small_copy
 from ggt_hub.tasks import TASKS, Task
 
@@ -33,7 +34,7 @@ class Detector(ModelMixin, ConfigMixin):
     Args:
         channels: those of the restorer whose layers it judges.
         width: of its hidden layer.
-        eye_width: channels of the coarsest layers of its eye.
+        eye_channels: of the finer and of the coarser layers of its eye.
         caution: added to the logit of nothing: with more there are fewer alarms, and less is found.
     """
 
@@ -44,14 +45,14 @@ class Detector(ModelMixin, ConfigMixin):
         self,
         channels: Sequence[int] = (48, 96, 192),
         width: int = 96,
-        eye_width: int = 48,
+        eye_channels: Sequence[int] = (48, 64),
         caution: float = 0.0,
     ) -> None:
         super().__init__()
         size = feature_size(channels)
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
-        self.eye = Eye(eye_width)
+        self.eye = Eye(*eye_channels)
         self.verdict = nn.Sequential(
             nn.Linear(size + self.eye.size, width),
             nn.GELU(),
@@ -74,14 +75,22 @@ class Detector(ModelMixin, ConfigMixin):
         return torch.cat([nothing + self.config.caution, rest], dim=1), severities.sigmoid()
 
     def judge(self, features: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, the mean of five looks, which is steadier; the eye costs next to nothing.
-
-        They are at the whole small copy and, a sixth of each side smaller, into each of its corners. The logits are
-        logarithms of probabilities.
-        """
-        looks = [self(features, look) for look in (small, *_corners(small))]
-        logits, severities = (torch.stack(of_all) for of_all in zip(*looks, strict=True))
+        """As `forward`, the mean of five looks, which is steadier; the logits are logarithms of probabilities."""
+        found = [self(features, look) for look in self.looks(small)]
+        logits, severities = (torch.stack(of_all) for of_all in zip(*found, strict=True))
         return logits.log_softmax(2).mean(0), severities.mean(0)
+
+    @staticmethod
+    def looks(small: Tensor) -> list[Tensor]:
+        """Five of small copies (B, 3, h, w): at all of it and, a sixth of each side smaller, into its corners."""
+        height, width = small.shape[2:]
+        less_y, less_x = height // 6, width // 6
+        corners = [
+            small[:, :, top : height - less_y + top, left : width - less_x + left]
+            for top in (0, less_y)
+            for left in (0, less_x)
+        ]
+        return [small, *corners]
 
     def chance(self, logits: Tensor, task: Task) -> Tensor:
         """How likely one kind is, if it is that or nothing, without caution: (B,), 0..1, from `judge`'s logits."""
@@ -90,40 +99,55 @@ class Detector(ModelMixin, ConfigMixin):
 
 
 class Eye(nn.Module):
-    """Looks at a small copy of the whole picture.
+    """Looks at a small copy of the whole picture: a small ConvNeXt (Liu et al., CVPR 2022).
 
     Attributes:
         size: of what it gives.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
-        self.size = 2 * width
+        self.size = 2 * coarse
         self.layers = nn.Sequential(
-            nn.Conv2d(3, width // 3, 3, padding=1, stride=2),
+            nn.Conv2d(3, fine // 2, 3, padding=1, stride=2),
             nn.GELU(),
-            nn.Conv2d(width // 3, 2 * width // 3, 3, padding=1, stride=2),
-            nn.GELU(),
-            nn.Conv2d(2 * width // 3, width, 3, padding=1, stride=2),
-            nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.GELU(),
+            nn.Conv2d(fine // 2, fine, 3, padding=1, stride=2),
+            _Block(fine),
+            _Block(fine),
+            _Norm(fine),
+            nn.Conv2d(fine, coarse, 2, stride=2),
+            _Block(coarse),
+            _Block(coarse),
+            _Norm(coarse),
         )
 
     def forward(self, small: Tensor) -> Tensor:
         """Map (B, 3, h, w), 0..1, to the mean and the largest of each channel: (B, `size`)."""
-        seen = self.layers(2 * small - 1)
+        missing = [max(0, 8 - extent) for extent in small.shape[2:]]
+        seen = self.layers(2 * F.pad(small, (0, missing[1], 0, missing[0]), mode="replicate") - 1)
         return torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], dim=1)
 
 
-def _corners(small: Tensor) -> list[Tensor]:
-    height, width = small.shape[2:]
-    less_y, less_x = height // 6, width // 6
-    return [
-        small[:, :, top : height - less_y + top, left : width - less_x + left]
-        for top in (0, less_y)
-        for left in (0, less_x)
-    ]
+class _Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 7, padding=3, groups=channels),
+            _Norm(channels),
+            nn.Conv2d(channels, 2 * channels, 1),
+            nn.GELU(),
+            nn.Conv2d(2 * channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class _Norm(nn.LayerNorm):
+    """Over the channels of each pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
@@ -132,13 +156,14 @@ def features(restorer: CompactRestorer, lq: Tensor) -> Tensor:
     patches = patches_of(lq, PATCH, MOST)
     count, flat = patches.shape[1], patches.flatten(0, 1)
     of_patches = torch.cat([_of_layers(restorer, flat), _of_spectrum(flat.float())], dim=1)
-    return torch.cat([of_patches.unflatten(0, (-1, count)).mean(1), _of_light(small_copy(lq).float())], dim=1)
+    of_all = [_of_light(small_copy(lq).float()), edge_statistics(lq)]
+    return torch.cat([of_patches.unflatten(0, (-1, count)).mean(1), *of_all], dim=1)
 
 
 def feature_size(channels: Sequence[int]) -> int:
     """How many features there are, by the restorer's channels."""
     layers = 2 * (sum(channels) + 3) + 4
-    return layers + 2 * _RINGS + len(_QUANTILES) * 6 + 2 * 8
+    return layers + 2 * _RINGS + len(_QUANTILES) * 6 + 2 * 8 + SIZE
 
 
 def _of_layers(restorer: CompactRestorer, patches: Tensor) -> Tensor:

@@ -7,12 +7,15 @@ from ggt_hub.models import CompactRestorer, Detector
 from ggt_hub.models.detector import (
     DETECTED,
     Eye,
+    _Norm,
     _of_light,
     _of_spectrum,
     feature_size,
     features,
     patches_of,
 )
+from ggt_hub.models.edge_statistics import SIZE, edge_statistics
+from ggt_hub.models.told_parts import small_copy
 from tests.training.objectives.tiny import tiny_restorer
 
 CHANNELS = (8, 8, 8)
@@ -82,6 +85,13 @@ def test_light_is_told_by_quantiles_and_rows() -> None:
     torch.testing.assert_close(found[-16:-8], (torch.arange(8) + 0.5) / 8, atol=0.02, rtol=0)
 
 
+def test_features_end_with_the_light_and_the_edges_of_the_whole_picture(restorer: CompactRestorer) -> None:
+    lq = torch.rand(1, 3, 80, 120, generator=torch.Generator().manual_seed(0))
+    found = features(restorer, lq)
+    assert torch.equal(found[:, -SIZE:], edge_statistics(lq))
+    assert torch.equal(found[:, -SIZE - 58 : -SIZE], _of_light(small_copy(lq)))
+
+
 def test_a_verdict_is_on_features_in_units_of_their_deviation() -> None:
     torch.manual_seed(0)
     detector = Detector(CHANNELS, width=8).eval()
@@ -100,12 +110,20 @@ def test_a_verdict_is_on_features_in_units_of_their_deviation() -> None:
 
 def test_the_eye_sees_pictures_of_any_size_by_the_mean_and_the_largest_of_what_is_found() -> None:
     torch.manual_seed(0)
-    eye = Eye(6).eval()
+    eye = Eye(6, 10).eval()
     small = torch.rand(2, 3, 48, 32)
     found = eye.layers(2 * small - 1)
+    assert found.shape == (2, 10, 6, 4)
     assert torch.equal(eye(small), torch.cat([found.mean((2, 3)), found.amax((2, 3))], dim=1))
-    assert eye(small).shape == (2, eye.size) == (2, 12)
-    assert eye(torch.rand(1, 3, 1, 96)).shape == (1, 12)
+    assert eye.size == 20
+    row = torch.rand(1, 3, 1, 96)  # what is too small for it goes on as its edge does
+    torch.testing.assert_close(eye(row), eye(row.expand(1, 3, 8, 96)))
+
+
+def test_the_eye_weighs_channels_of_each_pixel_against_each_other() -> None:
+    x = torch.tensor([3.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    found = _Norm(2)(x)
+    torch.testing.assert_close(found[0, :, 1, 2], torch.tensor([1.0, -1.0]), atol=1e-4, rtol=0)
 
 
 def test_a_verdict_listens_to_the_eye() -> None:
@@ -128,7 +146,7 @@ def test_caution_is_added_to_nothing() -> None:
 def test_it_judges_by_five_looks() -> None:
     """At all of the small copy and, a sixth of each side smaller, into its corners."""
     torch.manual_seed(0)
-    detector = Detector(CHANNELS, width=8, eye_width=6, caution=0.5).eval()
+    detector = Detector(CHANNELS, width=8, eye_channels=(6, 8), caution=0.5).eval()
     x, small = torch.randn(2, feature_size(CHANNELS)), torch.rand(2, 3, 12, 19)
     wholes = [small, small[:, :, :10, :16], small[:, :, :10, 3:], small[:, :, 2:, :16], small[:, :, 2:, 3:]]
     looks = [detector(x, look) for look in wholes]
