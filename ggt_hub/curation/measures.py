@@ -4,14 +4,14 @@ All of them compare; an absolute value says little, for how hard a picture is de
 which gates have their limits.
 """
 
-import io
 from collections.abc import Callable
+from heapq import nlargest
+from itertools import product
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ggt_hub.curation.structures import cast, repainted, strengths
 from ggt_hub.errors import MetricError
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 _NEVER = 100.0  # dB, of equal pictures
 _EXPERTS: dict[str, Callable[..., Any]] = {"brisque": brisque, "piqe": piqe, "niqe": niqe}
 _QUALITIES = range(70, 101)
-_SUBSAMPLINGS = (0, 2)  # Pillow's numbers of 4:4:4 and 4:2:0
+_SUBSAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
 _LOOKED_AT = 256  # side of the part that is coded again
 _GRIDS = (8, 16, 32)
 _FLAT = 1.5  # levels; the spread of a row below which it is a bar
@@ -86,12 +86,14 @@ def unchanged(lq: Pixels, gt: Pixels) -> float:
     is equal, or equal to what a coder makes of it; a restoration is neither.
     """
     plain = _psnr(lq, gt)
-    part = _most_detail(_brightness(lq))
-    coded = max(
-        _psnr(_coded(lq[part], quality, subsampling), gt[part])
-        for quality in _QUALITIES
-        for subsampling in _SUBSAMPLINGS
-    )
+    if plain == _NEVER:
+        return plain
+    grey, grey_gt = _brightness(lq), _brightness(gt)
+    part = _most_detail(grey)
+    # Whatever becomes of the colours, the brightness tells the quality, up to its neighbours.
+    likely = nlargest(3, _QUALITIES, key=lambda one: _psnr(_coded(grey[part], one), grey_gt[part]))
+    bgr, bgr_gt = (one[part][..., ::-1] for one in (lq, gt))
+    coded = max(_psnr(_coded(bgr, *how), bgr_gt) for how in product(likely, _SUBSAMPLINGS))
     return coded if coded > plain + 6 else plain
 
 
@@ -154,10 +156,13 @@ def _fitted_psnr(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> floa
     return _psnr(theirs.mean() + gain * centred, theirs)
 
 
-def _coded(pixels: Pixels, quality: int, subsampling: int) -> Pixels:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return np.asarray(Image.open(file))
+def _coded(pixels: Pixels, quality: int, subsampling: int = 0) -> Pixels:
+    """What JPEG makes of a plane, or of BGR; OpenCV's coder gives what Pillow's gives in half the time."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if subsampling:
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, subsampling]
+    _, file = cv2.imencode(".jpg", pixels, settings)
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_UNCHANGED))
 
 
 def _most_detail(grey: Pixels) -> tuple[slice, slice]:

@@ -45,7 +45,6 @@ from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
 from ggt_hub.errors import CurationError, NothingLeftError
-from ggt_hub.pipelines.text_to_image import find_text_to_image
 from ggt_hub.shards import Shard, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
@@ -358,6 +357,8 @@ def _check_start(configuration: Configuration, source: str) -> None:
         if isinstance(stage, Beginning):
             stage.seeds(source)
     if any(stage.draws for stage in configuration.stages):
+        from ggt_hub.pipelines.text_to_image import find_text_to_image
+
         find_text_to_image(configuration.pictures)
 
 

@@ -12,9 +12,8 @@ from PIL import Image
 
 from ggt_hub.curation.configuration import GENERATOR, Configuration, load_configuration
 from ggt_hub.curation.run import Count, run
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import QuestionRefusedError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.curation.ggt import DIAGNOSIS
 from tests.curation.planted import damaged, graded, sample

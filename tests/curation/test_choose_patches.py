@@ -13,9 +13,8 @@ from ggt_hub.curation.patches import common, detail, places, texture
 from ggt_hub.curation.stage import Context, Dropped, Split
 from ggt_hub.curation.stages.choose_patches import ChoosePatches
 from ggt_hub.curation.stages.judge import photograph_of
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import MetricError, MetricUnavailableError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics import registry
 from tests.curation.nearness import nearness
 from tests.curation.planted import sample

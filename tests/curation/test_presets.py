@@ -12,8 +12,7 @@ from PIL import Image
 from ggt_hub.curation.askers import estimate
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.labels import Label, add_label
-from ggt_hub.curation.stages.pictures import png
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import METRICS
 from ggt_hub.vlm import Reply
 from tests.curation.nearness import nearness

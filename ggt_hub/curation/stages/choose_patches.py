@@ -15,9 +15,8 @@ from PIL import Image
 from ggt_hub.curation.patches import Pixels, Place, common, detail, places, texture
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
 from ggt_hub.curation.stages.judge import NOT_THE_BEST, photograph_of
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import CurationError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import available, compute, get_metric
 
 _NO_TEXTURE = "choose-patches: no texture"

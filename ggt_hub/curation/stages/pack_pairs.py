@@ -12,9 +12,8 @@ from datasets import Features, Value
 from PIL import Image
 
 from ggt_hub.curation.stage import Packing, Row
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 
 _ABOUT = """\
 Photographs and what generators made of them, in Parquet: `lq` is the photograph, `gt` a candidate that passed all
