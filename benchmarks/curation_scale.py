@@ -26,10 +26,10 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import GENERATOR, Configuration
 from ggt_hub.curation.generators import accept_terms
 from ggt_hub.curation.run import run
+from ggt_hub.curation.zooms import glance
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Asker, Ledger
 from ggt_hub.vlm.asking import Question, Reply
-from ggt_hub.vlm.judge import png_for_rating
 
 SIDE = 64
 Pixels = np.ndarray  # height x width x 3, uint8
@@ -131,7 +131,7 @@ def run_served(output: Path, numbers: dict[str, int], workers: int) -> dict[str,
     answers = {
         name: cache(lambda number=number: ("picture", clean(number))) for name, number in numbers.items()
     }
-    rated = (digest(shown_rgb(png_for_rating(file_of(poor(number))))) for number in numbers.values())
+    rated = (digest(shown_rgb(glance(file_of(poor(number))))) for number in numbers.values())
     with Maker(answers) as maker, Judge(dict.fromkeys(rated, "general"), 0.0, 0) as judge:
         configuration = configuration_of(SIDE, judge.url, maker.root)
         return _run(configuration, output, open_askers(configuration, output, ledger), workers)

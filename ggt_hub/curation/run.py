@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
 from ggt_hub.errors import CurationError, NothingLeftError
-from ggt_hub.shards import Shard, remove_result, run_shards
+from ggt_hub.shards import Shard, processes, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
 RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
@@ -101,13 +102,13 @@ def run(
         BusyError: if another process runs there.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output / RECORDS / "lock-of-the-run", waits=False):
+    with locked(output / RECORDS / "lock-of-the-run", waits=False), processes(workers) as pool:
         told = _told(configuration, source)
         _check_folder(output, told)
         _check_start(configuration, source)
         if not (output / RUN).exists():
             commit_text(output / RUN, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
-        made = _Run(configuration, source, output, askers, workers, engine)
+        made = _Run(configuration, source, output, askers, workers, engine, pool)
         for stage in configuration.stages:
             made.do(stage)
             if made.counts[-1].later and not made.counts[-1].kept:
@@ -125,6 +126,7 @@ class _Run:
     askers: Mapping[str, Asker]
     workers: int
     engine: str
+    pool: Executor
     slices: list[list[Path]] = field(default_factory=list)
     hashes: list[list[str]] = field(default_factory=list)
     learned: dict[str, Path] = field(default_factory=dict)
@@ -185,6 +187,7 @@ class _Run:
             workers=1 if asks else self.workers,
             engine="local" if asks else self.engine,
             title=stage.name,
+            pool=self.pool,
         )
         for generator in context.generators.values():
             generator.flush()
@@ -242,6 +245,7 @@ class _Run:
             workers=self.workers,
             engine=self.engine,
             describe=lambda folder: _describe(folder, stage.card(told)),
+            pool=self.pool,
         )
 
     def _tell(self) -> None:
