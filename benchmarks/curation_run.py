@@ -187,7 +187,13 @@ class Generator:
 
 
 def configuration_of(side: int, judge: str, maker: str) -> Configuration:
-    """The preset `ggt`, between two servers."""
+    """The preset `ggt`, between two servers, without the search for duplicates."""
+    whole = whole_configuration(side, judge, maker)
+    return replace(whole, stages=tuple(one for one in whole.stages if one.name not in ("unlike", "apart")))
+
+
+def whole_configuration(side: int, judge: str, maker: str) -> Configuration:
+    """The preset `ggt`, between two servers, with one candidate of each photograph."""
     changes = {
         "models.vision.url": judge,
         "models.vision.workers": "2",
@@ -199,8 +205,7 @@ def configuration_of(side: int, judge: str, maker: str) -> Configuration:
         "crop.texture": "0",
         "edit.candidates": "1",
     }
-    whole = load_configuration("ggt", changes)
-    return replace(whole, stages=tuple(one for one in whole.stages if one.name not in ("unlike", "apart")))
+    return load_configuration("ggt", changes)
 
 
 def run_once(found: Sequence[Case], side: int, output: Path, seed: int) -> Generator:

@@ -48,11 +48,11 @@ def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
     Args:
         lq: 8-bit RGB.
         gt: of the same size.
-        count: pairs.
+        count: pairs; fewer where there is no room for others.
     """
-    places = unlike_places(lq, gt, count)
+    places = [*dict.fromkeys(unlike_places(lq, gt, count))]
     side = min(DETAIL, *lq.shape[:2])
-    sheet = np.full((count * (side + _GAP) - _GAP, 2 * side + _GAP, 3), 255, np.uint8)
+    sheet = np.full((len(places) * (side + _GAP) - _GAP, 2 * side + _GAP, 3), 255, np.uint8)
     for number, (top, left) in enumerate(places):
         here = slice(number * (side + _GAP), number * (side + _GAP) + side)
         sheet[here, :side], sheet[here, -side:] = (
