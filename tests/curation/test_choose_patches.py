@@ -115,9 +115,9 @@ def test_flat_patches_and_photographs_that_are_too_small_leave(near: str) -> Non
     flat[:, :132] = 128
     (found,) = ChoosePatches(metric=near, gain=0, side=96).decide([row("one", flat, flat)], Context(0))
     reasons = {name: getattr(part, "reason", "kept") for name, part in found.parts.items()}  # type: ignore[union-attr]
-    assert reasons["@0-0"] == reasons["@1-0"] == "choose-patches: no texture" and reasons["@0-1"] == "kept"
+    assert reasons["@0-0"] == reasons["@1-0"] == "no texture" and reasons["@0-1"] == "kept"
     (found,) = ChoosePatches(metric=near, side=480).decide([row("one", LQ, LQ)], Context(0))
-    assert found == Dropped("choose-patches: smaller than a patch", "264x200")
+    assert found == Dropped("smaller than a patch", "264x200")
 
 
 def test_a_patch_belongs_to_its_photograph_and_place() -> None:

@@ -41,13 +41,13 @@ class PackPairs(Packing):
     rows: Annotated[int, Ge(1)] = 100
 
     name: ClassVar[str] = "pack-pairs"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = (
         *("lq", "gt", "category", "source", "sha256"),
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),
     )
     takes: ClassVar[tuple[str, ...]] = ("candidate", "box", "scale", "diagnosis", *_JSON)
-    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "reviewed")
+    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "choose-patches", "reviewed")
     features: ClassVar[Features] = Features(
         {**PAIR_FEATURES, "has_faces": Value("bool"), "reason": Value("string")}
     )
