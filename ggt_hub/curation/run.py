@@ -50,6 +50,7 @@ from ggt_hub.shards import Shard, processes, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
 RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
+RUNS = "runs"  # of a comparison
 TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
 
