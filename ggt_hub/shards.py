@@ -11,6 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
@@ -105,7 +106,19 @@ def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
 
 def processes(workers: int) -> ProcessPoolExecutor:
     """Processes that make shards: started with the first one, and not forked, for this process has threads."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that has started it is killed; its queues would keep it for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _reports(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ggt_hub.errors import GGTHubError
@@ -52,6 +53,25 @@ def test_processes_are_kept_from_one_list_of_shards_to_the_next(tmp_path):
     assert len(reports) == 2 * len(SHARDS)
     assert len(found) == 1
     assert os.getpid() not in found
+
+
+IDLE = """
+import os, time
+from ggt_hub.shards import processes
+with processes(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed():
+    run = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert run.stdout is not None
+    worker = psutil.Process(int(run.stdout.readline()))
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    worker.wait(20)  # raises if it is still there
 
 
 def test_what_is_missing_or_of_other_settings_is_made_again(tmp_path):

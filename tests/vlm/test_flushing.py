@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +61,23 @@ def test_what_another_thread_has_not_brought_to_the_disk_is_not_used_before(tmp_
     monkeypatch.setattr(os, "fsync", flushes.append)
     assert ledger.claim("question").content == "yes"
     assert len(flushes) == 1
+
+
+KILLED_IN_THE_FLUSH = """
+import os, signal, sys
+from ggt_hub.vlm.ledger import Entry, Ledger
+ledger = Ledger(sys.argv[1])
+ledger.claim("question")
+os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)
+ledger.settle("question", Entry("answered", "yes"))
+"""
+
+
+def test_a_kill_amid_a_flush_loses_no_reply(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_THE_FLUSH, path], env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+    assert Ledger(path).claim("question").content == "yes"
 
 
 def test_a_disk_that_fails_is_one_clear_error(tmp_path, monkeypatch):
