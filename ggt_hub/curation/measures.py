@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 _NEVER = 100.0  # dB, of equal pictures
 _EXPERTS: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
     # A tensor is one batch, which takes little longer than one picture.
-    "brisque": lambda pair: brisque(torch.from_numpy(pair).permute(0, 3, 1, 2).double() / 255),
+    "brisque": lambda pair: brisque(torch.from_numpy(pair).permute(0, 3, 1, 2) / 255),
     "piqe": piqe,
     "niqe": niqe,
 }
