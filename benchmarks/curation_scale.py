@@ -3,18 +3,20 @@
     python -m benchmarks.curation_scale --rows 4000 --workers 2 --output out/scale
     python -m benchmarks.curation_scale --rows 1000 --workers 2 --output out/served --served
 
-All stages. Who is asked stands in this process and answers at once; with `--served` they are servers on this
-machine, behind the clients of Google and OpenAI. Begun again it goes on with what is left. Beside the time on the
+All stages. Who is asked stands in this process and answers at once; with `--served` they are servers in another
+one, behind the clients of Google and OpenAI. Begun again it goes on with what is left. Beside the time on the
 clock it says how long the processors worked, which other programs on the machine do not lengthen much.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +134,24 @@ def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Cou
     os.environ["GEMINI_API_KEY"] = "no-key"
     ledger = Ledger(output / "ledger.sqlite")
     accept_terms(ledger, "google")
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    servers = spawning.Process(target=_serve, args=(answers, theirs))
+    servers.start()
+    try:
+        configuration = whole_configuration(SIDE, *ours.recv())
+        return _run(configuration, output, open_askers(configuration, output, ledger), workers)
+    finally:
+        ours.send("enough")
+        servers.join()
+
+
+def _serve(answers: dict[str, Path], told: Connection) -> None:
+    """A process of both servers, until it is told that it is enough."""
     made = {name: partial(_picture, path) for name, path in answers.items()}
     with Maker(made) as maker, Judge(dict.fromkeys(answers, "general"), 0.0, 0) as judge:
-        configuration = whole_configuration(SIDE, judge.url, maker.root)
-        return _run(configuration, output, open_askers(configuration, output, ledger), workers)
+        told.send((judge.url, maker.root))
+        told.recv()
 
 
 def _picture(path: Path) -> tuple[str, Pixels]:
@@ -157,24 +173,25 @@ def main() -> None:
     parser.add_argument("--served", action="store_true")
     arguments = parser.parse_args()
     answers = write_photographs(arguments.output, arguments.rows)
-    worked, started = _worked(), time.monotonic()
+    before, started = _worked(), time.monotonic()
     counts = (run_served if arguments.served else run_in_process)(
         arguments.output, answers, arguments.workers
     )
-    seconds, worked = time.monotonic() - started, _worked() - worked
+    seconds = time.monotonic() - started
+    here, elsewhere = (1000 * (b - a) / arguments.rows for a, b in zip(before, _worked(), strict=True))
     for count in counts:
         print(f"{count.stage:<18} {count.rows} in, {count.kept} kept {dict(count.dropped)}")
     peaks = [resource.getrusage(who).ru_maxrss / 1e6 for who in _PROCESSES]
     print(
-        f"{arguments.rows} rows in {seconds:.0f} s: {arguments.rows / seconds:.0f} a second, "
-        f"{1000 * worked / arguments.rows:.1f} ms of a processor for each; at most {peaks[0]:.2f} GB, and "
-        f"{peaks[1]:.2f} GB in a worker"
+        f"{arguments.rows} rows in {seconds:.0f} s: {arguments.rows / seconds:.0f} a second; each took a processor "
+        f"{here:.1f} ms here and {elsewhere:.1f} ms in other processes; at most {peaks[0]:.2f} GB here, and "
+        f"{peaks[1]:.2f} GB in another"
     )
 
 
-def _worked() -> float:
-    """Seconds that processors have worked for this process and those that it has waited for."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in _PROCESSES)
+def _worked() -> list[float]:
+    """Seconds that processors have worked for this process, and for those that it has waited for."""
+    return [sum(resource.getrusage(who)[:2]) for who in _PROCESSES]
 
 
 if __name__ == "__main__":
