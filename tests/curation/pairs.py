@@ -155,11 +155,11 @@ class Place:
         self.maker, self.eyes = Maker(photographs), eyes
         self.makers: dict[str, Service] = dict.fromkeys(configuration.generators, self.maker)
 
-    def run(self) -> dict[str, Count]:
+    def run(self, **how: Any) -> dict[str, Count]:
         eyes = Asker(self.eyes, self.ledger, workers=2)
         askers = {stage.name: eyes for stage in self.configuration.stages if stage.asks}
         askers |= {
             GENERATOR + name: Asker(maker, self.ledger, workers=2) for name, maker in self.makers.items()
         }
-        counts = run(self.configuration, str(self.photographs), self.output, askers)
+        counts = run(self.configuration, str(self.photographs), self.output, askers, **how)
         return {count.stage: count for count in counts}
