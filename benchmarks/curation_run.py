@@ -40,12 +40,12 @@ from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.generators import accept_terms
 from ggt_hub.curation.run import run
 from ggt_hub.curation.stages.judge import NOT_THE_BEST
+from ggt_hub.curation.zooms import glance
 from ggt_hub.degradations import degrade
 from ggt_hub.files import list_pictures, seed_of
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.pipelines.faces import find_faces, shipped_detector
 from ggt_hub.vlm import Ledger
-from ggt_hub.vlm.judge import png_for_rating
 
 PLAN = Path(__file__).parent / "curation_faults.yaml"
 GAIN = 0.5  # dB
@@ -187,7 +187,13 @@ class Generator:
 
 
 def configuration_of(side: int, judge: str, maker: str) -> Configuration:
-    """The preset `ggt`, between two servers."""
+    """The preset `ggt`, between two servers, without the search for duplicates."""
+    whole = whole_configuration(side, judge, maker)
+    return replace(whole, stages=tuple(one for one in whole.stages if one.name not in ("unlike", "apart")))
+
+
+def whole_configuration(side: int, judge: str, maker: str) -> Configuration:
+    """The preset `ggt`, between two servers, with one candidate of each photograph."""
     changes = {
         "models.vision.url": judge,
         "models.vision.workers": "2",
@@ -199,8 +205,7 @@ def configuration_of(side: int, judge: str, maker: str) -> Configuration:
         "crop.texture": "0",
         "edit.candidates": "1",
     }
-    whole = load_configuration("ggt", changes)
-    return replace(whole, stages=tuple(one for one in whole.stages if one.name not in ("unlike", "apart")))
+    return load_configuration("ggt", changes)
 
 
 def run_once(found: Sequence[Case], side: int, output: Path, seed: int) -> Generator:
@@ -210,7 +215,7 @@ def run_once(found: Sequence[Case], side: int, output: Path, seed: int) -> Gener
     photographs.mkdir(parents=True, exist_ok=True)
     for case in found:
         (photographs / f"{case.name}.png").write_bytes(file_of(case.lq))
-    seen = {digest(shown_rgb(png_for_rating(file_of(case.lq)))): category_of(case.task) for case in found}
+    seen = {digest(shown_rgb(glance(file_of(case.lq)))): category_of(case.task) for case in found}
     generator, ledger = Generator(found), Ledger(output / "ledger.sqlite")
     accept_terms(ledger, "google")
     with Maker(generator.answers) as maker, Judge(seen, 0.02, seed) as judge:

@@ -3,35 +3,39 @@
     python -m benchmarks.curation_scale --rows 4000 --workers 2 --output out/scale
     python -m benchmarks.curation_scale --rows 1000 --workers 2 --output out/served --served
 
-All stages but the search for duplicates. Who is asked stands in this process and answers at once; with `--served`
-they are servers on this machine, behind the clients of Google and OpenAI. Begun again it goes on with what is left.
+All stages. Who is asked stands in this process and answers at once; with `--served` they are servers in another
+one, behind the clients of Google and OpenAI. Begun again it goes on with what is left. Beside the time on the
+clock it says how long the processors worked, which other programs on the machine do not lengthen much.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import time
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.curation_run import configuration_of
+from benchmarks.curation_run import whole_configuration
 from benchmarks.curation_servers import DIAGNOSIS, Judge, Maker, digest, file_of, verdict
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import GENERATOR, Configuration
 from ggt_hub.curation.generators import accept_terms
-from ggt_hub.curation.run import run
+from ggt_hub.curation.run import Count, run
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Asker, Ledger
 from ggt_hub.vlm.asking import Question, Reply
-from ggt_hub.vlm.judge import png_for_rating
 
 SIDE = 64
+SLICE = 512  # rows
+_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 Pixels = np.ndarray  # height x width x 3, uint8
 
 
@@ -55,13 +59,8 @@ def poor(number: int) -> Pixels:
 
 @dataclass
 class Fake:
-    """Someone who answers at once, and nothing is billed.
+    """Someone who answers at once, and nothing is billed."""
 
-    Attributes:
-        numbers: of each poor picture, by its digest.
-    """
-
-    numbers: dict[str, int]
     model: str = "fake"
     revision: None = None
     endpoint: None = None
@@ -84,8 +83,15 @@ class Fake:
         return Reply(json.dumps({"candidates": [verdict(1, lq, gt)], "best_index": 1}))
 
 
+@dataclass
 class FakeMaker(Fake):
-    """Gives the clean picture."""
+    """Gives the clean picture.
+
+    Attributes:
+        answers: files, by the digest of the poor picture.
+    """
+
+    answers: dict[str, Path] = field(default_factory=dict)
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """Any."""
@@ -96,49 +102,65 @@ class FakeMaker(Fake):
 
     def send(self, question: Question) -> Reply:
         """The picture alone."""
-        return Reply(pictures=(file_of(clean(self.numbers[digest(shown_rgb(question.pictures[0]))])),))
+        return Reply(pictures=(self.answers[digest(shown_rgb(question.pictures[0]))].read_bytes(),))
 
 
-def write_photographs(folder: Path, rows: int) -> dict[str, int]:
-    """The poor pictures, and the number of each by its digest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = {}
+def write_photographs(output: Path, rows: int) -> dict[str, Path]:
+    """The poor pictures, and the files of the clean ones by the digests of the poor ones."""
+    answers = {}
+    for folder in ("photographs", "clean"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
     for number in range(rows):
-        path, pixels = folder / f"{number:06d}.png", poor(number)
-        if not path.exists():
-            path.write_bytes(file_of(pixels))
-        numbers[digest(pixels)] = number
-    return numbers
+        photograph, answer = (output / folder / f"{number:06d}.png" for folder in ("photographs", "clean"))
+        pixels = poor(number)
+        if not photograph.exists():
+            answer.write_bytes(file_of(clean(number)))
+            photograph.write_bytes(file_of(pixels))
+        answers[digest(pixels)] = answer
+    return answers
 
 
-def run_in_process(output: Path, numbers: dict[str, int], workers: int) -> dict[str, Any]:
+def run_in_process(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
     """All stages, asking nobody outside."""
-    configuration, ledger = (
-        configuration_of(SIDE, "http://127.0.0.1:9", "http://127.0.0.1:9"),
-        Ledger(output / "l.db"),
-    )
-    eyes, maker = Fake(numbers), FakeMaker(numbers)
-    askers = {stage.name: Asker(eyes, ledger, workers=2) for stage in configuration.stages if stage.asks}
-    askers |= {GENERATOR + name: Asker(maker, ledger, workers=2) for name in configuration.generators}
+    configuration = whole_configuration(SIDE, "http://127.0.0.1:9", "http://127.0.0.1:9")
+    ledger, eyes, maker = Ledger(output / "ledger.sqlite"), Fake(), FakeMaker(answers=answers)
+    askers = {stage.name: Asker(eyes, ledger) for stage in configuration.stages if stage.asks}
+    askers |= {GENERATOR + name: Asker(maker, ledger) for name in configuration.generators}
     return _run(configuration, output, askers, workers)
 
 
-def run_served(output: Path, numbers: dict[str, int], workers: int) -> dict[str, Any]:
+def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
     """All stages, through the real clients."""
     os.environ["GEMINI_API_KEY"] = "no-key"
     ledger = Ledger(output / "ledger.sqlite")
     accept_terms(ledger, "google")
-    answers = {
-        name: cache(lambda number=number: ("picture", clean(number))) for name, number in numbers.items()
-    }
-    rated = (digest(shown_rgb(png_for_rating(file_of(poor(number))))) for number in numbers.values())
-    with Maker(answers) as maker, Judge(dict.fromkeys(rated, "general"), 0.0, 0) as judge:
-        configuration = configuration_of(SIDE, judge.url, maker.root)
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    servers = spawning.Process(target=_serve, args=(answers, theirs))
+    servers.start()
+    try:
+        configuration = whole_configuration(SIDE, *ours.recv())
         return _run(configuration, output, open_askers(configuration, output, ledger), workers)
+    finally:
+        ours.send("enough")
+        servers.join()
 
 
-def _run(configuration: Configuration, output: Path, askers: Any, workers: int) -> dict[str, Any]:
-    return run(configuration, str(output / "photographs"), output / "run", askers, workers=workers)
+def _serve(answers: dict[str, Path], told: Connection) -> None:
+    """A process of both servers, until it is told that it is enough."""
+    made = {name: partial(_picture, path) for name, path in answers.items()}
+    with Maker(made) as maker, Judge(dict.fromkeys(answers, "general"), 0.0, 0) as judge:
+        told.send((judge.url, maker.root))
+        told.recv()
+
+
+def _picture(path: Path) -> tuple[str, Pixels]:
+    return "picture", shown_rgb(path)
+
+
+def _run(configuration: Configuration, output: Path, askers: dict[str, Asker], workers: int) -> list[Count]:
+    told = replace(configuration, slice=SLICE)
+    return run(told, str(output / "photographs"), output / "run", askers, workers=workers)
 
 
 def main() -> None:
@@ -150,20 +172,26 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--served", action="store_true")
     arguments = parser.parse_args()
-    numbers = write_photographs(arguments.output / "photographs", arguments.rows)
-    started = time.monotonic()
+    answers = write_photographs(arguments.output, arguments.rows)
+    before, started = _worked(), time.monotonic()
     counts = (run_served if arguments.served else run_in_process)(
-        arguments.output, numbers, arguments.workers
+        arguments.output, answers, arguments.workers
     )
     seconds = time.monotonic() - started
-    peaks = [
-        resource.getrusage(who).ru_maxrss / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
-    print(counts)
+    here, elsewhere = (1000 * (b - a) / arguments.rows for a, b in zip(before, _worked(), strict=True))
+    for count in counts:
+        print(f"{count.stage:<18} {count.rows} in, {count.kept} kept {dict(count.dropped)}")
+    peaks = [resource.getrusage(who).ru_maxrss / 1e6 for who in _PROCESSES]
     print(
-        f"{arguments.rows} rows in {seconds:.0f} s: {arguments.rows / seconds:.0f} a second; at most "
-        f"{peaks[0]:.2f} GB, {peaks[1]:.2f} GB in a worker"
+        f"{arguments.rows} rows in {seconds:.0f} s: {arguments.rows / seconds:.0f} a second; each took a processor "
+        f"{here:.1f} ms here and {elsewhere:.1f} ms in other processes; at most {peaks[0]:.2f} GB here, and "
+        f"{peaks[1]:.2f} GB in another"
     )
+
+
+def _worked() -> list[float]:
+    """Seconds that processors have worked for this process, and for those that it has waited for."""
+    return [sum(resource.getrusage(who)[:2]) for who in _PROCESSES]
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +55,7 @@ def run_shards(
     workers: int = 1,
     engine: str = "local",
     title: str = "",
+    pool: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """Make those shards that are not done yet, with a progress bar.
 
@@ -64,6 +67,7 @@ def run_shards(
         workers: processes. With one, the work is done in this process.
         engine: whose processes, see `engines.run_tasks`; the bytes are the same.
         title: what the progress bar says.
+        pool: processes that are there already (`processes`) and stay, for callers with several lists of shards.
 
     Returns:
         The reports, in the order of `shards`; each has `name`, `sha256` and `size` besides what `work` returned.
@@ -87,7 +91,7 @@ def run_shards(
         )
         return [report for shard in shards if (report := _finished(folder, shard, key)) is not None]
     with tqdm(total=len(shards), initial=len(done), desc=title, unit="shard", disable=None) as progress:
-        for report in _reports(work, left, folder, key, workers):
+        for report in _reports(work, left, folder, key, workers, pool):
             done[report["name"]] = report
             progress.update()
     return [done[shard.name] for shard in shards]
@@ -100,21 +104,38 @@ def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
     return all(report is not None for report in reports)
 
 
+def processes(workers: int) -> ProcessPoolExecutor:
+    """Processes that make shards: started with the first one, and not forked, for this process has threads."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that has started it is killed; its queues would keep it for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _reports(
-    work: Work, shards: list[Shard], folder: Path, key: str, workers: int
+    work: Work, shards: list[Shard], folder: Path, key: str, workers: int, pool: Executor | None
 ) -> Iterator[dict[str, Any]]:
     if workers == 1 or len(shards) < 2:
         for shard in shards:
             yield run_shard(work, shard, folder, key)
         return
-    # Not forked: this process has threads of its own.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with nullcontext(pool) if pool is not None else processes(workers) as made:
+        waiting = [made.submit(run_shard, work, shard, folder, key) for shard in shards]
         try:
-            waiting = [pool.submit(run_shard, work, shard, folder, key) for shard in shards]
             for future in waiting:
                 yield future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                future.cancel()
 
 
 def _run_task(

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ggt_hub.errors import GGTHubError
-from ggt_hub.shards import Shard, run_shards
+from ggt_hub.shards import Shard, processes, run_shards
 
 SHARDS = [Shard(f"{n}.txt", (n,)) for n in range(4)]
 
@@ -35,6 +36,42 @@ def test_every_shard_is_made_once(tmp_path, workers):
         assert [report["number"] for report in reports] == [0, 1, 2, 3]
         assert set(made(tmp_path).split()) == expected
     assert [(tmp_path / f"{n}.txt").read_text() for n in range(4)] == ["0", "1", "2", "3"]
+
+
+def write_process(number: int, path: Path) -> dict:
+    path.write_text(str(number))
+    return {"process": os.getpid()}
+
+
+def test_processes_are_kept_from_one_list_of_shards_to_the_next(tmp_path):
+    with processes(1) as pool:
+        reports = [
+            *run_shards(write_process, SHARDS, tmp_path / "a", settings=1, workers=2, pool=pool),
+            *run_shards(write_process, SHARDS, tmp_path / "b", settings=1, workers=2, pool=pool),
+        ]
+    found = {report["process"] for report in reports}
+    assert len(reports) == 2 * len(SHARDS)
+    assert len(found) == 1
+    assert os.getpid() not in found
+
+
+IDLE = """
+import os, time
+from ggt_hub.shards import processes
+with processes(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed():
+    run = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE, text=True, env=os.environ)
+    assert run.stdout is not None
+    worker = psutil.Process(int(run.stdout.readline()))
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    worker.wait(20)  # raises if it is still there
 
 
 def test_what_is_missing_or_of_other_settings_is_made_again(tmp_path):

@@ -27,6 +27,9 @@ MaxCalls = Annotated[
 MaxCost = Annotated[float | None, typer.Option(min=0, help="Spend at most so much; the models need a price.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nobody.")]
 AskAgain = Annotated[bool, typer.Option("--ask-again", help="Also what was refused or possibly billed.")]
+Batch = Annotated[
+    bool, typer.Option("--batch", help="Ask generators in batches, at half the price; then `curate fetch`.")
+]
 AcceptTerms = Annotated[
     list[str] | None,
     typer.Option(metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."),
@@ -55,10 +58,7 @@ def run(
     max_cost: MaxCost = None,
     dry_run: DryRun = False,
     ask_again: AskAgain = False,
-    batch: Annotated[
-        bool,
-        typer.Option("--batch", help="Ask generators in batches, at half the price; then `curate fetch`."),
-    ] = False,
+    batch: Batch = False,
     accept_terms: AcceptTerms = None,
     takedown: Annotated[
         Path | None,
@@ -111,10 +111,10 @@ def run(
 
 @app.command()
 def fetch(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run, or of a comparison.")],
     ledger: LedgerFile = None,
 ) -> None:
-    """Bring what has come back of the batches of RUN; then run it again. Exit code 1 if some still wait."""
+    """Bring what has come back of the batches of RUN; then do it again. Exit code 1 if some still wait."""
     from ggt_hub.curation.askers import fetch_batches
     from ggt_hub.vlm import Ledger, ledger_path
 
@@ -205,6 +205,7 @@ def compare(
     max_cost: MaxCost = None,
     dry_run: DryRun = False,
     ask_again: AskAgain = False,
+    batch: Batch = False,
     accept_terms: AcceptTerms = None,
     ledger: LedgerFile = None,
     workers: Workers = 1,
@@ -227,7 +228,13 @@ def compare(
         return
     kept = _open_ledger(ledger, accept_terms)
     askers = open_askers(
-        asking(configuration), output, kept, max_calls=max_calls, max_cost=max_cost, ask_again=ask_again
+        asking(configuration),
+        output,
+        kept,
+        max_calls=max_calls,
+        max_cost=max_cost,
+        ask_again=ask_again,
+        batch=batch,
     )
     check_generators(askers)
     waiting = run_entrants(found, source, askers, workers=workers, engine=engine)

@@ -9,6 +9,7 @@ from ggt_hub.curation.configuration import GENERATOR, Configuration
 from ggt_hub.curation.generators import Generator, Named, Price, check_terms, open_generator
 from ggt_hub.curation.generators.batches import BatchAsker, Batching, Fetched, fetch
 from ggt_hub.curation.generators.configured import BATCHING
+from ggt_hub.curation.run import RUN, RUNS
 from ggt_hub.curation.stage import Beginning, Deciding, Stage
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.errors import CurationError
@@ -114,16 +115,13 @@ def open_generators(
 
 
 def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
-    """Settle what has come back of the batches of a run, by the names of its generators.
+    """Settle what has come back of the batches of a run, or of a comparison, by the names of its generators.
 
     Raises:
-        CurationError: if the folder holds no run, or there is no key.
+        CurationError: if the folder holds neither, or there is no key.
         JudgeError: if a server does not say; run again.
     """
-    path = output / "run.yaml"
-    if not path.is_file():
-        raise CurationError(f"{output} holds no run: give the folder that `curate run --output` was given")
-    told = read_yaml(path, CurationError).get("generators") or {}
+    told = _generators_of(output)
     found: dict[str, Fetched] = {}
     for batch in ledger.open_batches(str(output.resolve())):
         named = Named(**told[batch.generator], url=batch.endpoint)
@@ -132,6 +130,15 @@ def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
         before = found.get(batch.generator, Fetched(0, 0, 0, 0))
         found[batch.generator] = Fetched(*(a + b for a, b in zip(before, one, strict=True)))
     return found
+
+
+def _generators_of(output: Path) -> dict[str, Any]:
+    """What the configurations of a run, or of all runs of a comparison, say of their generators."""
+    paths = [path for path in (output / RUN, *sorted((output / RUNS).glob(f"*/{RUN}"))) if path.is_file()]
+    if not paths:
+        raise CurationError(f"{output} holds no run: give the folder that `--output` was given")
+    told = [read_yaml(path, CurationError).get("generators") or {} for path in paths]
+    return {name: one for of in told for name, one in of.items()}
 
 
 def check_generators(askers: Mapping[str, Asker]) -> None:

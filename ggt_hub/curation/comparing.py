@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ggt_hub.curation.askers import Estimate, estimate
 from ggt_hub.curation.configuration import Configuration, check_chain
-from ggt_hub.curation.run import run
+from ggt_hub.curation.run import RUNS, run
 from ggt_hub.curation.stage import Packing, Stage
 from ggt_hub.curation.stages.compose import Compose, ComposeAdaptive
 from ggt_hub.curation.stages.edit import Edit
@@ -79,7 +79,7 @@ def entrants(configuration: Configuration, output: Path) -> list[Entrant]:
         for prompts, kind in _PROMPTS.items():
             own = replace(configuration, stages=_stages(configuration, (kind,)), generators={name: generator})
             check_chain(f"{name} with {prompts} prompts", own)
-            found.append(Entrant(name, prompts, own, output / "runs" / f"{name}-{prompts}"))
+            found.append(Entrant(name, prompts, own, output / RUNS / f"{name}-{prompts}"))
     return found
 
 

@@ -21,8 +21,8 @@ COMPARISON, REPORT = "comparison.json", "report.html"
 
 _PHOTOGRAPHS_SHOWN = 6
 _NOT_MEASURED = (
-    "Letters and faces are as the judge sees them: no free part reads characters or tells one face from another, "
-    "so error rates of OCR and the likeness of faces are not measured, nor is quality by learned measures."
+    "Letters and faces are as the judge sees them; what OCR reads is in the runs, where measure.also asks for it. "
+    "The likeness of faces and quality by learned measures are not measured."
 )
 
 

@@ -12,12 +12,11 @@ from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.labels import LABELS, Fault, Label, Said, add_label, read_labels
 from ggt_hub.curation.run import RUN
 from ggt_hub.curation.stages import STAGES
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.stages.reviewed import Reviewed
 from ggt_hub.curation.tables import read_kept
 from ggt_hub.errors import CurationError
 from ggt_hub.evaluation.turns import Turns
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 
 
 class Look(NamedTuple):

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -45,11 +46,11 @@ from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
 from ggt_hub.data.work.export import table_names, write_rows, write_tables
 from ggt_hub.errors import CurationError, NothingLeftError
-from ggt_hub.pipelines.text_to_image import find_text_to_image
-from ggt_hub.shards import Shard, remove_result, run_shards
+from ggt_hub.shards import Shard, processes, remove_result, run_shards
 from ggt_hub.vlm import Asker
 
 RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
+RUNS = "runs"  # of a comparison
 TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
 
@@ -102,13 +103,13 @@ def run(
         BusyError: if another process runs there.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output / RECORDS / "lock-of-the-run", waits=False):
+    with locked(output / RECORDS / "lock-of-the-run", waits=False), processes(workers) as pool:
         told = _told(configuration, source)
         _check_folder(output, told)
         _check_start(configuration, source)
         if not (output / RUN).exists():
             commit_text(output / RUN, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
-        made = _Run(configuration, source, output, askers, workers, engine)
+        made = _Run(configuration, source, output, askers, workers, engine, pool)
         for stage in configuration.stages:
             made.do(stage)
             if made.counts[-1].later and not made.counts[-1].kept:
@@ -126,6 +127,7 @@ class _Run:
     askers: Mapping[str, Asker]
     workers: int
     engine: str
+    pool: Executor
     slices: list[list[Path]] = field(default_factory=list)
     hashes: list[list[str]] = field(default_factory=list)
     learned: dict[str, Path] = field(default_factory=dict)
@@ -186,6 +188,7 @@ class _Run:
             workers=1 if asks else self.workers,
             engine="local" if asks else self.engine,
             title=stage.name,
+            pool=self.pool,
         )
         for generator in context.generators.values():
             generator.flush()
@@ -243,6 +246,7 @@ class _Run:
             workers=self.workers,
             engine=self.engine,
             describe=lambda folder: _describe(folder, stage.card(told)),
+            pool=self.pool,
         )
 
     def _tell(self) -> None:
@@ -358,6 +362,8 @@ def _check_start(configuration: Configuration, source: str) -> None:
         if isinstance(stage, Beginning):
             stage.seeds(source)
     if any(stage.draws for stage in configuration.stages):
+        from ggt_hub.pipelines.text_to_image import find_text_to_image
+
         find_text_to_image(configuration.pictures)
 
 

@@ -37,19 +37,23 @@ class Dropped:
     """A row ends here.
 
     Attributes:
-        reason: a few words, by which the funnel counts.
+        reason: a few words, by which the funnel counts; one that begins with the stage's name finds fault with a
+            candidate.
         detail: what is to be known of this one.
+        values: columns that the stage gives, of a part that is packed as a negative.
     """
 
     reason: str
     detail: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Later:
     """Nothing is known yet, as where a question may have been billed and has no reply; the next run tries again.
 
-    Attributes: as of `Dropped`.
+    Attributes:
+        reason, detail: as of `Dropped`.
     """
 
     reason: str

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,10 @@ def _rows(name: str, outcome: Outcome) -> list[Row]:
 def _row(name: str, parent: str, outcome: Mapping[str, Any] | Kept | Dropped | Later) -> Row:
     own = {"id": name, "parent": parent, "reason": "", "detail": ""}
     if isinstance(outcome, (Dropped, Later)):
-        state = "dropped" if isinstance(outcome, Dropped) else "later"
-        return own | {"state": state, "reason": outcome.reason, "detail": outcome.detail}
+        own |= {"reason": outcome.reason, "detail": outcome.detail}
+        return own | (
+            {"state": "dropped", **outcome.values} if isinstance(outcome, Dropped) else {"state": "later"}
+        )
     values = outcome.values if isinstance(outcome, Kept) else outcome
     return own | {"state": "kept"} | dict(values)
 
@@ -138,13 +141,20 @@ def read_kept(
 def read_dropped(tables: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     """The rows of a slice that its last stage has dropped, with `reason` and `detail`.
 
-    Parts that ended as they were split off were no rows before, and are not among them.
+    Parts that ended as they were split off were no rows before, and are among them only with values of their own.
     """
-    last = _read(tables[-1], ["id", "state", "reason", "detail"]).to_pylist()
-    dropped = {one["id"]: one for one in last if one.pop("state") == "dropped"}
-    if not dropped or len(tables) == 1:
+    table = _read(tables[-1], None)
+    own = [name for name in table.column_names if name not in _OWN]
+    is_told = reduce(pc.or_, map(pc.is_valid, table.select(own)), pc.equal(table["id"], table["parent"]))
+    wanted = ["id", "parent", "reason", "detail", *(name for name in columns if name in own)]
+    ended = table.select(wanted).filter(pc.and_(is_told, pc.equal(table["state"], "dropped"))).to_pylist()
+    if not ended or len(tables) == 1:
         return []
-    return [row | dropped[row["id"]] for row in read_kept(tables[:-1], columns) if row["id"] in dropped]
+    before = {row["id"]: row for row in read_kept(tables[:-1], columns, {row["parent"] for row in ended})}
+    return [
+        before[row["parent"]] | {name: value for name, value in row.items() if value is not None}
+        for row in ended
+    ]
 
 
 def read_columns(path: Path, columns: Sequence[str], only: Collection[str] | None = None) -> list[Row]:

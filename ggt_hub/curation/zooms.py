@@ -1,9 +1,14 @@
-"""What a judge is shown: whole pictures, and details where a candidate is least like its photograph."""
+"""What models are shown: whole pictures, and details where a candidate is least like its photograph."""
+
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.vlm.protocols import RATED_AREA, resized_for_rating
 
 Pixels = NDArray[np.uint8]
 
@@ -13,6 +18,16 @@ DETAIL = 256
 _GAP = 8
 _C2 = (0.03 * 255) ** 2  # SSIM's (Wang et al. 2004, equation 13): flat places are alike
 _COARSE = 4  # places are compared at a quarter of the size, where noise does not count
+
+
+def glance(picture: Any) -> bytes:
+    """A picture as it is shown to a model that describes it: PNG of about 512x512 pixels in area, never enlarged.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    shown = Image.fromarray(shown_rgb(picture))
+    return png(resized_for_rating(shown) if shown.width * shown.height > RATED_AREA else shown)
 
 
 def whole(pixels: Pixels, side: int) -> Image.Image:
@@ -33,11 +48,11 @@ def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
     Args:
         lq: 8-bit RGB.
         gt: of the same size.
-        count: pairs.
+        count: pairs; fewer where there is no room for others.
     """
-    places = unlike_places(lq, gt, count)
+    places = [*dict.fromkeys(unlike_places(lq, gt, count))]
     side = min(DETAIL, *lq.shape[:2])
-    sheet = np.full((count * (side + _GAP) - _GAP, 2 * side + _GAP, 3), 255, np.uint8)
+    sheet = np.full((len(places) * (side + _GAP) - _GAP, 2 * side + _GAP, 3), 255, np.uint8)
     for number, (top, left) in enumerate(places):
         here = slice(number * (side + _GAP), number * (side + _GAP) + side)
         sheet[here, :side], sheet[here, -side:] = (

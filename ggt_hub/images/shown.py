@@ -1,8 +1,10 @@
-"""A picture as a screen shows it."""
+"""A picture as a screen shows it, and as it is shown to models."""
 
+import io
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ggt_hub.images.picture import Picture, to_eight_bits
 from ggt_hub.images.read import read_image
@@ -23,3 +25,9 @@ def shown_rgb(source: Any) -> np.ndarray:
         weight = picture.alpha[..., None] / np.float32(picture.levels)
         pixels = np.rint(pixels * weight + 255 * (1 - weight)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A file, quickly written."""
+    picture.save(buffer := io.BytesIO(), "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -5,6 +5,7 @@ Transactions on Image Processing 21(12), 2012. Details that the paper leaves ope
 whose model this is (`brisque_svr.md` says whence and under which licence).
 """
 
+import math
 from functools import cache
 from importlib.resources import as_file, files
 from typing import Any
@@ -86,17 +87,18 @@ def _half(grey: Tensor) -> Tensor:
 def _features(grey: Tensor) -> Tensor:
     """The 18 features (table I) of one scale, of (N, H, W)."""
     pixels = _normalised(grey)
-    shape, left, right, _ = _asymmetric_fit(pixels)
-    features = [shape, (left + right) / 2]
-    for first, second in (
-        (pixels[:, :, :-1], pixels[:, :, 1:]),
-        (pixels[:, :-1], pixels[:, 1:]),
-        (pixels[:, :-1, :-1], pixels[:, 1:, 1:]),
-        (pixels[:, 1:, :-1], pixels[:, :-1, 1:]),
-    ):
-        shape, left, right, mean = _asymmetric_fit(first * second)
-        features += [shape, mean, left, right]
-    return torch.stack(features, dim=1)
+    planes = (
+        pixels,
+        pixels[:, :, :-1] * pixels[:, :, 1:],
+        pixels[:, :-1] * pixels[:, 1:],
+        pixels[:, :-1, :-1] * pixels[:, 1:, 1:],
+        pixels[:, 1:, :-1] * pixels[:, :-1, 1:],
+    )
+    moments = (torch.stack(one, dim=1) for one in zip(*map(_moments, planes), strict=True))
+    shape, mean, left, right = _asymmetric_fit(*moments)
+    of_products = torch.stack([shape, mean, left, right], dim=2)[:, 1:]
+    of_pixels = torch.stack([shape[:, 0], (left[:, 0] + right[:, 0]) / 2], dim=1)
+    return torch.cat([of_pixels, of_products.flatten(1)], dim=1)
 
 
 def _normalised(grey: Tensor) -> Tensor:
@@ -112,33 +114,35 @@ def _blurred(grey: Tensor) -> Tensor:
     return F.conv2d(columns, window.view(1, 1, 7, 1), padding=(3, 0))[:, 0]
 
 
-def _asymmetric_fit(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Shape, left and right variance and mean of the asymmetric generalised Gaussian that fits (section III-A)."""
+def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Left and right variance of (N, H, W), and the squared mean of what is without sign over that of squares."""
     values = values.flatten(1)
     squares, negative = values.square(), values < 0
-    left = (squares * negative).sum(1) / negative.sum(1)
-    right = (squares * ~negative).sum(1) / (~negative).sum(1)
+    of_left, on_left = (squares * negative).sum(1), negative.sum(1)
+    left, right = of_left / on_left, (squares * ~negative).sum(1) / (values.shape[1] - on_left)
+    return left, right, values.abs().mean(1).square() / squares.mean(1)
+
+
+def _asymmetric_fit(left: Tensor, right: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shape, mean, left and right variance of the asymmetric generalised Gaussian that fits (section III-A)."""
     ratio = left.sqrt() / right.sqrt()
-    moments = values.abs().mean(1).square() / squares.mean(1)
     shape = _shape_of(moments * (ratio**3 + 1) * (ratio + 1) / (ratio.square() + 1).square())
     scale = ((torch.lgamma(1 / shape) - torch.lgamma(3 / shape)) / 2).exp()
     mean = (right.sqrt() - left.sqrt()) * scale * (torch.lgamma(2 / shape) - torch.lgamma(1 / shape)).exp()
-    return shape, left, right, mean
+    return shape, mean, left, right
 
 
 def _shape_of(ratio: Tensor) -> Tensor:
-    """The shape whose ratio of moments (rising with it) that is: by bisection, and one step of Newton's method.
+    """The shape whose ratio of moments (rising with it) that is: from a table, and one step of Newton's method.
 
-    The step is what carries the gradient: that of the inverse function.
+    The step makes it exact, and carries the gradient: that of the inverse function.
     """
-    low, high = (ratio.new_full(ratio.shape, end) for end in _SHAPES)
-    ratio = ratio.clamp(_ratio_of(low), _ratio_of(high))
+    shapes, ratios = (values.to(ratio.device) for values in _shapes())
+    ratio = ratio.clamp(ratios[0], ratios[-1])
     with torch.no_grad():
-        for _ in range(40):
-            middle = (low + high) / 2
-            below = _ratio_of(middle) < ratio
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        shape = (low + high) / 2
+        after = torch.searchsorted(ratios, ratio).clamp(1, len(ratios) - 1)
+        way = (ratio - ratios[after - 1]) / (ratios[after] - ratios[after - 1])
+        shape = shapes[after - 1].lerp(shapes[after], way)
         found = _ratio_of(shape)
         one, two, three = (torch.digamma(n / shape) * n for n in (1, 2, 3))
         slope = found * (one + three - 2 * two) / shape.square()
@@ -148,6 +152,14 @@ def _shape_of(ratio: Tensor) -> Tensor:
 def _ratio_of(shape: Tensor) -> Tensor:
     one, two, three = (torch.lgamma(n / shape) for n in (1, 2, 3))
     return (2 * two - one - three).exp()
+
+
+@cache
+def _shapes() -> tuple[Tensor, Tensor]:
+    """Shapes, so close that Newton's step from between two of them is right to rounding, and their ratios."""
+    first, last = map(math.log10, _SHAPES)
+    shapes = torch.logspace(first, last, 4096, dtype=torch.float64)
+    return shapes, _ratio_of(shapes)
 
 
 @cache

@@ -105,14 +105,14 @@ def _box(plane: Array) -> Array:
 
 
 def _drift(x: Array, y: Array) -> float:
-    sums = x.sum(2, keepdims=True), y.sum(2, keepdims=True)
-    bright = (np.minimum(*sums) > _DARK * 255)[..., 0]
     if x.shape[2] == 1 or np.array_equal(x, y):
         return 0.0
+    sums = x @ np.ones((3, 1)), y @ np.ones((3, 1))
+    bright = (np.minimum(*sums) > _DARK * 255)[..., 0]
     if not bright.any():
         return math.nan
     difference = x[bright] / sums[0][bright] - y[bright] / sums[1][bright]
-    return float(np.linalg.norm(difference, axis=1).mean())
+    return float(np.sqrt(np.einsum("nc,nc->n", difference, difference)).mean())
 
 
 def _shift(x: Array, y: Array) -> float:

@@ -25,6 +25,7 @@ import psutil
 
 from ggt_hub.errors import JudgeError
 from ggt_hub.vlm.batch_book import BATCHES, BatchBook
+from ggt_hub.vlm.flushing import Flusher
 
 State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
 Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
@@ -121,15 +122,20 @@ class Ledger(BatchBook):
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._lock = threading.RLock()
+        self._commits = 0
+        self._flusher: Flusher | None = None
         try:
             if self.path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
                 path, timeout=60, check_same_thread=False, isolation_level=None
             )
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            mode = self._connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             self._connection.executescript(_SCHEMA + BATCHES)
             self._bring_up_to_date()
+            if mode == "wal":  # else every transaction is brought to the disk by itself
+                self._flusher = Flusher(Path(f"{self.path}-wal"), lambda: self._commits)
+                self._connection.execute("PRAGMA synchronous = NORMAL")
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
@@ -155,24 +161,35 @@ class Ledger(BatchBook):
         while True:
             # A claim that is lost with the power was of a question that was not sent.
             with self._transaction(durably=False) as connection:
-                found = connection.execute(
-                    "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?",
-                    (key,),
-                ).fetchone()
-                state, asked_by, *known = found or (None, None)
-                if state in ("claimed", "asked") and not lives(asked_by):
-                    state, known = _left_behind(connection, key, state)
-                if state is None or (again and state in ("refused", "possibly billed")):
-                    connection.execute(
-                        "INSERT OR REPLACE INTO questions (key, state, owner, at) "
-                        "VALUES (?, 'claimed', ?, datetime('now'))",
-                        (key, owner()),
-                    )
-                    return None
-                if state not in ("claimed", "asked"):
-                    content, reason, source, pictures = known
-                    return Entry(state, content, reason, source, self._pictures(connection, pictures))
+                is_ours, entry = self._claim(connection, key, again)
+            if is_ours:
+                return None
+            if entry is not None:
+                self._flush(
+                    self._commits
+                )  # what is known may be another thread's, and on its way to the disk
+                return entry
             time.sleep(_POLL)
+
+    def _claim(self, connection: sqlite3.Connection, key: str, again: bool) -> tuple[bool, Entry | None]:
+        """Whether a question is ours now, and what is known of it; neither while another one asks it."""
+        found = connection.execute(
+            "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?", (key,)
+        ).fetchone()
+        state, asked_by, *known = found or (None, None)
+        if state in ("claimed", "asked") and not lives(asked_by):
+            state, known = _left_behind(connection, key, state)
+        if state is None or (again and state in ("refused", "possibly billed")):
+            connection.execute(
+                "INSERT OR REPLACE INTO questions (key, state, owner, at) "
+                "VALUES (?, 'claimed', ?, datetime('now'))",
+                (key, owner()),
+            )
+            return True, None
+        if state in ("claimed", "asked"):
+            return False, None
+        content, reason, source, pictures = known
+        return False, Entry(state, content, reason, source, self._pictures(connection, pictures))
 
     def settle(self, key: str, entry: Entry) -> None:
         """Keep what came of a question: it is on the disk when this returns."""
@@ -348,6 +365,8 @@ class Ledger(BatchBook):
 
     def close(self) -> None:
         """Close the file."""
+        if self._flusher is not None:
+            self._flusher.close()
         self._connection.close()
 
     def _bring_up_to_date(self) -> None:
@@ -377,9 +396,9 @@ class Ledger(BatchBook):
     @contextmanager
     def _transaction(self, *, durably: bool = True) -> Iterator[sqlite3.Connection]:
         """All or nothing; kills never undo it, and a loss of power only where it is not done durably."""
-        with self._lock:
-            try:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
+        try:
+            with self._lock:
+                before = self._connection.total_changes
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
@@ -387,8 +406,20 @@ class Ledger(BatchBook):
                     self._connection.execute("ROLLBACK")
                     raise
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise self._unusable(error) from error
+                self._commits += self._connection.total_changes > before
+                commit = self._commits
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        if durably:
+            self._flush(commit)
+
+    def _flush(self, commit: int) -> None:
+        """Return when that commit, and all before, are on the disk."""
+        try:
+            if self._flusher is not None:
+                self._flusher.flush(commit)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> JudgeError:
         return JudgeError(
@@ -446,8 +477,12 @@ def _host() -> str:
 
 def owner() -> str:
     """This process, as others can tell it."""
-    process = psutil.Process()
-    return json.dumps([_host(), process.pid, process.create_time()])
+    return _owner_of(os.getpid())
+
+
+@cache
+def _owner_of(pid: int) -> str:
+    return json.dumps([_host(), pid, psutil.Process(pid).create_time()])
 
 
 def lives(owner: str | None) -> bool:

@@ -13,7 +13,8 @@ from PIL import Image
 
 MODEL = "Qwen/Qwen3-VL-8B-Instruct"  # the published judge; its revision is not known
 MAX_NEW_TOKENS = 32
-_AREA = 512 * 512
+RATED_AREA = 512 * 512
+"""Pixels of a picture that is rated, about."""
 _MARKED = re.compile(r"退化分数\s*[：:]\s*([1-5])")
 _LAST = re.compile(r"([1-5])\s*\Z")
 
@@ -77,7 +78,7 @@ def parse_strictly(reply: str) -> int | None:
 
 def resized_for_rating(picture: Image.Image) -> Image.Image:
     """An RGB picture at about 512x512 pixels in area, both sides cut to whole pixels, Lanczos."""
-    scale = math.sqrt(_AREA / (picture.width * picture.height))
+    scale = math.sqrt(RATED_AREA / (picture.width * picture.height))
     size = max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
     return picture.resize(size, Image.Resampling.LANCZOS)
 

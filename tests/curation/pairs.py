@@ -12,9 +12,8 @@ from PIL import Image
 
 from ggt_hub.curation.configuration import GENERATOR, Configuration, load_configuration
 from ggt_hub.curation.run import Count, run
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import QuestionRefusedError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.curation.ggt import DIAGNOSIS
 from tests.curation.planted import damaged, graded, sample
@@ -156,11 +155,11 @@ class Place:
         self.maker, self.eyes = Maker(photographs), eyes
         self.makers: dict[str, Service] = dict.fromkeys(configuration.generators, self.maker)
 
-    def run(self) -> dict[str, Count]:
+    def run(self, **how: Any) -> dict[str, Count]:
         eyes = Asker(self.eyes, self.ledger, workers=2)
         askers = {stage.name: eyes for stage in self.configuration.stages if stage.asks}
         askers |= {
             GENERATOR + name: Asker(maker, self.ledger, workers=2) for name, maker in self.makers.items()
         }
-        counts = run(self.configuration, str(self.photographs), self.output, askers)
+        counts = run(self.configuration, str(self.photographs), self.output, askers, **how)
         return {count.stage: count for count in counts}

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from ggt_hub.curation.stage import Kept, Later
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.tables import write_table
+from ggt_hub.images.shown import png
 from tests.curation.planted import damaged, sample
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "china", "coffee", "flower")

@@ -13,9 +13,8 @@ from ggt_hub.curation.patches import common, detail, places, texture
 from ggt_hub.curation.stage import Context, Dropped, Split
 from ggt_hub.curation.stages.choose_patches import ChoosePatches
 from ggt_hub.curation.stages.judge import photograph_of
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import MetricError, MetricUnavailableError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics import registry
 from tests.curation.nearness import nearness
 from tests.curation.planted import sample
@@ -116,9 +115,9 @@ def test_flat_patches_and_photographs_that_are_too_small_leave(near: str) -> Non
     flat[:, :132] = 128
     (found,) = ChoosePatches(metric=near, gain=0, side=96).decide([row("one", flat, flat)], Context(0))
     reasons = {name: getattr(part, "reason", "kept") for name, part in found.parts.items()}  # type: ignore[union-attr]
-    assert reasons["@0-0"] == reasons["@1-0"] == "choose-patches: no texture" and reasons["@0-1"] == "kept"
+    assert reasons["@0-0"] == reasons["@1-0"] == "no texture" and reasons["@0-1"] == "kept"
     (found,) = ChoosePatches(metric=near, side=480).decide([row("one", LQ, LQ)], Context(0))
-    assert found == Dropped("choose-patches: smaller than a patch", "264x200")
+    assert found == Dropped("smaller than a patch", "264x200")
 
 
 def test_a_patch_belongs_to_its_photograph_and_place() -> None:

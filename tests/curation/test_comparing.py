@@ -18,10 +18,9 @@ from ggt_hub.curation.configuration import GENERATOR, load_configuration
 from ggt_hub.curation.decided import read_run
 from ggt_hub.curation.figures import Passed
 from ggt_hub.curation.stages.edit import asked
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.tables import read_kept
 from ggt_hub.errors import CurationError, JudgeError, QuestionRefusedError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Question, Reply
 from ggt_hub.vlm.ledger import Receipt
 from tests.curation.pairs import Eyes, Maker, Service, piece, write_photographs

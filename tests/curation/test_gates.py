@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.measures import measured
+from ggt_hub.curation.measures import measured, unchanged
 from ggt_hub.curation.stage import Context, Dropped, Kept, Split
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.gate import Gate, Measure
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.stages.register import Register, affine_colours, mean_colours
+from ggt_hub.images.shown import png
 from tests.curation.planted import barred, coded, damaged, graded, gridded, sample, shifted
 
 CASES = [
@@ -192,3 +192,10 @@ def test_a_small_photograph_is_enlarged_whole_and_a_flat_one_dropped() -> None:
     part = found.parts["0"]
     assert (part["box"], part["scale"]) == ([0, 0, 256, 192], 2.0)
     assert dropped == Dropped("no texture")
+
+
+def test_what_a_coder_made_of_the_photograph_is_told_at_every_quality() -> None:
+    lq = damaged(sample("chelsea"), "noise")[128:192, 128:192]
+    found = [unchanged(lq, coded(lq, quality, chroma)) for quality in range(70, 101) for chroma in (0, 2)]
+    assert found == [100.0] * len(found)
+    assert unchanged(lq, np.clip(lq + 9.0, 0, 255).astype(np.uint8)) < 30

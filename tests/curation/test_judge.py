@@ -12,11 +12,11 @@ from PIL import Image
 
 from ggt_hub.curation.stage import Context, Dropped, Kept, Later
 from ggt_hub.curation.stages.judge import AUDIT, NOT_THE_BEST, Judge
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.verdicts import Verdict, scored
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import details, unlike_places
 from ggt_hub.errors import JudgeError, PossiblyBilledError
+from ggt_hub.images.shown import png
 from ggt_hub.vlm import Asker, Ledger, Reply
 from ggt_hub.vlm.structured import read_structured
 from tests.curation.planted import damaged, sample

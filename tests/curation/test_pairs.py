@@ -107,6 +107,21 @@ def test_sums_and_card_cover_both(made: Any) -> None:
         assert told in card
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    paths = [*folder.rglob("*.arrow"), *folder.rglob("*.parquet")]
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("datatrove", marks=pytest.mark.slow)])
+def test_other_processes_write_the_same_bytes(
+    engine: str, made: Any, photographs: Path, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, photographs)
+    place.run(workers=2, engine=engine)
+    assert hashes(place.output) == hashes(made[0].output)
+    assert len(hashes(place.output)) > 10
+
+
 def test_a_second_run_asks_nobody_and_changes_nothing(made: Any) -> None:
     place, first = made
     before = {path: file_sha256(path) for path in place.output.rglob("*") if path.is_file()}

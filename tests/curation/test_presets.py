@@ -12,8 +12,7 @@ from PIL import Image
 from ggt_hub.curation.askers import estimate
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.labels import Label, add_label
-from ggt_hub.curation.stages.pictures import png
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import METRICS
 from ggt_hub.vlm import Reply
 from tests.curation.nearness import nearness
@@ -27,11 +26,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photographs(tmp_path_factory.mktemp("source") / "photographs")
 
 
-def packed(place: Place) -> dict[str, dict[str, Any]]:
+def packed(place: Place, config: str = "default") -> dict[str, dict[str, Any]]:
     """What is told of each pair, by its id."""
-    found = [
-        row for path in place.output.glob("data/default/*.parquet") for row in pq.read_table(path).to_pylist()
-    ]
+    paths = place.output.glob(f"data/{config}/*.parquet")
+    found = [row for path in paths for row in pq.read_table(path).to_pylist()]
     return {row["id"]: row | {"told": json.loads(row["meta"])["curation"]} for row in found}
 
 
@@ -130,28 +128,32 @@ def test_harnessir_keeps_the_attempt_that_the_model_prefers(photographs: Path, t
 
 
 class Flat(Maker):
-    """Draws what was asked for without its noise, but for some of it in one half or all over."""
+    """Draws what was asked for without its noise, but for some of it, in levels, in one half or all over."""
 
-    def __init__(self, photographs: Path, name: str, half: slice) -> None:
+    def __init__(self, photographs: Path, name: str, half: slice, noise: float = 20) -> None:
         super().__init__(photographs)
-        self.model, self.half = name, half
+        self.model, self.half, self.noise = name, half, noise
 
     def send(self, question: Any) -> Reply:
         self.count()
         pixels = piece(self.names[digest(shown_rgb(question.pictures[0]))]).astype(float)
         noisy = pixels[:, self.half]
-        pixels[:, self.half] = np.random.default_rng(0).normal(noisy, 20)
+        pixels[:, self.half] = np.random.default_rng(0).normal(noisy, self.noise)
         return Reply(pictures=(png(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))),))
 
 
-def test_wildmoire_packs_each_patch_from_who_draws_it_best(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METRICS, "near", nearness(*map(piece, NAMES)))  # in place of A-FINE
+@pytest.fixture
+def screens(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A run of `wildmoire` on small patches, with another metric in place of A-FINE."""
+    monkeypatch.setitem(METRICS, "near", nearness(*map(piece, NAMES)))
     changes = {"choose-patches.metric": "near", "choose-patches.gain": "5", "choose-patches.side": "96"}
-    place = Place.of_preset(
+    return Place.of_preset(
         tmp_path, photographs, "wildmoire", changes | {"screen.least": "moderate"}, Screener()
     )
+
+
+def test_wildmoire_packs_each_patch_from_who_draws_it_best(photographs: Path, screens: Place) -> None:
+    place = screens
     place.makers = {
         "banana": Flat(photographs, "left", slice(0, 128)),
         "gpt": Flat(photographs, "right", slice(128, 256)),
@@ -170,6 +172,22 @@ def test_wildmoire_packs_each_patch_from_who_draws_it_best(
     assert choice["metric"] == "near" and row["told"]["generator"]["drawn_by"] == "right"
     left, top, right, bottom = choice["place"]
     assert shown_rgb(row["gt"]["bytes"]).shape == (bottom - top, right - left, 3) == (96, 96, 3)
+
+
+def test_patches_that_nobody_draws_better_are_packed_as_negatives(photographs: Path, screens: Place) -> None:
+    screens.makers = {name: Flat(photographs, name, slice(0, 128), 60) for name in ("banana", "gpt", "qwen")}
+    counts = screens.run()
+    assert counts["choose-patches"].dropped["choose-patches: not better than the photograph"] > 0
+    refused = packed(screens, "negatives")
+    reason = "choose-patches: not better than the photograph"
+    name, row = next((name, row) for name, row in refused.items() if row["reason"] == reason)
+    assert name.endswith("-0") and row["task"] == "moire"
+    assert row["told"]["refused"]["refused_by"] == "choose-patches"
+    left, top, right, bottom = row["told"]["choice"]["place"]
+    drawn, clean = shown_rgb(row["gt"]["bytes"]), piece(name.partition(".")[0])
+    assert drawn.shape == shown_rgb(row["lq"]["bytes"]).shape == (96, 96, 3)
+    assert np.abs(drawn - clean[top:bottom, left:right].astype(float)).mean() > 20
+    assert name not in packed(screens) and packed(screens)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from PIL import Image
 from ggt_hub.curation.askers import estimate
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.stage import Context, Dropped, Later, Split
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.stages.rounds import EditInRounds
 from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.curation.pairs import Service
 

@@ -12,10 +12,10 @@ from transformers import CLIPModel, CLIPProcessor
 
 from ggt_hub.curation.clip import Clip
 from ggt_hub.curation.stage import Context, Dropped, Kept, Later
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.stages.screen import Resemble, Screen
 from ggt_hub.curation.words import words
 from ggt_hub.errors import HubError, PossiblyBilledError
+from ggt_hub.images.shown import png
 from ggt_hub.vlm import Asker, Ledger, Reply
 from tests.curation.pairs import Service, piece
 from tests.tiny_clip import write_tiny_clip

@@ -7,7 +7,7 @@ from skimage import data
 
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics import brisque
-from ggt_hub.metrics.brisque import mean_brisque
+from ggt_hub.metrics.brisque import _ratio_of, _shape_of, mean_brisque
 from tests.metrics.golden import NUMBERS, pairs, tensor
 
 # What the package brisque 0.2.0 (libsvm-official 3.37, OpenCV 5) gave for the restored pictures of `pairs()`.
@@ -35,6 +35,16 @@ def test_the_gradient_is_that_of_the_score():
     # Differences of float64 scores over 2e-6 are right to about 1e-5.
     assert torch.autograd.gradcheck(
         mean_brisque, (pictures.requires_grad_(),), atol=1e-3, rtol=1e-4, fast_mode=True
+    )
+
+
+def test_the_shape_of_a_fit_is_found_between_the_ends_of_its_range():
+    shapes = torch.logspace(np.log10(0.05), np.log10(50), 1001, dtype=torch.float64)
+    # From 20 on the ratio hardly grows: rounding of 1e-16 in it moves the shape by 1e-11 of itself.
+    torch.testing.assert_close(_shape_of(_ratio_of(shapes)), shapes, rtol=1e-10, atol=0)
+    ends = _shape_of(torch.tensor([0.0, 1.0, torch.nan], dtype=torch.float64))
+    torch.testing.assert_close(
+        ends, torch.tensor([0.05, 50.0, torch.nan], dtype=torch.float64), rtol=1e-10, atol=0, equal_nan=True
     )
 
 

@@ -21,10 +21,10 @@ from ggt_hub.curation.stage import (
     Seed,
 )
 from ggt_hub.curation.words import words
+from ggt_hub.curation.zooms import glance
 from ggt_hub.data.batches import batched
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
-from ggt_hub.vlm.judge import png_for_rating
 from ggt_hub.vlm.ledger import Entry
 from ggt_hub.vlm.structured import NOT_AS_ASKED
 
@@ -61,10 +61,7 @@ class Caption(Deciding):
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep what it describes."""
         told = words("captions")
-        asked = [
-            (Question(told["request"], told["system"], (png_for_rating(row["photograph"]),)), 0)
-            for row in rows
-        ]
+        asked = [(Question(told["request"], told["system"], (glance(row["photograph"]),)), 0) for row in rows]
         return [self._decide(entry) for entry in ask_all(context.asks, self.name, asked)]
 
     def _decide(self, entry: Entry) -> Outcome:
@@ -185,9 +182,7 @@ class Inspect(Deciding):
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep where it says yes."""
         told = words("inspection")
-        asked = [
-            (Question(told["request"], told["system"], (png_for_rating(row["picture"]),)), 0) for row in rows
-        ]
+        asked = [(Question(told["request"], told["system"], (glance(row["picture"]),)), 0) for row in rows]
         return [self._decide(entry) for entry in ask_all(context.asks, self.name, asked)]
 
     def _decide(self, entry: Entry) -> Outcome:

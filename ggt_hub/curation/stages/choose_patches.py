@@ -15,12 +15,11 @@ from PIL import Image
 from ggt_hub.curation.patches import Pixels, Place, common, detail, places, texture
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
 from ggt_hub.curation.stages.judge import NOT_THE_BEST, photograph_of
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import CurationError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import available, compute, get_metric
 
-_NO_TEXTURE = "choose-patches: no texture"
+_NO_TEXTURE = "no texture"
 _NO_GAIN = "choose-patches: not better than the photograph"
 
 
@@ -48,6 +47,7 @@ class ChoosePatches(Deciding):
     detail: Annotated[float, Ge(0)] = 30.0
 
     name: ClassVar[str] = "choose-patches"
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt", "generator")
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "lq": pa.large_binary(),
@@ -85,7 +85,7 @@ class ChoosePatches(Deciding):
         wanted = places(lq.shape, self.side)
         if not wanted:
             size = f"{lq.shape[1]}x{lq.shape[0]}"
-            return dict.fromkeys(names, Dropped("choose-patches: smaller than a patch", size))
+            return dict.fromkeys(names, Dropped("smaller than a patch", size))
         parts: dict[str, dict[str, Any]] = {name: {} for name in names}
         for where, place in wanted.items():
             for name, outcome in self._best(lq, drawn, place).items():
@@ -114,10 +114,8 @@ class ChoosePatches(Deciding):
         best = max(gains, key=lambda name: -math.inf if math.isnan(gains[name]) else gains[name])
         choice = json.dumps(told)
         outcomes: dict[str, Mapping[str, Any] | Dropped] = dict.fromkeys(drawn, Dropped(NOT_THE_BEST, choice))
-        if gains[best] >= self.gain:
-            outcomes[best] = {"lq": _file(before), "gt": _file(after[best]), "choice": choice}
-        else:
-            outcomes[best] = Dropped(_NO_GAIN, choice)
+        pair = {"lq": _file(before), "gt": _file(after[best]), "choice": choice}
+        outcomes[best] = pair if gains[best] >= self.gain else Dropped(_NO_GAIN, choice, pair)
         return outcomes
 
     def _scores(self, lq: Pixels, patches: Sequence[Pixels]) -> list[float]:

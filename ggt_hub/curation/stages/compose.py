@@ -11,8 +11,8 @@ import pyarrow as pa
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Role, Row
 from ggt_hub.curation.stages.asking import ask_all, unanswered
 from ggt_hub.curation.words import text_of, words
+from ggt_hub.curation.zooms import glance
 from ggt_hub.vlm import Question
-from ggt_hub.vlm.judge import png_for_rating
 from ggt_hub.vlm.ledger import Entry
 
 _GIVES = {"prompt": pa.string(), "template": pa.string()}
@@ -58,7 +58,7 @@ class ComposeAdaptive(Deciding):
             keep=", ".join(found["keep"]) or "nothing of the kind",
             colour=told["colour"][row["category"]],
         )
-        return Question(request, told["system"], (png_for_rating(row["lq"]),))
+        return Question(request, told["system"], (glance(row["lq"]),))
 
     def _decide(self, entry: Entry) -> Outcome:
         if entry.state != "answered":

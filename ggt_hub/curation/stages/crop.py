@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
-from ggt_hub.curation.stages.pictures import png
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 
 Pixels = NDArray[np.uint8]
 

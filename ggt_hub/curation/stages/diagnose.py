@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Role, Row
 from ggt_hub.curation.stages.asking import unanswered
 from ggt_hub.curation.words import words
+from ggt_hub.curation.zooms import glance
 from ggt_hub.tasks import Task
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
-from ggt_hub.vlm.judge import png_for_rating
 from ggt_hub.vlm.structured import ask_structured
 
 Category = Literal["general", "rain", "haze", "snow", "low_light", "old_photo"]
@@ -67,7 +67,7 @@ class Diagnose(Deciding):
 
     def _decide(self, row: Row, asker: Asker) -> Outcome:
         told = words("diagnosis")
-        question = Question(told["request"], told["system"], (png_for_rating(row["lq"]),))
+        question = Question(told["request"], told["system"], (glance(row["lq"]),))
         found, entry = ask_structured(asker, question, Diagnosis)
         if found is None:
             return unanswered(entry)

@@ -13,7 +13,9 @@ import pyarrow as pa
 from annotated_types import Ge, Le, Lt
 
 from ggt_hub.commit import commit_json
-from ggt_hub.curation.measures import measured
+from ggt_hub.curation.further_measures import FURTHER, Kind
+from ggt_hub.curation.further_measures import check as check_further
+from ggt_hub.curation.measures import Pixels, measured
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
@@ -65,33 +67,54 @@ CHECKS = (
     Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_HIDING),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
+    # Of what is measured only where `Measure.also` says so
+    Check("other letters", "letters", "letters", "above"),
+    Check("new letters", "new_letters", "new_letters", "above"),
+    Check("a face is gone", "lost_faces", "lost_faces", "above"),
+    Check("unlike the photograph", "dists", "dists", "above"),
+    Check("unlike the photograph", "dino", "dino", "below"),
+    Check("another thing in a place", "dino_worst", "dino_worst", "below"),
 )
 """In the order in which they give the reason."""
 
 
 def values_of(told: Mapping[str, float | None]) -> dict[str, float]:
     """What was measured, not a number where a value could not be had, and how many metrics are clearly `worse`."""
-    values = {name: math.nan if value is None else value for name, value in told.items()}
+    values = {check.measure: math.nan for check in CHECKS}
+    values |= {name: math.nan if value is None else value for name, value in told.items()}
     return values | {"worse": float(sum(values[name] < -margin for name, margin in _CLEARLY.items()))}
 
 
 @dataclass(frozen=True)
 class Measure(Deciding):
-    """Measures every candidate beside its photograph; see `measures.measured` for what."""
+    """Measures every candidate beside its photograph; see `measures.measured` for what.
+
+    Attributes:
+        also: further measures, by networks: `letters` (extra `letters`), `faces`, `dists`, `dino`; see
+            `further_measures`.
+    """
+
+    also: tuple[Kind, ...] = ()
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
     gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
 
+    def check(self) -> None:
+        """Say what further measures lack, and fetch their networks."""
+        check_further(self.also)
+
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all, with the values as JSON; null is a value that cannot be had."""
-        found = [measured(shown_rgb(row["lq"]), shown_rgb(row["gt"])) for row in rows]
-        plain = [
-            {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
-            for values in found
-        ]
-        return [Kept({"measures": json.dumps(values)}) for values in plain]
+        return [Kept({"measures": self._told(shown_rgb(row["lq"]), shown_rgb(row["gt"]))}) for row in rows]
+
+    def _told(self, lq: Pixels, gt: Pixels) -> str:
+        values = measured(lq, gt)
+        for kind in self.also:
+            values |= FURTHER[kind](lq, gt)
+        plain = {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
+        return json.dumps(plain)
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,11 @@ class Gate(Learning, Deciding):
         worse: how many of the three free metrics may find the candidate clearly worse.
         grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
             another spectrum, in which a grid of six levels does not show.
+        letters: largest share of the letters of the photograph that are others.
+        new_letters: how many there may be where the photograph has none.
+        lost_faces: how many faces may be gone.
+        dists: largest DISTS at a quarter of the size.
+        dino, dino_worst: least mean of the cosines of patches, and least 5th percentile.
         redegraded: share of each category, 0..1, that leads back to its photograph worst, and leaves, however good
             all of them are.
     """
@@ -130,6 +158,12 @@ class Gate(Learning, Deciding):
     sharper: Annotated[float, Ge(0), Le(1)] = 0.15
     worse: Annotated[int, Ge(0), Le(3)] = 2
     grid: Annotated[float, Ge(0)] = 4.0
+    letters: Annotated[float, Ge(0), Le(1)] = 0.1
+    new_letters: Annotated[int, Ge(0)] = 2
+    lost_faces: Annotated[int, Ge(0)] = 0
+    dists: Annotated[float, Ge(0)] = 0.30
+    dino: Annotated[float, Ge(-1), Le(1)] = 0.80
+    dino_worst: Annotated[float, Ge(-1), Le(1)] = 0.35
     redegraded: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     name: ClassVar[str] = "gate"

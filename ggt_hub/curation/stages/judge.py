@@ -21,12 +21,11 @@ from pydantic import BaseModel
 from ggt_hub.commit import commit_json
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Role, Row
 from ggt_hub.curation.stages.asking import unanswered
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.verdicts import Judgement, Scores, Verdict, judgement_of, scored
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import details, whole
 from ggt_hub.errors import JudgeError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.ledger import Entry

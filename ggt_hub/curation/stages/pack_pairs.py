@@ -12,9 +12,8 @@ from datasets import Features, Value
 from PIL import Image
 
 from ggt_hub.curation.stage import Packing, Row
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 
 _ABOUT = """\
 Photographs and what generators made of them, in Parquet: `lq` is the photograph, `gt` a candidate that passed all
@@ -42,13 +41,13 @@ class PackPairs(Packing):
     rows: Annotated[int, Ge(1)] = 100
 
     name: ClassVar[str] = "pack-pairs"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = (
         *("lq", "gt", "category", "source", "sha256"),
         *("generator", "drawn_by", "question", "mark", "prompt", "template"),
     )
     takes: ClassVar[tuple[str, ...]] = ("candidate", "box", "scale", "diagnosis", *_JSON)
-    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "reviewed")
+    refusing: ClassVar[tuple[str, ...]] = ("register", "gate", "judge", "choose-patches", "reviewed")
     features: ClassVar[Features] = Features(
         {**PAIR_FEATURES, "has_faces": Value("bool"), "reason": Value("string")}
     )

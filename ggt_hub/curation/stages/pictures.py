@@ -1,6 +1,5 @@
 """The stages that draw: photographs spoilt on purpose, and pictures of prompts."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,17 +8,14 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
-from diffusers import AutoPipelineForImage2Image
 from PIL import Image
 
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
 from ggt_hub.curation.words import words
 from ggt_hub.data.work.duplicates import perceptual_hash
 from ggt_hub.files import seed_of
-from ggt_hub.images.shown import shown_rgb
-from ggt_hub.pipelines.text_to_image import Tuned, is_read_whole, load_tuned, open_text_to_image
+from ggt_hub.images.shown import png, shown_rgb
 
 _Side = Annotated[int, Ge(8), MultipleOf(8)]
 
@@ -52,11 +48,15 @@ class Spoil(Deciding):
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all, with the square and what became of it."""
+        from diffusers import AutoPipelineForImage2Image
+
         pipe = AutoPipelineForImage2Image.from_pipe(opened(context.pictures)[0])
         pipe.set_progress_bar_config(disable=True)
         return [self._decide(pipe, row, context) for row in rows]
 
     def _decide(self, pipe: Any, row: Row, context: Context) -> Outcome:
+        import torch
+
         seed = seed_of(row["id"], context.seed)
         prompt = str(np.random.default_rng(seed).choice(words("spoiling")["prompts"]))
         square = _square(row["photograph"], self.side)
@@ -98,6 +98,10 @@ class Generate(Deciding):
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all that the encoders read whole; one by one, so that none depends on its neighbours."""
+        import torch
+
+        from ggt_hub.pipelines.text_to_image import is_read_whole
+
         pipe, tuned = opened(context.pictures, context.learned["tune"])
         outcomes: list[Outcome] = []
         for row in rows:
@@ -127,18 +131,16 @@ def opened(source: str, tuned: Path | None = None) -> tuple[Any, Any]:
     Raises:
         RestorerError, HubError: if it cannot be had.
     """
+    import torch
+
+    from ggt_hub.pipelines.text_to_image import Tuned, load_tuned, open_text_to_image
+
     is_accelerated = torch.accelerator.is_available()
     pipe = open_text_to_image(source, dtype=torch.bfloat16 if is_accelerated else torch.float32)
     found: Tuned | None = load_tuned(pipe, tuned) if tuned is not None else None
     if is_accelerated:
         pipe.to(torch.accelerator.current_accelerator())
     return pipe, found
-
-
-def png(picture: Image.Image) -> bytes:
-    """A file, quickly written."""
-    picture.save(buffer := io.BytesIO(), "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _square(photograph: bytes, side: int) -> Image.Image:

@@ -15,7 +15,6 @@ import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import ResNetConfig, ResNetForImageClassification
 
 from ggt_hub.commit import commit_json
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
@@ -72,6 +71,8 @@ class LearnQuality(Learning):
         return report
 
     def _trained(self, pairs: list[tuple[bytes, bytes]], rng: np.random.Generator) -> Any:
+        from transformers import ResNetConfig, ResNetForImageClassification
+
         network = ResNetForImageClassification(
             ResNetConfig(
                 embedding_size=32,
@@ -140,6 +141,8 @@ def probability(network: Any, data: bytes, crop: int) -> float:
 
 @lru_cache(1)  # a folder's name tells what it was learned of
 def _opened(folder: Path) -> tuple[Any, int]:
+    from transformers import ResNetForImageClassification
+
     crop = json.loads((folder / "quality.json").read_text(encoding="utf-8"))["crop"]
     return ResNetForImageClassification.from_pretrained(folder).eval(), crop
 

@@ -14,9 +14,8 @@ from PIL import Image
 
 from ggt_hub.curation.alignment import align, limits_of
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.errors import ImageError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.checks import chromaticity_drift
 
 Pixels = NDArray[np.uint8]

@@ -15,11 +15,10 @@ from pydantic import BaseModel, Field
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Later, Outcome, Role, Row, Split
 from ggt_hub.curation.stages.asking import unanswered
 from ggt_hub.curation.stages.edit import Edit, drawn
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import Pixels, whole
 from ggt_hub.errors import ImageError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once

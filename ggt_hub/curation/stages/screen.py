@@ -13,10 +13,9 @@ from pydantic import BaseModel
 from ggt_hub.curation.clip import Clip, Likeness
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Role, Row
 from ggt_hub.curation.stages.asking import unanswered
-from ggt_hub.curation.stages.pictures import png
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import whole
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.structured import ask_structured

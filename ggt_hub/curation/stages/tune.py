@@ -15,7 +15,6 @@ from ggt_hub.data.pairs import pair_row
 from ggt_hub.data.work.export import write_rows
 from ggt_hub.errors import CurationError
 from ggt_hub.images import read_image
-from ggt_hub.training import load_recipe, train
 
 Count = Annotated[int, Ge(1)]
 
@@ -53,6 +52,8 @@ class Tune(Learning):
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
         """Train, or go on where it was interrupted; the folder gets what stock pipelines load."""
+        from ggt_hub.training import load_recipe, train
+
         pairs = working / "pairs"
         pairs.mkdir(parents=True, exist_ok=True)
         count = write_rows(pairs / "train.parquet", _pairs(rows))

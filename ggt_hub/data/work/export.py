@@ -9,6 +9,7 @@ It loads with the stock `datasets` library alone, and its row groups are small e
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -87,6 +88,7 @@ def write_tables(
     part: tuple[int, int] = (1, 1),
     engine: str = "local",
     describe: Callable[[Path], None] = write_card,
+    pool: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """Make the Parquet files of a config with their card and sums, in place of those of an earlier call.
 
@@ -101,6 +103,7 @@ def write_tables(
             made, by whomever, writes card and sums.
         engine: see `shards.run_shards`.
         describe: writes the card of a folder.
+        pool: see `shards.run_shards`.
 
     Returns:
         A report for each file of the part.
@@ -115,7 +118,14 @@ def write_tables(
     with locked(folder / RECORDS / f"lock{f'-{number}' if parts > 1 else ''}", waits=False):
         mine = shards[number - 1 :: parts]
         reports = run_shards(
-            work, mine, folder, settings=settings, workers=workers, engine=engine, title="Exporting"
+            work,
+            mine,
+            folder,
+            settings=settings,
+            workers=workers,
+            engine=engine,
+            title="Exporting",
+            pool=pool,
         )
         with locked(folder / RECORDS / "lock-of-the-card", waits=True):
             if are_made(shards, folder, settings=settings):

@@ -1,5 +1,6 @@
 """Batches: half the price, fetched later by any process, and nothing of them lost or paid twice after a kill."""
 
+import json
 import os
 import signal
 import subprocess
@@ -256,3 +257,25 @@ def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
         assert CliRunner().invoke(app, fetch).exit_code == 0
         assert "has no batches out" in CliRunner().invoke(app, fetch).stdout
         assert CliRunner().invoke(app, [*asked, *kept]).exit_code == 0
+
+
+def test_a_comparison_too_is_asked_in_batches_and_fetched(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        text = f"{place.text.replace('http://127.0.0.1:9/v1', eyes.url)}  - register\n"
+        place.path.write_text(text.replace("candidates: 2", "candidates: 1"))
+        named = [str(place.path), str(place.photographs), "-o", str(place.output)]
+        compare = ["curate", "compare", *named, "--batch", "--ledger", place.ledger.path]
+        sent = CliRunner().invoke(app, compare)
+        assert (sent.exit_code, len(maker.batches)) == (1, 2)  # of fixed prompts, and of adaptive ones
+        assert "banana, fixed            0 of 0 drawn" in sent.stdout
+        maker.work()
+        fetched = CliRunner().invoke(
+            app, ["curate", "fetch", str(place.output), "--ledger", place.ledger.path]
+        )
+        assert (fetched.exit_code, "banana         6 answered" in fetched.stdout) == (0, True)
+        done = CliRunner().invoke(app, compare)
+        assert (done.exit_code, maker.billed, maker.asked) == (0, 6, [])
+        assert "banana, adaptive         3 of 3 drawn" in done.stdout
+    told = json.loads((place.output / "comparison.json").read_text())["entrants"]
+    assert [one["cost"] for one in told] == [pytest.approx(COSTS["google"])] * 2

@@ -1,0 +1,14 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from ggt_hub.curation.zooms import glance
+from ggt_hub.images.shown import png
+
+
+def test_who_describes_a_picture_is_shown_it_at_half_a_megapixel_at_most_and_never_enlarged():
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 2048, 3), np.uint8)
+    large, small = (png(Image.fromarray(one)) for one in (pixels, pixels[:64, :96]))
+    assert Image.open(io.BytesIO(glance(large))).size == (1024, 256)
+    assert glance(small) == small
