@@ -70,7 +70,7 @@ class Samples(Dataset[tuple[Tensor, int, float]]):
         cv2.setNumThreads(1)
         self.examples = self.examples or mixture(self.sources, self.crop, seed=0)
         example = self.examples[self.numbers[place]]
-        return tensor(example.cut(self.crop)[0])[0], *answer(example)
+        return tensor(example.cut()[0])[0], *answer(example)
 
 
 def make(sources: list[str], crop: int, restorer: CompactRestorer, missing: list[Path], workers: int) -> None:
@@ -113,7 +113,7 @@ class Glances(Dataset[tuple[Tensor, int, float]]):
         cv2.setNumThreads(1)
         self.examples = self.examples or mixture([str(self.folder)], GLANCE, seed=1)
         example = self.examples[self.start + index]
-        return small_copy(tensor(example.cut(GLANCE)[0]))[0], *answer(example)
+        return small_copy(tensor(example.cut()[0]))[0], *answer(example)
 
 
 class Glancer(nn.Module):

@@ -52,9 +52,9 @@ def mixed(*sources: tuple[Path, float], damage: dict[str, Damage] = DAMAGE, **se
 
 def test_an_example_is_the_same_whatever_came_before(clean: Path, pairs: Path) -> None:
     one, other = mixed((clean, 1), (pairs, 1)), mixed((clean, 1), (pairs, 1), cache_bytes=0)
-    made = [one[number].cut(32) for number in range(40)]
+    made = [one[number].cut() for number in range(40)]
     for number in (39, 0, 17):
-        again = other[number].cut(32)
+        again = other[number].cut()
         assert all(np.array_equal(a, b) for a, b in zip(made[number], again, strict=True))
     assert len({lq.tobytes() for lq, _ in made}) == 40
     assert not np.array_equal(mixed((clean, 1), seed=1)[0].gt, mixed((clean, 1))[0].gt)
@@ -74,7 +74,7 @@ def test_both_sides_of_a_stored_pair_are_the_same_place(pairs: Path) -> None:
     turned = set()
     for number in range(24):
         example = mixture[number]
-        lq, gt = example.cut(32)
+        lq, gt = example.cut()
         assert lq.shape == gt.shape == (32, 32, 3)
         np.testing.assert_allclose(lq + gt, 1.0, atol=1e-6)
         assert (example.severities, example.task) == (None, "general")
@@ -90,7 +90,7 @@ def test_pairs_of_two_sizes_are_cut_at_the_same_place(tmp_path: Path) -> None:
     row = pair_row("a", png(lq), png(gt), source="x", task="haze")
     Dataset.from_list([row], features=PAIR_FEATURES).to_parquet(tmp_path / "train.parquet")
     example = mixed((tmp_path, 1), damage={})[3]
-    small, large = example.cut(32)
+    small, large = example.cut()
     assert large.shape == (64, 64, 3)
     assert np.array_equal(large[::2, ::2], small)
     assert example.task == "haze"
@@ -105,7 +105,7 @@ def test_aligned_pictures_of_the_crop_s_size_are_used_whole_and_mirrored_alone(t
     Image.fromarray(255 - whole).save(tmp_path / "pairs/lq/a.png")
     for source in ("clean", "pairs"):
         drawn = mixed((tmp_path / source, 1), crop=48, aligned=True)
-        cut = [drawn[number].cut(48) for number in range(12)]
+        cut = [drawn[number].cut() for number in range(12)]
         seen = {np.rint(gt * 255).astype(np.uint8).tobytes() for _, gt in cut}
         assert seen == {whole.tobytes(), whole[:, ::-1].tobytes()}
     for lq, gt in cut:  # the last ones, of pairs

@@ -149,10 +149,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The pairs of each batch that is learned from."""
     update, found = module._Run._update, list[int]()
 
-    def watched(run: module._Run, batch: dict[str, torch.Tensor], *rest: Any) -> None:
+    def watched(run: module._Run, batch: list[dict[str, torch.Tensor]], *rest: Any) -> None:
         if run.step == 6 and not (run.output / "go on").exists():
             raise KeyboardInterrupt
-        found.extend((batch["gt"][:, 0, 0, 0] * 25.5).round().int().tolist())
+        found.extend((torch.cat([piece["gt"][:, 0, 0, 0] for piece in batch]) * 25.5).round().int().tolist())
         update(run, batch, *rest)
 
     monkeypatch.setattr(module._Run, "_update", watched)

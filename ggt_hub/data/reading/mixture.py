@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from ggt_hub.data.reading.buckets import Size, bucket_of, fitted, in_words
 from ggt_hub.data.reading.picture_sources import Found, Pixels, Source, Stream
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
 from ggt_hub.degradations.base import Array
@@ -50,7 +51,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Example:
-    """A crop of a pair, with what is known of it.
+    """A crop of a pair, or all of it in its bucket, with what is known of it.
 
     Attributes:
         lq, gt: float32, height x width x 3, 0..1; the sides of `gt` are those of `lq` times a whole number.
@@ -86,11 +87,13 @@ class Example:
             raise _without_quality(self.source)
         return self.quality
 
-    def cut(self, side: int) -> tuple[Array, Array]:
-        """Both pictures without the margin, at a place that is drawn: squares of `side` pixels of `lq`."""
+    def cut(self) -> tuple[Array, Array]:
+        """Both pictures without the margin, at a place that is drawn."""
         top, left = self.rng.integers(self.margin + 1, size=2)
-        scale = len(self.gt) // len(self.lq)
-        return self.lq[_square(top, left, side)], self.gt[_square(top * scale, left * scale, side * scale)]
+        height, width = (extent - self.margin for extent in self.lq.shape[:2])
+        by = len(self.gt) // len(self.lq)
+        lq = self.lq[top : top + height, left : left + width]
+        return lq, self.gt[top * by : (top + height) * by, left * by : (left + width) * by]
 
 
 def with_synthetic(
@@ -122,6 +125,8 @@ class Mixture:
             in order, once each.
         damage: what clean pictures meet, by name; may be empty where all pairs are stored.
         crop: side of a crop, in pixels of `lq`.
+        buckets: sizes of `lq`, by aspect: pictures are used whole then, in place of crops; see `buckets`. What
+            covers none of them is skipped. For aligned pictures alone.
         seed: decides every draw.
         cache_bytes: of decoded pictures that are kept; in each process, where several read.
         needs_quality: leave pictures out of which it is not known how good they are.
@@ -142,6 +147,7 @@ class Mixture:
         *,
         crop: int,
         seed: int,
+        buckets: Sequence[Size] = (),
         cache_bytes: int = CACHE_BYTES,
         needs_quality: bool = False,
         aligned: bool = False,
@@ -154,13 +160,27 @@ class Mixture:
         for source in self.sources:
             if needs_quality and not source.tells_quality:
                 raise _without_quality(source.name)
-        self.damage, self.crop, self.seed = dict(damage), crop, seed
+        self.damage, self.crop, self.buckets, self.seed = dict(damage), crop, buckets, seed
         self.aligned, self.margin = aligned, 0 if aligned else MARGIN
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
         self.skipped: dict[str, str] = {}
         self._source_chances = _chances(shares)
         self._damage_chances = _chances([kind.share for kind in self.damage.values()])
         self._cache: LRUCache[tuple[int, int], Found] = LRUCache(cache_bytes, getsizeof=_bytes)
+
+    def check(self) -> None:
+        """Find a picture that can be used in each source, before anything else is done; what is drawn is the same.
+
+        Raises:
+            DatasetError: if a source has none, or of a stream none of the first ones can be.
+        """
+        for place, source in enumerate(self.sources):
+            if isinstance(source, Stream):
+                begin = source.state_dict()
+                self._next_usable(source)
+                source.load_state_dict(begin)
+            else:
+                self._usable(place, range(len(source)), default_rng(self.seed))
 
     def source_chances(self) -> list[tuple[Source | Stream, float]]:
         """How often each source is drawn from, in sum 1."""
@@ -207,7 +227,7 @@ class Mixture:
             source, found = self.sources[place], self._usable(place, members, rng)
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
-        lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
+        lq, gt = self._pair(found.lq, found.gt, rng)
         lq = self._augmented(lq, rng)
         told = source.name, found.quality, found.prompt
         return Example(lq, gt, found.task, None, source.name, 0, rng, *told)
@@ -217,13 +237,25 @@ class Mixture:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
-        clean = _crop(found.gt, self.crop + self.margin, rng, self.aligned)
+        clean = self._clean(found.gt, rng)
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
         damage, lq = severities(steps), self._augmented(sample.lq, rng)
         told = source.name, found.quality, found.prompt
         return Example(lq, sample.gt, preset.task, damage, name, self.margin, rng, *told)
+
+    def _pair(self, lq: Pixels, gt: Pixels, rng: Generator) -> tuple[Array, Array]:
+        if not self.buckets:
+            return _crop_pair(lq, gt, self.crop, rng, self.aligned)
+        mirrored = rng.random() < 0.5
+        whole = fitted(lq, self.buckets), fitted(gt, self.buckets, len(gt) // len(lq))
+        return _turned(whole[0], 0, mirrored), _turned(whole[1], 0, mirrored)
+
+    def _clean(self, photograph: Pixels, rng: Generator) -> Array:
+        if not self.buckets:
+            return _crop(photograph, self.crop + self.margin, rng, self.aligned)
+        return _turned(fitted(photograph, self.buckets), 0, rng.random() < 0.5)
 
     def _augmented(self, lq: Array, rng: Generator) -> Array:
         if self.augmentation is None or rng.random() >= self.augmentation.share:
@@ -277,9 +309,11 @@ class Mixture:
 
     def _why_not(self, found: Found, name: str) -> str | None:
         """Why a picture cannot be used; None if it can."""
-        smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
-        if smallest < self.crop:
-            return f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
+        height, width = (found.gt if found.lq is None else found.lq).shape[:2]
+        if self.buckets and bucket_of(width, height, self.buckets) is None:
+            return f"{name}: {width}x{height} pixels cover none of the buckets {in_words(self.buckets)}"
+        if not self.buckets and min(height, width) < self.crop:
+            return f"{name}: {min(height, width)} pixels are fewer than a crop of {self.crop}"
         return f"{name}: its quality is not known" if self.needs_quality and found.quality is None else None
 
     def _skip(self, name: str, reason: str) -> None:

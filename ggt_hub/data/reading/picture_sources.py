@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import datasets
 import numpy as np
-from datasets.distributed import split_dataset_by_node
 from numpy.typing import NDArray
 
 from ggt_hub.data.pairs import scale_of
@@ -24,6 +23,7 @@ STREAM = "stream:"
 
 Pixels = NDArray[np.uint8]
 State = dict[str, Any]
+Part = tuple[int, int]
 
 
 class Found(NamedTuple):
@@ -150,6 +150,7 @@ class Stream:
         name: what it is called.
         rows: of the pair schema.
         seed: of the order: shards, and neighbours within a window, see `iter_pairs`.
+        part: see `turn_to`.
 
     Attributes:
         name: see above.
@@ -161,8 +162,8 @@ class Stream:
     by_task: Mapping[str, Sequence[int]] = {}
     last = ""
 
-    def __init__(self, name: str, rows: datasets.IterableDataset, seed: int) -> None:
-        self.name, self._rows, self._seed, self._epoch = name, rows, seed, 0
+    def __init__(self, name: str, rows: datasets.IterableDataset, seed: int, part: Part = (0, 1)) -> None:
+        self.name, self._rows, self._seed = name, rows, seed
         first = next(iter_pairs(rows, window=1, skip_bad=True), None)
         if first is None:
             raise DatasetError(f"{name} holds no rows to train on")
@@ -173,7 +174,11 @@ class Stream:
                 "writes them"
             )
         self.tells_quality, self.is_clean = "quality" in first, first["lq"] is None
-        self._pairs = self._of_epoch()
+        self.turn_to(part)
+
+    def turn_to(self, part: Part) -> None:
+        """Begin with this part of so many, which do not meet, counted from 0."""
+        self._part, self._epoch, self._pairs = part, 0, self._of_epoch(part, 0)
 
     def __next__(self) -> Found:
         """The next pair; after the last one the first of another order.
@@ -184,7 +189,7 @@ class Stream:
         row = next(self._pairs, None)
         if row is None:
             self._epoch += 1
-            self._pairs = self._of_epoch()
+            self._pairs = self._of_epoch(self._part, self._epoch)
             row = next(self._pairs)
         self.last = f"{row['id']!r} of {self.name}"
         return _found(row, row["lq"], row["gt"])
@@ -196,11 +201,11 @@ class Stream:
     def load_state_dict(self, state: State) -> None:
         """Go on where another one of the same data set and seed was."""
         self._epoch = state["epoch"]
-        self._pairs = self._of_epoch()
+        self._pairs = self._of_epoch(self._part, self._epoch)
         self._pairs.load_state_dict(state["pairs"])
 
-    def _of_epoch(self) -> Pairs:
-        return iter_pairs(self._rows, seed=self._seed, epoch=self._epoch)
+    def _of_epoch(self, part: Part, epoch: int) -> Pairs:
+        return iter_pairs(self._rows, seed=self._seed, epoch=epoch, part=part)
 
 
 def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) -> Stream:
@@ -223,8 +228,7 @@ def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) ->
     if "train" not in splits and len(splits) > 1:
         raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
     rows = splits["train"] if "train" in splits else next(iter(splits.values()))
-    shared = split_dataset_by_node(rows, process, processes) if processes > 1 else rows
-    return Stream(f"{STREAM}{source}", shared, seed)
+    return Stream(f"{STREAM}{source}", rows, seed, (process, processes))
 
 
 def _found(row: Mapping[str, Any], lq: Pixels | None, gt: Pixels | None) -> Found:

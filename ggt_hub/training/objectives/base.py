@@ -19,8 +19,8 @@ from ggt_hub.errors import TrainingError
 from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.training.memory import Training
 
-Prepare = Callable[[Example, int], dict[str, Tensor]]
-"""An example and the side of a crop -> what a batch holds of it."""
+Prepare = Callable[[Example], dict[str, Tensor]]
+"""An example -> what a batch holds of it."""
 
 
 Turns = Mapping[str, Mapping[str, Any]]
@@ -126,7 +126,7 @@ class Objective(nn.Module, ABC):
         Args:
             model: as `build`.
             settings: as `build`.
-            crop: side of a crop, in pixels.
+            crop: side of a crop, or of a square as large, in pixels.
             at_once: pictures that are computed at once.
             download: fetch from the Hub what is not here yet.
 
