@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -23,7 +24,12 @@ State = dict[str, Any]
 
 
 def open_mixtures(
-    recipe: Recipe, process: int = 0, processes: int = 1, *, needs_quality: bool
+    recipe: Recipe,
+    process: int = 0,
+    processes: int = 1,
+    *,
+    needs_quality: bool,
+    skipped_in: Path | None = None,
 ) -> list[Mixture]:
     """What each stage reads; a source that several name is opened once.
 
@@ -32,6 +38,7 @@ def open_mixtures(
         process: which of several it is: of a stream each reads its share.
         processes: how many there are.
         needs_quality: whether it must be known how good pictures are.
+        skipped_in: see `Mixture`.
 
     Raises:
         DatasetError: if a source holds nothing to train on, or a stage lacks a kind of pictures.
@@ -59,6 +66,7 @@ def open_mixtures(
                 aligned=stage.aligned,
                 balanced=stage.balanced,
                 augmentation=stage.augmentation,
+                skipped_in=skipped_in,
             )
         )
     return mixtures

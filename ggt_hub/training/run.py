@@ -34,6 +34,7 @@ from ggt_hub.training.tracking import TRACKER, begin_tracking, check_tracker, tr
 from ggt_hub.training.validation import validate
 
 VALIDATION = "validation"
+SKIPPED = "skipped.jsonl"
 
 _TOGETHER = 10  # steps after which several processes agree on the time: each time the device is waited for
 
@@ -50,7 +51,8 @@ def train(
 
     Args:
         recipe: from `load_recipe`.
-        output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`.
+        output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`; pictures that
+            could not be used are listed in its `skipped.jsonl`.
         init_from: a safetensors file, or the folder `model/` of another run, whose weights to start from, when
             there is no checkpoint yet.
         max_minutes: stop after this time in all; the learning rate reaches its last value then.
@@ -75,7 +77,7 @@ def train(
     )
     _check_sharing(accelerator, recipe)
     share = accelerator.process_index, accelerator.num_processes
-    mixtures = open_mixtures(recipe, *share, needs_quality=kind.needs_quality)
+    mixtures = open_mixtures(recipe, *share, needs_quality=kind.needs_quality, skipped_in=output / SKIPPED)
     if (needs := needed_memory(recipe, accelerator.num_processes, download=True)) is not None:
         check_fits(needs, cpu)
     for mixture in mixtures:

@@ -114,7 +114,7 @@ def test_shares_count_for_streams_and_bad_pairs_are_left_out(tables: Path, tmp_p
     streamed = [one for one in examples if one.source == f"{STREAM}{tmp_path / 'broken'}"]
     assert abs(len(streamed) - 60) < 3 * np.sqrt(80 * 0.75 * 0.25)
     assert {round(float(one.gt.mean()) * 255) for one in streamed} == {20}
-    assert len(mixture.skipped) == 2 and any("'small' of stream:" in name for name in mixture.skipped)
+    assert len(mixture.skipped) == 2 and (f"{STREAM}{tmp_path / 'broken'}", "small") in mixture.skipped
 
 
 def test_streams_that_are_none(tmp_path: Path, tables: Path) -> None:
@@ -125,10 +125,7 @@ def test_streams_that_are_none(tmp_path: Path, tables: Path) -> None:
     with pytest.raises(DatasetError, match=r"other has no pairs, only the columns a, b: a stream"):
         open_stream(str(tmp_path / "other"), 0)
     small = Mixture([(open_stream(str(tables), 0), 1)], {}, crop=64, seed=0)
-    with (
-        pytest.warns(UserWarning),
-        pytest.raises(DatasetError, match=r"none of 1000 pairs of stream:.* in a row can be used"),
-    ):
+    with pytest.raises(DatasetError, match=r"none of 1000 pairs of stream:.* in a row can be used"):
         small[0]
 
 
@@ -138,7 +135,7 @@ def test_streams_that_are_none(tmp_path: Path, tables: Path) -> None:
 @pytest.fixture
 def recipe(tables: Path) -> Any:
     tiny = {"channels": [8, 8, 8], "blocks": [1, 1, 1], "condition_width": 8}
-    recipe = replace(load_recipe("compact"), model=tiny, ema_decay=0.5, workers=2, save_minutes=0.0)
+    recipe = replace(load_recipe("compact"), model=tiny, ema_decay=0.5, save_minutes=0.0)
     (stage,) = recipe.stages
     stage = replace(stage, data={f"{STREAM}{tables}": 1.0}, groups={}, crop=32, batch=2, warmup_steps=0)
     return replace(recipe, stages=(replace(stage, steps=4), replace(stage, steps=5, batch=1)))

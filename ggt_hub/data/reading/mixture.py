@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 import cv2
@@ -16,6 +17,7 @@ from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from ggt_hub.commit import append_json
 from ggt_hub.data.reading.buckets import Size, bucket_of, fitted, in_words
 from ggt_hub.data.reading.picture_sources import Found, Pixels, Source, Stream
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
@@ -27,6 +29,7 @@ MARGIN = 16
 """Pixels that are damaged around a crop and cut away: they hide borders of filters and move the grid of JPEG."""
 
 _PATIENCE = 1000
+_OTHERS = "choose others, or a smaller crop or other buckets"
 
 CACHE_BYTES = 2**30
 """Of decoded pictures that are kept in memory, in all workers together."""
@@ -135,6 +138,8 @@ class Mixture:
         balanced: draw the tasks of pairs equally, whatever source has them and however many; among those that have
             a task their shares count. Of streams tasks come as they lie.
         augmentation: damage that `lq` meets besides, with a chance that its share says.
+        skipped_in: a file of JSON lines in which pictures are listed that cannot be used, each once: its `source`,
+            its `row` there (a path, or an id) and the `reason`. Without one there is a warning for each.
 
     Raises:
         DatasetError: if it is needed, and a source does not tell it at all.
@@ -153,7 +158,9 @@ class Mixture:
         aligned: bool = False,
         balanced: bool = False,
         augmentation: Damage | None = None,
+        skipped_in: Path | None = None,
     ) -> None:
+        self.skipped_in = skipped_in
         self.balanced, self.augmentation = balanced, augmentation
         self.sources, shares = zip(*sources, strict=True)
         self.needs_quality = needs_quality
@@ -163,13 +170,14 @@ class Mixture:
         self.damage, self.crop, self.buckets, self.seed = dict(damage), crop, buckets, seed
         self.aligned, self.margin = aligned, 0 if aligned else MARGIN
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
-        self.skipped: dict[str, str] = {}
+        self.skipped: dict[tuple[str, str], str] = {}
+        self._unusable: dict[tuple[int, int], str] = {}
         self._source_chances = _chances(shares)
         self._damage_chances = _chances([kind.share for kind in self.damage.values()])
         self._cache: LRUCache[tuple[int, int], Found] = LRUCache(cache_bytes, getsizeof=_bytes)
 
     def check(self) -> None:
-        """Find a picture that can be used in each source, before anything else is done; what is drawn is the same.
+        """Find a picture that can be used in each source, and of each task that is drawn; changes no draw.
 
         Raises:
             DatasetError: if a source has none, or of a stream none of the first ones can be.
@@ -180,7 +188,9 @@ class Mixture:
                 self._next_usable(source)
                 source.load_state_dict(begin)
             else:
-                self._usable(place, range(len(source)), default_rng(self.seed))
+                by_task = [*source.by_task.values()] if self.balanced else []
+                for members in by_task or [range(len(source))]:
+                    self._usable(place, members, default_rng(self.seed))
 
     def source_chances(self) -> list[tuple[Source | Stream, float]]:
         """How often each source is drawn from, in sum 1."""
@@ -275,51 +285,65 @@ class Mixture:
 
     def _usable(self, place: int, members: Sequence[int], rng: Generator) -> Found:
         """One of these pictures, or the next of them that can be used; those that cannot are told once."""
-        source, first = self.sources[place], int(rng.integers(len(members)))
-        for candidate in (members[n % len(members)] for n in range(first, first + len(members))):
-            name = source.name_of(candidate)
-            if name in self.skipped:
-                continue
-            try:
-                found = self._load(place, candidate)
-                reason = self._why_not(found, name)
-            except (DatasetError, ImageError) as error:
-                reason = str(error)
+        source, first, failed = self.sources[place], int(rng.integers(len(members))), dict[int, str]()
+        for number in (members[n % len(members)] for n in range(first, first + len(members))):
+            reason = self._unusable.get((place, number))
             if reason is None:
+                try:
+                    found = self._load(place, number)
+                    reason = self._why_not(found)
+                except (DatasetError, ImageError) as error:
+                    reason = str(error)
+            if reason is None:
+                for one, why in failed.items():
+                    self._unusable[place, one] = why
+                    self._skip(source, source.row_of(one), why)
                 return found
-            self._skip(name, reason)
+            failed[number] = reason
+        number, reason = next(iter(failed.items()))
         raise DatasetError(
-            f"none of the {len(members)} pictures of {source.name} can be used, such as {self.skipped[name]}"
+            f"none of the {len(members)} pictures of {source.name} can be used, such as {source.row_of(number)}: "
+            f"{reason}; {_OTHERS}"
         )
 
     def _next_usable(self, stream: Stream) -> Found:
         """The next pair of a stream that can be used."""
+        failed: dict[tuple[str, str], None] = {}
         for _ in range(_PATIENCE):
             try:
                 found = next(stream)
-                reason = self._why_not(found, stream.last)
+                reason = self._why_not(found)
             except (DatasetError, ImageError) as error:
                 reason = str(error)
             if reason is None:
+                for row, why in failed:
+                    self._skip(stream, row, why)
                 return found
-            self._skip(reason, reason)
+            failed[stream.last, reason] = None
         raise DatasetError(
-            f"none of {_PATIENCE} pairs of {stream.name} in a row can be used, such as {reason}"
+            f"none of {_PATIENCE} pairs of {stream.name} in a row can be used, such as {stream.last}: {reason}; "
+            f"{_OTHERS}"
         )
 
-    def _why_not(self, found: Found, name: str) -> str | None:
+    def _why_not(self, found: Found) -> str | None:
         """Why a picture cannot be used; None if it can."""
         height, width = (found.gt if found.lq is None else found.lq).shape[:2]
         if self.buckets and bucket_of(width, height, self.buckets) is None:
-            return f"{name}: {width}x{height} pixels cover none of the buckets {in_words(self.buckets)}"
+            return f"{width}x{height} pixels cover none of the buckets {in_words(self.buckets)}"
         if not self.buckets and min(height, width) < self.crop:
-            return f"{name}: {min(height, width)} pixels are fewer than a crop of {self.crop}"
-        return f"{name}: its quality is not known" if self.needs_quality and found.quality is None else None
+            return f"{min(height, width)} pixels are fewer than a crop of {self.crop}"
+        return "its quality is not known" if self.needs_quality and found.quality is None else None
 
-    def _skip(self, name: str, reason: str) -> None:
-        if name not in self.skipped:
-            self.skipped[name] = reason
-            warnings.warn(f"picture {len(self.skipped)} that is skipped: {reason}", stacklevel=5)
+    def _skip(self, source: Source | Stream, row: str, reason: str) -> None:
+        """Note a picture that cannot be used, once."""
+        if (source.name, row or reason) in self.skipped:
+            return
+        self.skipped[source.name, row or reason] = reason
+        if self.skipped_in is not None:
+            append_json(self.skipped_in, {"source": source.name, "row": row, "reason": reason}, once=True)
+        else:
+            told = f"picture {len(self.skipped)} that is skipped, of {source.name}: {row}: {reason}"
+            warnings.warn(told, stacklevel=5)
 
     def _load(self, place: int, number: int) -> Found:
         found = self._cache.get((place, number))

@@ -64,8 +64,8 @@ class Source(Protocol):
         """
         ...
 
-    def name_of(self, number: int) -> str:
-        """What messages call it."""
+    def row_of(self, number: int) -> str:
+        """By what a person finds it: the path of a file, or the id of a row."""
         ...
 
 
@@ -86,7 +86,7 @@ class _Photographs:
     def load(self, number: int) -> Found:
         return Found(None, shown_rgb(self.paths[number]))
 
-    def name_of(self, number: int) -> str:
+    def row_of(self, number: int) -> str:
         return str(self.paths[number])
 
 
@@ -113,8 +113,8 @@ class _Rows:
         row = row_files(self.rows, number)
         return _found(row.row, decode(row, "lq"), decode(row, "gt"))
 
-    def name_of(self, number: int) -> str:
-        return f"row {number} of {self.name}"
+    def row_of(self, number: int) -> str:
+        return str(self.rows.with_format("arrow")[number : number + 1]["id"][0].as_py())
 
 
 def open_source(source: str | Path) -> Source:
@@ -156,7 +156,7 @@ class Stream:
         name: see above.
         tells_quality: whether it knows how good its pictures are.
         is_clean: whether its pictures are clean ones, rather than pairs.
-        last: what messages call the pair that came last.
+        last: the id of the pair that came last; "" where it could not be read.
     """
 
     by_task: Mapping[str, Sequence[int]] = {}
@@ -186,12 +186,13 @@ class Stream:
         Raises:
             DatasetError: if it cannot be had; the one after it may.
         """
+        self.last = ""
         row = next(self._pairs, None)
         if row is None:
             self._epoch += 1
             self._pairs = self._of_epoch(self._part, self._epoch)
             row = next(self._pairs)
-        self.last = f"{row['id']!r} of {self.name}"
+        self.last = str(row["id"])
         return _found(row, row["lq"], row["gt"])
 
     def state_dict(self) -> State:
