@@ -61,10 +61,10 @@ def _of_source(source: Source | Stream, stages: Sequence[Stage]) -> str:
     crop = min((stage.crop for stage in stages if not stage.buckets), default=0)
     counts = {stage.buckets: dict.fromkeys(stage.buckets, 0) for stage in stages if stage.buckets}
     kind = "clean pictures" if source.is_clean else "pairs"
-    looks: list[Callable[[], Found]]
+    looks: list[Callable[[], Found | None]]
     sides, skipped = [], Counter[str]()
     if isinstance(source, Stream):
-        count, looks = "a stream of", [partial(next, source)] * _LOOKED_AT
+        count, looks = "a stream of", [source.read] * _LOOKED_AT
     else:
         places = np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT).astype(int))
         count, looks = str(len(source)), [partial(source.load, place) for place in places.tolist()]
@@ -72,6 +72,8 @@ def _of_source(source: Source | Stream, stages: Sequence[Stage]) -> str:
         try:
             found = look()
         except (DatasetError, ImageError):
+            found = None
+        if found is None:
             skipped["unreadable"] += 1
             continue
         read = found.gt if found.lq is None else found.lq

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.distributed import split_dataset_by_node
 
 from ggt_hub.data.guard import guard_uploads
@@ -26,10 +27,12 @@ from ggt_hub.data.storage.fetch import THREADS, Fetched, Fetcher, Wanted
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.images import read_image
 from ggt_hub.images.picture import to_eight_bits
+from ggt_hub.tasks import TASKS, Task
 
 WINDOW = 32
 _AHEAD = 2
 _END = object()
+GENERAL: Task = "general"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,6 +50,7 @@ def iter_pairs(
     seed: int | None = None,
     epoch: int = 0,
     part: tuple[int, int] | None = None,
+    task: Task | None = None,
     window: int = WINDOW,
     threads: int = THREADS,
     workers: int = 1,
@@ -63,6 +67,7 @@ def iter_pairs(
         epoch: another order for each epoch.
         part: which part of how many is read, counted from 0, such as (2, 8); they do not meet. None reads all or,
             in a worker of a torch DataLoader, the worker's share.
+        task: only pairs of this task; `general` are those of none that we know. Nothing else is fetched.
         window: rows fetched at a time; up to four windows of undecoded pictures are in memory.
         threads: parallel requests.
         workers: threads that decode; with two, twice as fast. In the workers of a DataLoader, leave it at 1.
@@ -78,7 +83,7 @@ def iter_pairs(
         HubError: while iterating, if the Hub does not answer.
     """
     guard_uploads()
-    return _pairs(Stream(dataset, seed, epoch, part, window, threads, token), workers, skip_bad, _START)
+    return _pairs(Stream(dataset, seed, epoch, part, task, window, threads, token), workers, skip_bad, _START)
 
 
 @dataclass
@@ -202,11 +207,12 @@ class Stream:
         seed: int | None = None,
         epoch: int = 0,
         part: tuple[int, int] | None = None,
+        task: Task | None = None,
         window: int = WINDOW,
         threads: int = THREADS,
         token: str | bool | None = None,
     ) -> None:
-        self._dataset, self._order, self._part = dataset, (seed, epoch), part
+        self._dataset, self._order, self._part, self._task = dataset, (seed, epoch), part, task
         self._window, self._threads, self._token = window, threads, token
         self._reads_disk = not came_from_hub(dataset)
 
@@ -216,7 +222,10 @@ class Stream:
         with Fetcher(self._threads, self._token) as fetcher:
             shared = _share(self._dataset, self._part)
             windows = _windows(shared, self._order, self._window, number, state["dataset"])
-            fetched = ((before, _fetch(table, fetcher, self._reads_disk)) for before, table in windows)
+            fetched = (
+                (before, _fetch(_of_task(table, self._task), fetcher, self._reads_disk))
+                for before, table in windows
+            )
             for before, items in _in_background(fetched, _AHEAD):
                 for position in self._order_within(number, len(items))[done:]:
                     done += 1
@@ -249,6 +258,15 @@ def _windows(
     for table in dataset.iter(batch_size=window):
         yield before, table
         before = dataset.state_dict()
+
+
+def _of_task(table: pa.Table, task: Task | None) -> pa.Table:
+    if task is None or "task" not in table.column_names:
+        return table
+    if task != GENERAL:
+        return table.filter(pc.equal(table["task"], task))
+    others = pa.array([known for known in TASKS if known != GENERAL])
+    return table.filter(pc.invert(pc.is_in(table["task"], value_set=others)))
 
 
 def _row_windows(size: int, seed: int | None, epoch: int, window: int) -> list[range]:

@@ -136,7 +136,7 @@ class Mixture:
         aligned: mirror crops, but do not turn or shrink them, and damage them without a margin: pictures of the
             size of a crop are then used whole.
         balanced: draw the tasks of pairs equally, whatever source has them and however many; among those that have
-            a task their shares count. Of streams tasks come as they lie.
+            a task their shares count. A stream is then read for each task on its own.
         augmentation: damage that `lq` meets besides, with a chance that its share says.
         skipped_in: a file of JSON lines in which pictures are listed that cannot be used, each once: its `source`,
             its `row` there (a path, or an id) and the `reason`. Without one there is a warning for each.
@@ -185,7 +185,8 @@ class Mixture:
         for place, source in enumerate(self.sources):
             if isinstance(source, Stream):
                 begin = source.state_dict()
-                self._next_usable(source)
+                for task in (source.tasks if self.balanced else []) or (None,):
+                    self._next_usable(source, task)
                 source.load_state_dict(begin)
             else:
                 by_task = [*source.by_task.values()] if self.balanced else []
@@ -208,11 +209,11 @@ class Mixture:
         return [source for source in self.sources if isinstance(source, Stream)]
 
     @cached_property
-    def _having_task(self) -> dict[str, list[int]]:
+    def _having_task(self) -> dict[Task, list[int]]:
         """Each task, and the places of the sources that have pairs of it."""
-        found: dict[str, list[int]] = {}
+        found: dict[Task, list[int]] = {}
         for place, source in enumerate(self.sources):
-            for task in source.by_task:
+            for task in source.tasks if isinstance(source, Stream) else source.by_task:
                 found.setdefault(task, []).append(place)
         return found
 
@@ -229,12 +230,13 @@ class Mixture:
         rng = default_rng((self.seed, index))
         place = int(rng.choice(len(self.sources), p=self._source_chances)) if len(self.sources) > 1 else 0
         kind = int(rng.choice(len(self.damage), p=self._damage_chances)) if self.damage else None
+        place, task = self._task(place, rng)
         source = self.sources[place]
         if isinstance(source, Stream):
-            found = self._next_usable(source)
+            found = self._next_usable(source, task)
         else:
-            place, members = self._members(place, source, rng)
-            source, found = self.sources[place], self._usable(place, members, rng)
+            members = source.by_task[task] if task else range(len(source))
+            found = self._usable(place, members, rng)
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
         lq, gt = self._pair(found.lq, found.gt, rng)
@@ -272,16 +274,14 @@ class Mixture:
             return lq
         return apply_steps(Sample(lq, lq), self.augmentation.preset.draw(rng, None)).lq
 
-    def _members(self, place: int, source: Source, rng: Generator) -> tuple[int, Sequence[int]]:
-        """The pictures among which one is drawn, and of which source: all of it, or those of a drawn task."""
-        if not (self.balanced and source.by_task):
-            return place, range(len(source))
+    def _task(self, place: int, rng: Generator) -> tuple[int, Task | None]:
+        """Where tasks are drawn equally one of them, and a source that has it, in place of a source of pairs."""
+        if not (self.balanced and any(place in places for places in self._having_task.values())):
+            return place, None
         task = sorted(self._having_task)[int(rng.integers(len(self._having_task)))]
         there = self._having_task[task]
-        drawn = (
-            int(rng.choice(there, p=_chances(self._source_chances[there]))) if len(there) > 1 else there[0]
-        )
-        return drawn, self.sources[drawn].by_task[task]
+        drawn = rng.choice(there, p=_chances(self._source_chances[there])) if len(there) > 1 else there[0]
+        return int(drawn), task
 
     def _usable(self, place: int, members: Sequence[int], rng: Generator) -> Found:
         """One of these pictures, or the next of them that can be used; those that cannot are told once."""
@@ -306,23 +306,30 @@ class Mixture:
             f"{reason}; {_OTHERS}"
         )
 
-    def _next_usable(self, stream: Stream) -> Found:
-        """The next pair of a stream that can be used."""
+    def _next_usable(self, stream: Stream, task: Task | None) -> Found:
+        """The next pair of a stream, of a task where one is given, that can be used."""
         failed: dict[tuple[str, str], None] = {}
         for _ in range(_PATIENCE):
             try:
-                found = next(stream)
-                reason = self._why_not(found)
+                found = stream.read(task)
+                reason = None if found is None else self._why_not(found)
             except (DatasetError, ImageError) as error:
-                reason = str(error)
+                found, reason = None, str(error)
             if reason is None:
                 for row, why in failed:
                     self._skip(stream, row, why)
+                if found is None:
+                    break
                 return found
             failed[stream.last, reason] = None
+        of_task = f" of {task}" if task else ""
+        if not failed:
+            raise DatasetError(
+                f"a reader's share of {stream.name} has no pairs{of_task}: take fewer workers or processes"
+            )
         raise DatasetError(
-            f"none of {_PATIENCE} pairs of {stream.name} in a row can be used, such as {stream.last}: {reason}; "
-            f"{_OTHERS}"
+            f"none of {_PATIENCE} pairs{of_task} of {stream.name} in a row can be used, such as {stream.last}: "
+            f"{reason}; {_OTHERS}"
         )
 
     def _why_not(self, found: Found) -> str | None:

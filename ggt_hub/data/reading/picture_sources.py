@@ -1,16 +1,16 @@
 """What a mixture draws from: pictures by number, or streams of pairs that are read in order."""
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
 
 from ggt_hub.data.pairs import scale_of
-from ggt_hub.data.reading.iterate import Pairs, decode, iter_pairs, row_files
+from ggt_hub.data.reading.iterate import GENERAL, Pairs, decode, iter_pairs, row_files
 from ggt_hub.data.reading.loading import SOURCES, load_dataset
 from ggt_hub.data.reading.opening import find_pairs, open_splits, training_rows
 from ggt_hub.errors import DatasetError, did_you_mean
@@ -50,7 +50,7 @@ class Source(Protocol):
     is_clean: bool
 
     @property
-    def by_task(self) -> Mapping[str, Sequence[int]]:
+    def by_task(self) -> Mapping[Task, Sequence[int]]:
         """Numbers of the pairs of each task; empty of clean pictures."""
         ...
 
@@ -73,7 +73,7 @@ class _Photographs:
     """A folder of clean photographs, searched to the bottom."""
 
     tells_quality, is_clean = False, True
-    by_task: Mapping[str, Sequence[int]] = {}
+    by_task: Mapping[Task, Sequence[int]] = {}
 
     def __init__(self, folder: Path) -> None:
         self.name, self.paths = str(folder), list_pictures(folder)
@@ -99,9 +99,11 @@ class _Rows:
         self.is_clean = row_files(rows, 0).files["lq"] is None
 
     @cached_property
-    def by_task(self) -> dict[str, list[int]]:
+    def by_task(self) -> dict[Task, list[int]]:
         """See `Source`."""
-        found: dict[str, list[int]] = {}
+        found: dict[Task, list[int]] = {}
+        if self.is_clean:
+            return found
         for number, task in enumerate(self.rows["task"] if "task" in self.rows.column_names else ()):
             found.setdefault(task if task in TASKS else "general", []).append(number)
         return found
@@ -144,13 +146,14 @@ def open_source(source: str | Path) -> Source:
 class Stream:
     """Pairs of a data set that is not downloaded, in the order in which they are read, and again in another.
 
-    Tasks come as they lie: a stream has no table of them to draw from.
+    All come in one order, or those of each task in an order of its own, in which the rest is passed over.
 
     Args:
         name: what it is called.
         rows: of the pair schema.
         seed: of the order: shards, and neighbours within a window, see `iter_pairs`.
         part: see `turn_to`.
+        column: opens the rows again with the column `task` alone, where that is had for less.
 
     Attributes:
         name: see above.
@@ -159,11 +162,18 @@ class Stream:
         last: the id of the pair that came last; "" where it could not be read.
     """
 
-    by_task: Mapping[str, Sequence[int]] = {}
+    by_task: Mapping[Task, Sequence[int]] = {}
     last = ""
 
-    def __init__(self, name: str, rows: datasets.IterableDataset, seed: int, part: Part = (0, 1)) -> None:
-        self.name, self._rows, self._seed = name, rows, seed
+    def __init__(
+        self,
+        name: str,
+        rows: datasets.IterableDataset,
+        seed: int,
+        part: Part = (0, 1),
+        column: Callable[[], datasets.IterableDataset] | None = None,
+    ) -> None:
+        self.name, self._rows, self._seed, self._column = name, rows, seed, column
         first = next(iter_pairs(rows, window=1, skip_bad=True), None)
         if first is None:
             raise DatasetError(f"{name} holds no rows to train on")
@@ -178,35 +188,51 @@ class Stream:
 
     def turn_to(self, part: Part) -> None:
         """Begin with this part of so many, which do not meet, counted from 0."""
-        self._part, self._epoch, self._pairs = part, 0, self._of_epoch(part, 0)
+        self._part, self._orders = part, dict[Task | None, tuple[int, Pairs]]()
 
-    def __next__(self) -> Found:
-        """The next pair; after the last one the first of another order.
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """Those of its pairs, sorted; the whole column is read for that. None of clean pictures."""
+        if self.is_clean:
+            return []
+        if "task" not in (self._rows.column_names or ()):
+            return [GENERAL]
+        column, found = self._column() if self._column else self._rows, set[Task]()
+        for table in column.select_columns(["task"]).with_format("arrow").iter(batch_size=1000):
+            found |= {task if task in TASKS else GENERAL for task in table["task"].unique().to_pylist()}
+        return sorted(found)
+
+    def read(self, task: Task | None = None) -> Found | None:
+        """The next pair, of all or of a task; after the last one the first of another order. None if it has none.
 
         Raises:
             DatasetError: if it cannot be had; the one after it may.
         """
         self.last = ""
-        row = next(self._pairs, None)
+        if task not in self._orders:
+            self._begin(task, 0)
+        epoch, pairs = self._orders[task]
+        row = next(pairs, None) or next(self._begin(task, epoch + 1), None)
         if row is None:
-            self._epoch += 1
-            self._pairs = self._of_epoch(self._part, self._epoch)
-            row = next(self._pairs)
+            return None
         self.last = str(row["id"])
         return _found(row, row["lq"], row["gt"])
 
     def state_dict(self) -> State:
-        """How far it is read; plain numbers and dicts."""
-        return {"epoch": self._epoch, "pairs": self._pairs.state_dict()}
+        """How far each order is read; plain numbers and dicts."""
+        orders = self._orders.items()
+        return {task or "": {"epoch": at, "pairs": pairs.state_dict()} for task, (at, pairs) in orders}
 
     def load_state_dict(self, state: State) -> None:
         """Go on where another one of the same data set and seed was."""
-        self._epoch = state["epoch"]
-        self._pairs = self._of_epoch(self._part, self._epoch)
-        self._pairs.load_state_dict(state["pairs"])
+        self._orders = {}
+        for task, told in state.items():
+            self._begin(cast(Task, task) or None, told["epoch"]).load_state_dict(told["pairs"])
 
-    def _of_epoch(self, part: Part, epoch: int) -> Pairs:
-        return iter_pairs(self._rows, seed=self._seed, epoch=epoch, part=part)
+    def _begin(self, task: Task | None, epoch: int) -> Pairs:
+        pairs = iter_pairs(self._rows, seed=self._seed, epoch=epoch, part=self._part, task=task)
+        self._orders[task] = epoch, pairs
+        return pairs
 
 
 def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) -> Stream:
@@ -228,8 +254,18 @@ def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) ->
         raise DatasetError(f"{source} cannot be streamed: {' '.join(str(error).split())[:300]}") from error
     if "train" not in splits and len(splits) > 1:
         raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
-    rows = splits["train"] if "train" in splits else next(iter(splits.values()))
-    return Stream(f"{STREAM}{source}", rows, seed, (process, processes))
+    split = "train" if "train" in splits else next(iter(splits))
+    return Stream(
+        f"{STREAM}{source}", splits[split], seed, (process, processes), partial(_task_column, source, split)
+    )
+
+
+def _task_column(source: str, split: str) -> datasets.IterableDataset:
+    """Of Parquet files that column alone is read; other formats know no columns."""
+    try:
+        return load_dataset(source, streaming=True, columns=["task"])[split]
+    except (TypeError, ValueError, DatasetError):
+        return load_dataset(source, streaming=True)[split]
 
 
 def _found(row: Mapping[str, Any], lq: Pixels | None, gt: Pixels | None) -> Found:
