@@ -90,7 +90,8 @@ def train(
     reading = Reading(recipe, mixtures, objective.prepare, *share, pinned=pinned)
     run = _Run(accelerator, recipe, objective, reading, output, max_minutes)
     run.resume()
-    begin_tracking(accelerator, output.name, run.step)
+    if recipe.tracker:
+        begin_tracking(accelerator, output, run.step)
     run.loop()
     run.save()
     run.validate()
@@ -109,11 +110,6 @@ def _check_sharing(accelerator: Accelerator, recipe: Recipe) -> None:
         raise TrainingError(
             "--shard divides weights among processes, and there is one: start several, with `torchrun "
             "--nproc_per_node N -m ggt_hub train ...`, or leave it out"
-        )
-    if recipe.shard and recipe.validation:
-        raise TrainingError(
-            "while its weights are divided among processes, a network restores no pictures: leave out "
-            "`validation`, and try what is exported with `ggt-hub bench run`"
         )
 
 

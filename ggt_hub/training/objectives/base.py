@@ -18,6 +18,7 @@ from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.training.memory import Training
+from ggt_hub.training.sharding import Role
 
 Prepare = Callable[[Example], dict[str, Tensor]]
 """An example -> what a batch holds of it."""
@@ -105,6 +106,10 @@ class Objective(nn.Module, ABC):
     def gathered(self) -> AbstractContextManager[None]:
         """Around `export`, in all processes: with whole weights in the first one, where they are divided."""
         return nullcontext()
+
+    def led(self) -> AbstractContextManager[Role]:
+        """Around work with what `restoring` gives, in all processes, which learn what of it is theirs."""
+        return nullcontext("shares")
 
     def restoring(self) -> AbstractContextManager[RestorerPipeline]:
         """Around work with a restorer of the network as it is, for validation.

@@ -5,7 +5,7 @@ LoRA recipe of its base, Step1X-Edit (arXiv 2504.17761), the instructions the pu
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,7 +29,7 @@ from ggt_hub.training.editors import Editor, open_editor, shapes_of
 from ggt_hub.training.memory import Training
 from ggt_hub.training.objectives.base import Loss, Objective
 from ggt_hub.training.objectives.compact import to_tensor
-from ggt_hub.training.sharding import gather, shard
+from ggt_hub.training.sharding import Role, gather, led, shard
 
 _ATTENTION = ("to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
 
@@ -195,6 +195,7 @@ class FlowObjective(Objective):
     @contextmanager
     def restoring(self) -> Iterator[RestorerPipeline]:
         """The editor as a restorer; what is learned is in float32, whatever the rest."""
+        self._move_to(next(self.network.parameters()).device)
         pipe = self.editor.restorer()
         with torch.autocast(pipe.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             yield pipe
@@ -230,6 +231,12 @@ class FlowObjective(Objective):
             yield
         finally:
             self.network = divided
+
+    def led(self) -> AbstractContextManager[Role]:
+        """See `Objective.led`."""
+        transformer: nn.Module = self.editor.pipe.transformer
+        is_divided = isinstance(transformer, FSDPModule)
+        return led(transformer) if is_divided else super().led()
 
     def export(self, folder: Path) -> None:
         """Write the transformer, or the LoRA for `load_lora_weights` beside the form that training reads."""
