@@ -14,7 +14,7 @@ CASES = [(side, dtype) for dtype in ("float32", "bfloat16") for side in (256, 51
 def resident(name: str) -> int:
     """Bytes of the process: `VmRSS` now, `VmHWM` at most since it was set back."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024
 
 
 def measure(side: int, dtype: str) -> None:

@@ -23,7 +23,7 @@ ROUNDS = 3
 def resident(name: str) -> int:
     """Bytes of the process: `VmRSS` now, `VmHWM` at most since it was set back."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024
 
 
 def convolutions(network: CodeFormer, face: Tensor) -> list[tuple[nn.Conv2d, torch.Size]]:

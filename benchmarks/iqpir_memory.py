@@ -37,7 +37,7 @@ def measure(side: int, dtype: str, faces: str, background: str) -> None:
     options = {"faces": faces, "background": background}
     plan = pipe.plan_memory(sys.maxsize, picture=(side, side), **options)
     (finding,) = pipe(photograph, output_type="np", **options).findings[0]
-    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     case = f"{side} pixels, {dtype}, {finding.value:.0f} faces, {faces}, background {background}"
     print(f"{case}: planned {plan.device / 1e9:.2f} GB, at most {peak / 1e9:.2f} GB resident")
 

@@ -138,9 +138,9 @@ def measure(data: Path, count: int, rounds: int, set_delay: Callable[[float], in
         timed(way, count)  # once for nothing, to open files and connections
     for _ in range(rounds):
         for name, way in ways.items():
-            limit, found = timed(ways[LIMIT], count), timed(way, count)
-            shares = {clock: limit[clock] / found[clock] for clock in found}
-            speeds[name].append({"pairs_per_second": count / found["wall"]} | shares)
+            limit, reached = timed(ways[LIMIT], count), timed(way, count)
+            shares = {clock: limit[clock] / reached[clock] for clock in reached}
+            speeds[name].append({"pairs_per_second": count / reached["wall"]} | shares)
     before = set_delay(0)
     list(ways["iter_pairs, streamed from the Hub"]())
     print(f"{data.name}: {(set_delay(0) - before) / (2 * count):.3f} requests a picture", file=sys.stderr)

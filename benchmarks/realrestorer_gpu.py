@@ -187,7 +187,7 @@ def table(results: list[dict[str, Any]]) -> str:
     ]
     for float8, weights in ((False, "bfloat16"), (True, "8-bit (float8 storage)")):
         for offload, placement in PLACEMENTS.items():
-            plan = _plan(MemoryConfig(float8=float8), offload)  # type: ignore[arg-type]
+            plan = _plan(MemoryConfig(float8=float8), offload)
             host = f"{plan.host / GB:.1f} GB" if plan.host else "-"
             said = _said(measured.get(f"{'float8' if float8 else 'bf16'} {offload}"))
             lines.append(f"| {weights} | {placement} | {plan.device / GB:.1f} GB | {host} | {said} |")

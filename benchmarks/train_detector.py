@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ggt_hub.data.reading.mixture import Damage, Example, Mixture, open_source
+from ggt_hub.data.reading.mixture import Damage, Example, Mixture
+from ggt_hub.data.reading.picture_sources import open_source
 from ggt_hub.degradations import load_preset
 from ggt_hub.degradations.presets import parse_preset
 from ggt_hub.files import list_pictures

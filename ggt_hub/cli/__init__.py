@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -68,6 +69,7 @@ app.add_typer(curate.app, name="curate")
 def main() -> None:
     """Run the command line; an error of ours is one line on standard error and exit code 2, not a traceback."""
     make_lasting()
+    warnings.showwarning = _show_warning
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao makes it talk at every start
     try:
@@ -75,3 +77,11 @@ def main() -> None:
     except GGTHubError as error:
         typer.secho(f"ggt-hub: {error}", fg="red", err=True)
         sys.exit(2)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Show one line, above a bar that moves; where in the code it was said is of no use to people."""
+    from tqdm import tqdm
+
+    kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+    tqdm.write(f"warning: {kind}{message}", file=sys.stderr)

@@ -179,7 +179,8 @@ def bill(askers: Mapping[str, Asker]) -> list[str]:
     for one in budgets[0].ledger.bill(budgets[0].purse):
         # Nothing is in flight any more: it was when a run was killed.
         state = "possibly billed" if one.state == "in flight" else one.state
-        lines.setdefault(one.model, []).append(f"{one.requests} {state}, {one.cost:g}")
+        cost = f"{one.cost:g}" if not one.unknown else "of unknown cost"
+        lines.setdefault(one.model, []).append(f"{one.requests} {state}, {cost}")
     return [f"{model}: {'; '.join(parts)}" for model, parts in lines.items()]
 
 

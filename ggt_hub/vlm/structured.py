@@ -13,6 +13,9 @@ from ggt_hub.vlm.ledger import Entry
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+NOT_AS_ASKED = "no JSON as asked"
+"""How the reason begins of an answer that does not hold."""
+
 _AGAIN = "That is not the JSON that was asked for: {fault}. Answer with that JSON alone."
 
 
@@ -59,7 +62,7 @@ def ask_structured(
         return None, entry
     answer, fault = read_structured(entry.content or "", kind)
     if answer is None:
-        entry = replace(entry, state="refused", reason=f"no JSON as asked: {fault}")
+        entry = replace(entry, state="refused", reason=f"{NOT_AS_ASKED}: {fault}")
     return answer, entry
 
 

@@ -24,6 +24,16 @@ def test_an_error_is_one_line_and_exit_code_2() -> None:
     assert result.stderr.strip().splitlines()[-1].startswith("ggt-hub: 'nowhere.png': no such file")
 
 
+def test_a_warning_is_one_line_without_a_place_in_the_code(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    command = [sys.executable, "-m", "ggt_hub", "score", "two.gif", "two.gif", "--metrics", "psnr"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    said = "warning: 'two.gif' holds 2 frames; only the first is used: choose with page=1..2."
+    assert said in re.split("[\\r\\n]", result.stderr)
+    assert ".py" not in result.stderr
+
+
 def test_importing_the_package_and_asking_for_help_load_no_torch() -> None:
     code = (
         "import sys, ggt_hub; assert 'torch' not in sys.modules; import ggt_hub.cli; "

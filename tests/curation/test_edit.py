@@ -121,6 +121,7 @@ def test_the_funnel_counts_what_a_generator_refuses_by_its_own_reasons(tmp_path)
         assert (edit.rows, edit.kept) == (3, 2)
         assert edit.dropped == {"banana: IMAGE_SAFETY": 1, "banana: the model refuses": 2}
         assert edit.later == {"banana: possibly billed": 1}
+        assert "; 1 possibly billed, of unknown cost" in bill(place.askers)[1]
         asked = len(maker.asked)
         assert place.run()["edit"].later == {"banana: possibly billed": 1}
         assert len(maker.asked) == asked  # not by itself
@@ -150,7 +151,7 @@ def test_a_diagnosis_is_asked_for_by_its_schema_and_mended_once(tmp_path):
     with ChatServer(answers) as eyes, EditorServer() as maker:
         place = Place(tmp_path, eyes, maker, 4, **{"workers: 2": "workers: 1"})
         diagnose = place.run()["diagnose"]
-    assert (diagnose.kept, diagnose.dropped) == (2, {"the model refuses": 1, "diagnosis: clean": 1})
+    assert (diagnose.kept, diagnose.dropped) == (2, {"no JSON as asked": 1, "diagnosis: clean": 1})
     asked = answers.asked[0]["response_format"]["json_schema"]
     assert (asked["name"], asked["strict"]) == ("diagnosis", True)
     assert set(asked["schema"]["required"]) == set(DIAGNOSIS)

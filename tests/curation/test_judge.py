@@ -159,7 +159,7 @@ def test_the_best_that_suffices_is_kept_where_the_favourite_does_not() -> None:
 def test_a_reply_that_judges_something_else_is_asked_for_again_and_then_none(reply: str, wrong: str) -> None:
     here = context(lambda _: reply)
     outcomes = Judge().decide(candidates(10, 20), here)
-    assert {outcome.reason for outcome in outcomes} == {"the model refuses"}
+    assert {outcome.reason for outcome in outcomes} == {"no JSON as asked"}
     assert all(wrong in outcome.detail for outcome in outcomes)
     assert len(here.asks.service.asked) == 2
 

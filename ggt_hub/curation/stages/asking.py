@@ -26,6 +26,7 @@ from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.judge import png_for_rating
 from ggt_hub.vlm.ledger import Entry
+from ggt_hub.vlm.structured import NOT_AS_ASKED
 
 _LINE = re.compile(r"^\W*(\d+)\s*[.):\-]\s*(.+?)\s*$", re.MULTILINE)
 _YES_OR_NO = re.compile(r"\W*(yes|no)\b[\s:.,*-]*(.*)", re.IGNORECASE | re.DOTALL)
@@ -43,7 +44,8 @@ def unanswered(entry: Entry) -> Dropped | Later:
         return Later("in a batch", "ggt-hub curate fetch brings it")
     if entry.state == "possibly billed":
         return Later("possibly billed", f"{entry.reason}; --ask-again asks it again")
-    return Dropped("the model refuses", entry.reason or "")
+    reason = entry.reason or ""
+    return Dropped(NOT_AS_ASKED if reason.startswith(NOT_AS_ASKED) else "the model refuses", reason)
 
 
 @dataclass(frozen=True)
