@@ -9,32 +9,23 @@ all candidates as they came. Tested on photographs of another folder, damaged li
 
 import argparse
 import json
-import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from PIL import Image
 
 from benchmarks.curation_faults import Pixels
-from benchmarks.curation_run import psnr, square
 from benchmarks.curation_servers import file_of
+from benchmarks.small_training import gain, tests, trained
 from ggt_hub.curation.decided import read_run
 from ggt_hub.data.pairs import pair_row
 from ggt_hub.data.work.export import write_rows
-from ggt_hub.degradations import degrade
 from ggt_hub.files import list_pictures
 from ggt_hub.images.shown import shown_rgb
-from ggt_hub.models import CompactRestorer
-from ggt_hub.pipelines import CompactRestorerPipeline
-from ggt_hub.training import load_recipe, train
 
 TASKS = ("noise", "general")
-MODEL = {"channels": [16, 32, 48], "blocks": [1, 1, 1], "condition_width": 16}
 
 
 def pairs(run: Path, stage: str, column: str) -> dict[str, tuple[bytes, Pixels]]:
@@ -62,35 +53,6 @@ def _rows(found: Mapping[str, tuple[bytes, Pixels]]) -> Iterator[dict[str, Any]]
         yield pair_row(name, *sides, source="curation", task="general")
 
 
-def trained(data: Path, output: Path, seed: int, steps: int) -> CompactRestorerPipeline:
-    """The network after so many steps."""
-    recipe = load_recipe("compact").with_data({str(data): 1.0})
-    stage = replace(recipe.stages[0], crop=64, batch=4, steps=steps, warmup_steps=20, learning_rate=2e-3)
-    recipe = replace(recipe, model=MODEL, stages=(stage,), seed=seed, ema_decay=0.98)
-    pipe = CompactRestorerPipeline(CompactRestorer.from_pretrained(train(recipe, output, cpu=True)))
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def tests(sources: list[Path], side: int) -> list[tuple[Pixels, Pixels]]:
-    """Photographs under the same kinds of damage, and as they were."""
-    found = []
-    for number, path in enumerate(sources):
-        clean, preset = square(path, side), ("noise", "mixture")[number % 2]
-        severity = float(np.random.default_rng(number).uniform(0.1, 0.7))
-        found.append((shown_rgb(degrade(clean, preset, severity=severity, seed=number)[0]), clean))
-    return found
-
-
-def gain(pipe: CompactRestorerPipeline, kept: list[tuple[Pixels, Pixels]]) -> float:
-    """Mean gain over the input, in dB."""
-    gains = []
-    for lq, clean in kept:
-        restored = np.asarray(pipe(Image.fromarray(lq)).images[0])
-        gains.append(psnr(restored, clean) - psnr(lq, clean))
-    return statistics.fmean(gains)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -112,7 +74,7 @@ def main() -> None:
         for name, found in sets.items():
             data = written(Path(working, name.replace(" ", "-")), found)
             for seed in range(3):
-                pipe = trained(data, Path(working, f"{data.name}-{seed}"), seed, arguments.steps)
+                pipe = trained("compact", data, Path(working, f"{data.name}-{seed}"), seed, arguments.steps)
                 told[name]["gains"].append(round(gain(pipe, kept), 3))
                 print(name, seed, told[name]["gains"][-1], flush=True)
     print(json.dumps(told))

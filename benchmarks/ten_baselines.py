@@ -13,41 +13,17 @@ import argparse
 import json
 import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.curation_training import MODEL, gain, pairs, tests, written
+from benchmarks.curation_training import pairs, written
+from benchmarks.small_training import gain, tests, trained
 from ggt_hub import RestorerPipeline
-from ggt_hub.data.reading.mixture import Damage
-from ggt_hub.degradations import load_preset
 from ggt_hub.files import list_pictures
-from ggt_hub.models import CompactRestorer
-from ggt_hub.pipelines import CompactRestorerPipeline
-from ggt_hub.training import load_recipe, train
 
 PROTOCOL = Path(__file__).parent / "ten_baselines.yaml"
-DAMAGE = {name: Damage(1.0, load_preset(name), (0.1, 0.7)) for name in ("noise", "mixture")}
-"""Of clean photographs: that of the generated pairs, and of the test."""
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-def trained(here: str, data: Path, output: Path, seed: int, steps: int) -> RestorerPipeline:
-    """One of the networks that a CPU can train, after so many steps."""
-    recipe = load_recipe("compact") if here == "compact" else load_recipe("peer", variant=here)
-    stage = replace(recipe.stages[0], crop=64, batch=4, steps=steps, warmup_steps=20, learning_rate=2e-3)
-    stage = replace(stage, data={str(data): 1.0}, groups=DAMAGE)
-    model = MODEL if here == "compact" else recipe.model
-    recipe = replace(recipe, model=model, stages=(stage,), seed=seed, ema_decay=0.98)
-    found = train(recipe, output, cpu=True)
-    if here == "compact":
-        pipe = CompactRestorerPipeline(CompactRestorer.from_pretrained(found))
-    else:
-        pipe = RestorerPipeline.from_pretrained(str(found / WEIGHTS))
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def shown(rows: list[dict[str, Any]], measured: dict[str, dict[str, Any]]) -> str:

@@ -197,10 +197,15 @@ def commit_json(path: Path, content: Any) -> None:
     commit_bytes(path, to_json(content).encode())
 
 
-def append_json(path: Path, content: Any) -> None:
+def append_json(path: Path, content: Any, *, once: bool = False) -> None:
     """Add a line of JSON to a file of such lines: it is on the disk when this returns, and never half there.
 
     What a kill left of the last line is removed first. Other processes wait for their turn.
+
+    Args:
+        path: of the file.
+        content: of the line.
+        once: leave the file as it is if it has that line.
 
     Raises:
         WriteError: if it cannot be written.
@@ -209,6 +214,8 @@ def append_json(path: Path, content: Any) -> None:
     with _lines_locked(path), _explained(path), path.open("ab+") as file:
         file.seek(0)
         whole = whole_lines(file.read())
+        if once and line in whole.splitlines(keepends=True):
+            return
         file.truncate(len(whole))
         file.write(line if whole.endswith(b"\n") or not whole else b"\n" + line)
         file.flush()

@@ -106,6 +106,7 @@ def train(
     """
     from ggt_hub.training import load_recipe, plan
     from ggt_hub.training import train as run
+    from ggt_hub.training.run import SKIPPED
 
     told = {
         "codebooks": codebooks,
@@ -129,6 +130,9 @@ def train(
         return
     folder = run(loaded, output, init_from=init_from, max_minutes=max_minutes, cpu=cpu)
     typer.echo(f"averaged weights: {folder}")
+    if (skipped := output / SKIPPED).is_file():
+        count = len(skipped.read_text(encoding="utf-8").splitlines())
+        typer.echo(f"skipped pictures: {count}, listed in {skipped}")
 
 
 def _source_and_share(text: str) -> tuple[str, float]:

@@ -42,6 +42,7 @@ def run_suite(
     limit: int | None = None,
     scoring: Scoring | None = None,
     arguments: dict[str, Any] | None = None,
+    alone: bool = False,
 ) -> dict[str, Any]:
     """Restore and score a suite.
 
@@ -60,6 +61,7 @@ def run_suite(
         limit: only the first so many pictures.
         scoring: what is measured.
         arguments: further arguments of the restorer's call.
+        alone: only the first of several processes calls this, and restores all.
 
     Returns:
         The content of `results.json`; on other processes than the first an empty dict.
@@ -89,10 +91,11 @@ def run_suite(
     if scoring.judge and state.is_main_process:
         scoring.judge.probe([partial(getattr, item, "lq") for item in items[:3]], degradations(items[:3]))
     counted = items[0].id if state.is_main_process else None
-    share = items[state.process_index :: state.num_processes]
+    share = items if alone else items[state.process_index :: state.num_processes]
     for item in tqdm(share, desc="restoring", unit="picture", disable=not state.is_main_process):
         _restore(item, pipe, output, settings, seed, arguments, counted=item.id == counted)
-    state.wait_for_everyone()
+    if not alone:
+        state.wait_for_everyone()
     if not state.is_main_process:
         return {}
     rows = [_score(item, output, names, scoring) for item in tqdm(items, desc="scoring", unit="picture")]

@@ -13,14 +13,13 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 from ggt_hub.commit import RECORDS, commit_json, previous, swap_folder, to_json
-from ggt_hub.data.reading.picture_sources import Stream
 from ggt_hub.errors import TrainingError
+from ggt_hub.training.reading import Reading
 from ggt_hub.training.sharding import Shards
 
 STATE, MODEL = "state", "model"
 _SHARDS = "shards"
 
-Streams = Mapping[str, Stream]
 Clock = dict[str, float]
 """`step` and `seconds`: how far a run is."""
 
@@ -64,7 +63,7 @@ def _check_same(output: Path, made_by: Identity, identity: Identity) -> None:
 def save_state(
     accelerator: Accelerator,
     learned: EMAModel | Shards,
-    streams: Streams,
+    reading: Reading,
     clock: Mapping[str, Any],
     output: Path,
 ) -> None:
@@ -73,7 +72,7 @@ def save_state(
     Args:
         accelerator: which knows what was prepared: networks and optimisers, unless they are divided.
         learned: what it does not know, the average; or, where weights are divided, all that is learned.
-        streams: that are read.
+        reading: how far it is.
         clock: how far the run is, and what made it.
         output: of the run.
     """
@@ -82,9 +81,8 @@ def save_state(
         shutil.rmtree(unfinished, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(unfinished))
-    if streams:
-        told = {name: stream.state_dict() for name, stream in streams.items()}
-        commit_json(_of_process(accelerator, unfinished), told)
+    if reading.has_state:
+        commit_json(_of_process(accelerator, unfinished), reading.state_dict())
     if isinstance(learned, Shards):
         learned.save(unfinished / _SHARDS)
     accelerator.wait_for_everyone()
@@ -97,7 +95,7 @@ def save_state(
 
 
 def load_state(
-    accelerator: Accelerator, learned: EMAModel | Shards, streams: Streams, output: Path
+    accelerator: Accelerator, learned: EMAModel | Shards, reading: Reading, output: Path
 ) -> Clock | None:
     """Load the newest state that is whole; None only where there has never been one; arguments as `save_state`.
 
@@ -110,7 +108,7 @@ def load_state(
         if not state.is_dir():
             continue
         try:
-            return _load(accelerator, learned, streams, state)
+            return _load(accelerator, learned, reading, state)
         except Exception as error:  # noqa: BLE001 - a damaged file can make the readers raise nearly anything
             reasons.append(f"{state}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
             warnings.warn(f"this state cannot be resumed, so the one before is: {reasons[-1]}", stacklevel=2)
@@ -122,11 +120,10 @@ def load_state(
     return None
 
 
-def _load(accelerator: Accelerator, learned: EMAModel | Shards, streams: Streams, state: Path) -> Clock:
+def _load(accelerator: Accelerator, learned: EMAModel | Shards, reading: Reading, state: Path) -> Clock:
     clock = json.loads((state / "clock.json").read_text(encoding="utf-8"))
-    told = json.loads(_of_process(accelerator, state).read_text(encoding="utf-8")) if streams else {}
-    for name, stream in streams.items():
-        stream.load_state_dict(told[name])
+    if reading.has_state:
+        reading.load_state_dict(json.loads(_of_process(accelerator, state).read_text(encoding="utf-8")))
     if isinstance(learned, Shards):
         learned.load(state / _SHARDS)
         accelerator.load_state(str(state))
@@ -138,5 +135,5 @@ def _load(accelerator: Accelerator, learned: EMAModel | Shards, streams: Streams
 
 
 def _of_process(accelerator: Accelerator, state: Path) -> Path:
-    """Where a process keeps how far its share of the streams is read."""
-    return state / f"streams-{accelerator.process_index + 1}-of-{accelerator.num_processes}.json"
+    """Where a process keeps how far its reading is."""
+    return state / f"reading-{accelerator.process_index + 1}-of-{accelerator.num_processes}.json"

@@ -34,7 +34,7 @@ class Training:
         text: tokens of an instruction.
         full: whether all of the transformer is learned.
         rank: of the changes otherwise.
-        crop: side in pixels.
+        crop: side of the largest picture, or of a square as large, in pixels.
         at_once: pictures that are computed at once.
         bfloat16, eight_bits, checkpointing: as the settings of the objective `flow`.
         shares: processes among which the transformer is divided; 1 where each has all of it.
@@ -108,7 +108,7 @@ class Training:
             shape[0] for name, shape in transformer.items() if name in ("x_embedder.weight", "img_in.weight")
         )
         blocks = {tuple(name.split(".")[:2]) for name in transformer if "transformer_blocks." in name}
-        tokens = 2 * (self.crop // 16) ** 2 + self.text
+        tokens = 2 * (self.crop**2 // 256) + self.text
         of_block = 2 * len(blocks) + _BLOCK if self.checkpointing else _BLOCK * len(blocks)
         return tokens * self.at_once * width * of_block * (1 if self.bfloat16 else 2)
 
@@ -124,7 +124,7 @@ class Training:
             ("model: {weights: lora}", {"full": False}),
             ("settings: {checkpointing: true}", {"checkpointing": True}),
             ("settings: {eight_bits: true}", {"eight_bits": True}),
-            *((f"crop: {side}", {"crop": side}) for side in _CROPS if side < self.crop),
+            *((f"crop: {side} or buckets as large", {"crop": side}) for side in _CROPS if side < self.crop),
         ]
         words, now = {}, self
         for said, change in changes:

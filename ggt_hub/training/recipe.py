@@ -1,5 +1,6 @@
 """A training recipe: everything that decides the result, in one YAML file."""
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,7 @@ from ggt_hub.training.validation import Validation
 _FOLDER = Path(__file__).parent / "recipes"
 
 Share = Annotated[float, Gt(0)]
+Side = Annotated[int, Ge(8), MultipleOf(8)]
 Beta = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -27,6 +29,8 @@ class Stage:
             working directory, or data sets; see `mixture.open_source`.
         groups: what clean photographs meet, by name.
         crop: side of a training picture, in pixels; a multiple of 8.
+        buckets: width and height of training pictures, by aspect, multiples of 8, in place of `crop`: whole
+            pictures are shrunk to the nearest, see `data.reading.buckets`; they must be `aligned`.
         batch: pictures per step and process.
         steps: optimiser steps; the learning rate falls along a cosine until then, or until `--max-minutes`
             where that comes first.
@@ -46,7 +50,8 @@ class Stage:
 
     data: dict[str, Share]
     groups: dict[str, Damage] = field(default_factory=dict)
-    crop: Annotated[int, Ge(8), MultipleOf(8)] = 128
+    crop: Side = 128
+    buckets: tuple[tuple[Side, Side], ...] = ()
     batch: Annotated[int, Ge(1)] = 8
     steps: Annotated[int, Ge(1)] = 100_000
     learning_rate: Annotated[float, Gt(0)] = 1e-3
@@ -59,6 +64,11 @@ class Stage:
     balanced: bool = False
     augmentation: Damage | None = None
     frozen: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    @property
+    def side(self) -> int:
+        """Of a square that is as large as the largest training picture, rounded up."""
+        return math.ceil(math.sqrt(max((math.prod(size) for size in self.buckets), default=self.crop**2)))
 
 
 @dataclass(frozen=True)
@@ -195,6 +205,8 @@ def _stage(where: str, for_all: dict[str, Any], own: Any) -> Stage:
     if isinstance(content.get("data"), str):
         content["data"] = {content["data"]: 1}
     arguments = checked(Stage, content, where, TrainingError, besides=("groups", "augmentation"))
+    if arguments.get("buckets") and not arguments.get("aligned"):
+        raise TrainingError(f"{where}: what is put into buckets is not turned: say `aligned: true`")
     if augmentation is not None:
         arguments["augmentation"] = _parse_group(f"{where}, augmentation", augmentation)
     built = {str(name): _parse_group(f"{where}, group {name}", group) for name, group in groups.items()}

@@ -9,7 +9,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from accelerate import Accelerator
 from accelerate.utils import (
@@ -21,25 +20,21 @@ from accelerate.utils import (
 )
 from diffusers.training_utils import EMAModel
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ggt_hub.commit import committed_folder
-from ggt_hub.data.reading.mixture import CACHE_BYTES, Mixture, with_synthetic
-from ggt_hub.data.reading.picture_sources import STREAM, Source, Stream, open_source, open_stream
 from ggt_hub.errors import TrainingError
 from ggt_hub.training.checkpoint import MODEL, Identity, check_output, load_state, save_state
 from ggt_hub.training.memory import Training, check_fits
 from ggt_hub.training.objectives import Objective, load_objective
-from ggt_hub.training.objectives.base import Prepare
+from ggt_hub.training.reading import Piece, Reading, open_mixtures
 from ggt_hub.training.recipe import Recipe, Stage
 from ggt_hub.training.sharding import Shards, whole
 from ggt_hub.training.tracking import TRACKER, begin_tracking, check_tracker, track
 from ggt_hub.training.validation import validate
 
-_Batch = dict[str, Tensor]
-
 VALIDATION = "validation"
+SKIPPED = "skipped.jsonl"
 
 _TOGETHER = 10  # steps after which several processes agree on the time: each time the device is waited for
 
@@ -56,7 +51,8 @@ def train(
 
     Args:
         recipe: from `load_recipe`.
-        output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`.
+        output: folder for `model/` (averaged weights, loadable with `from_pretrained`) and `state/`; pictures that
+            could not be used are listed in its `skipped.jsonl`.
         init_from: a safetensors file, or the folder `model/` of another run, whose weights to start from, when
             there is no checkpoint yet.
         max_minutes: stop after this time in all; the learning rate reaches its last value then.
@@ -80,15 +76,22 @@ def train(
         kwargs_handlers=[AutocastKwargs(enabled=kind.in_bfloat16)],
     )
     _check_sharing(accelerator, recipe)
+    share = accelerator.process_index, accelerator.num_processes
+    mixtures = open_mixtures(recipe, *share, needs_quality=kind.needs_quality, skipped_in=output / SKIPPED)
     if (needs := needed_memory(recipe, accelerator.num_processes, download=True)) is not None:
         check_fits(needs, cpu)
+    for mixture in mixtures:
+        mixture.check()
     set_seed(recipe.seed, device_specific=True)
     objective = kind.build(recipe.model, recipe.settings)
     if init_from is not None:
         objective.start_from(init_from)
-    run = _Run(accelerator, recipe, objective, output, max_minutes)
+    pinned = accelerator.device.type != "cpu"
+    reading = Reading(recipe, mixtures, objective.prepare, *share, pinned=pinned)
+    run = _Run(accelerator, recipe, objective, reading, output, max_minutes)
     run.resume()
-    begin_tracking(accelerator, output.name, run.step)
+    if recipe.tracker:
+        begin_tracking(accelerator, output, run.step)
     run.loop()
     run.save()
     run.validate()
@@ -108,11 +111,6 @@ def _check_sharing(accelerator: Accelerator, recipe: Recipe) -> None:
             "--shard divides weights among processes, and there is one: start several, with `torchrun "
             "--nproc_per_node N -m ggt_hub train ...`, or leave it out"
         )
-    if recipe.shard and recipe.validation:
-        raise TrainingError(
-            "while its weights are divided among processes, a network restores no pictures: leave out "
-            "`validation`, and try what is exported with `ggt-hub bench run`"
-        )
 
 
 def computes_in_bfloat16(cpu: bool) -> bool:
@@ -130,10 +128,12 @@ class _Run:
         accelerator: Accelerator,
         recipe: Recipe,
         objective: Objective,
+        reading: Reading,
         output: Path,
         max_minutes: float | None,
     ) -> None:
-        self.accelerator, self.recipe, self.objective, self.output = accelerator, recipe, objective, output
+        self.accelerator, self.recipe, self.objective = accelerator, recipe, objective
+        self.reading, self.output = reading, output
         self.limit = (max_minutes or math.inf) * 60
         if recipe.shard:
             objective.shard(accelerator.device)
@@ -151,9 +151,6 @@ class _Run:
             self.module, *optimisers = accelerator.prepare(objective, *optimisers)
             self.ema.to(accelerator.device)
         self.optimisers = dict(zip(self.learners, optimisers, strict=True))
-        share = accelerator.process_index, accelerator.num_processes
-        self.mixtures = open_mixtures(recipe, *share, needs_quality=objective.needs_quality)
-        self.streams = {stream.name: stream for mixture in self.mixtures for stream in mixture.streams}
         self.frozen = [
             objective.first_blocks(stage.frozen) if stage.frozen else [] for stage in recipe.stages
         ]
@@ -164,7 +161,7 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest state; from the beginning only where there has never been one."""
-        if clock := load_state(self.accelerator, self.learned, self.streams, self.output):
+        if clock := load_state(self.accelerator, self.learned, self.reading, self.output):
             self.step, self.seconds = int(clock["step"]), clock["seconds"]
 
     def loop(self) -> None:
@@ -178,9 +175,10 @@ class _Run:
         for number, (stage, end) in enumerate(zip(self.recipe.stages, ends, strict=True)):
             if self.step >= end:
                 continue
-            self._begin(number, is_new=self.step == end - stage.steps)
-            for batch in self._batches(number, end):
-                self._update(batch, number, self.step - (end - stage.steps))
+            begin = end - stage.steps
+            self._begin(number, is_new=self.step == begin)
+            for batch in self.reading.batches(number, self.step - begin):
+                self._update(batch, number, self.step - begin)
                 self.step += 1
                 if self.step % _TOGETHER == 0:
                     self._check_sound()
@@ -196,30 +194,30 @@ class _Run:
                     return
 
     def _begin(self, number: int, is_new: bool) -> None:
-        self.gains, self.terms = _Gains(self.mixtures[number].groups, self.accelerator.device), _Terms()
+        self.gains, self.terms = _Gains(self.reading.groups(number), self.accelerator.device), _Terms()
         if is_new:
             for optimiser in self.optimisers.values():
                 optimiser.state.clear()
 
-    def _update(self, batch: _Batch, number: int, step: int) -> None:
+    def _update(self, batch: list[Piece], number: int, step: int) -> None:
         stage = self.recipe.stages[number]
         for learner, told in self.objective.turns(self.step).items():
             for group in self.optimisers[learner].param_groups:
                 group["lr"], group["weight_decay"] = self._learning_rate(stage, step), stage.weight_decay
-            self._descend(batch, stage.at_once or stage.batch, told)
+            self._descend(batch, told)
             for weight in self.frozen[number]:
                 weight.grad = None
             self._move(learner)
         self.ema.step(self.trained)
 
-    def _descend(self, batch: _Batch, at_once: int, told: Mapping[str, Any]) -> None:
-        """Add up the gradients of a batch, of so many pictures at once; processes share them at the end."""
-        pieces = [dict(zip(batch, piece, strict=True)) for piece in zip(*_split(batch, at_once), strict=True)]
-        for number, piece in enumerate(pieces, 1):
-            is_last = number == len(pieces)
-            with nullcontext() if is_last else self.accelerator.no_sync(self.module):
+    def _descend(self, batch: list[Piece], told: Mapping[str, Any]) -> None:
+        """Add up the gradients of a batch, of a piece at once; processes share them at the end."""
+        device, examples = self.accelerator.device, sum(len(piece["group"]) for piece in batch)
+        for number, held in enumerate(batch, 1):
+            piece = {name: tensor.to(device, non_blocking=True) for name, tensor in held.items()}
+            with nullcontext() if number == len(batch) else self.accelerator.no_sync(self.module):
                 loss = self.module(piece, **told)
-                self.accelerator.backward(loss.value * (len(piece["group"]) / len(batch["group"])))
+                self.accelerator.backward(loss.value * (len(piece["group"]) / examples))
             self.is_sound &= loss.value.detach().isfinite()
             self.terms.add(loss.terms)
             if loss.gain is not None:
@@ -253,30 +251,6 @@ class _Run:
         left = 0.5 * (1 + math.cos(math.pi * progress))
         return warm * (left * stage.learning_rate + (1 - left) * stage.last_learning_rate)
 
-    def _batches(self, number: int, end: int) -> Iterator[_Batch]:
-        """The batches that are left of a stage, on the device."""
-        stage, device = self.recipe.stages[number], self.accelerator.device
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        before = sum(earlier.steps * earlier.batch for earlier in self.recipe.stages[:number])
-        mine = [
-            (before + step * stage.batch) * processes + rank * stage.batch + k
-            for step in range(self.step - end + stage.steps, stage.steps)
-            for k in range(stage.batch)
-        ]
-        # A stream is read here, so that its state is that of the batch which is learned from.
-        workers = 0 if self.mixtures[number].streams else self.recipe.workers
-        loader = DataLoader(
-            _Prepared(self.mixtures[number], self.objective.prepare, mine),
-            stage.batch,
-            num_workers=workers,
-            # Not forked: a copy of this process would wait for ever for the threads that OpenCV has in it.
-            multiprocessing_context="spawn" if workers else None,
-            pin_memory=device.type != "cpu",
-            worker_init_fn=_use_one_thread,
-        )
-        for batch in loader:
-            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-
     def _agree_on_time(self) -> None:
         """Read the clock; clocks differ, and all processes must save and leave the loop together."""
         many = self.accelerator.num_processes > 1
@@ -294,7 +268,7 @@ class _Run:
         self._check_sound()
         self.objective.keep()
         clock = {"step": self.step, "seconds": self.seconds, "made_by": _identity(self.recipe)}
-        save_state(self.accelerator, self.learned, self.streams, clock, self.output)
+        save_state(self.accelerator, self.learned, self.reading, clock, self.output)
         if self.accelerator.is_main_process or self.recipe.shard:
             self._export()
         if self.accelerator.is_main_process:
@@ -375,78 +349,13 @@ def needed_memory(recipe: Recipe, processes: int, *, download: bool) -> Training
     kind = load_objective(recipe.objective)
     found = [
         kind.memory(
-            recipe.model, recipe.settings, stage.crop, stage.at_once or stage.batch, download=download
+            recipe.model, recipe.settings, stage.side, stage.at_once or stage.batch, download=download
         )
         for stage in recipe.stages
     ]
     shares = processes if recipe.shard else 1
     known = [replace(one, shares=shares) for one in found if one]
     return max(known, key=lambda one: one.total, default=None)
-
-
-def open_mixtures(
-    recipe: Recipe, process: int = 0, processes: int = 1, *, needs_quality: bool
-) -> list[Mixture]:
-    """What each stage reads; a source that several name is opened once.
-
-    Args:
-        recipe: whose stages.
-        process: which of several it is: of a stream each reads its share.
-        processes: how many there are.
-        needs_quality: whether it must be known how good pictures are.
-
-    Raises:
-        DatasetError: if a source holds nothing to train on, or a stage lacks a kind of pictures.
-        HubError: if a source cannot be had.
-    """
-    opened: dict[str, Source | Stream] = {
-        name: open_stream(name.removeprefix(STREAM), recipe.seed, process, processes)
-        if name.startswith(STREAM)
-        else open_source(name)
-        for stage in recipe.stages
-        for name in stage.data
-    }
-    mixtures = []
-    for stage in recipe.stages:
-        sources = [(opened[name], share) for name, share in stage.data.items()]
-        mixtures.append(
-            Mixture(
-                sources if stage.synthetic is None else with_synthetic(sources, stage.synthetic),
-                stage.groups,
-                crop=stage.crop,
-                seed=recipe.seed,
-                cache_bytes=CACHE_BYTES // max(1, recipe.workers),
-                needs_quality=needs_quality,
-                aligned=stage.aligned,
-                balanced=stage.balanced,
-                augmentation=stage.augmentation,
-            )
-        )
-    return mixtures
-
-
-def _split(batch: _Batch, at_once: int) -> list[tuple[Tensor, ...]]:
-    return [tensor.split(at_once) for tensor in batch.values()]
-
-
-class _Prepared(Dataset[_Batch]):
-    """Some examples of a mixture, as the objective wants them, each with the index of its group."""
-
-    def __init__(self, mixture: Mixture, prepare: Prepare, indices: list[int]) -> None:
-        self.mixture, self.prepare, self.indices = mixture, prepare, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> _Batch:
-        example = self.mixture[self.indices[place]]
-        group = torch.tensor(self.mixture.groups.index(example.group))
-        return self.prepare(example, self.mixture.crop) | {"group": group}
-
-
-def _use_one_thread(_worker: int) -> None:
-    """In a worker of a DataLoader: as many workers are meant to run as there are cores."""
-    cv2.setNumThreads(1)
 
 
 class _Gains:

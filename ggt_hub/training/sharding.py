@@ -1,18 +1,19 @@
 """Weights divided among processes (FSDP2): each keeps a part of all, and gathers a block while that computes."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed.checkpoint as dcp
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, send_to_device
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
-from torch import Tensor
-from torch.distributed import get_world_size
+from torch import Tensor, nn
+from torch.distributed import broadcast_object_list, get_rank, get_world_size
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
@@ -26,6 +27,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from ggt_hub.errors import TrainingError
+
+Role = Literal["shares", "leads", "follows"]
+"""What a process does of work that is for all: its share, all of it, or its part of what the first one computes."""
 
 
 def shard(network: ModelMixin, device: torch.device) -> None:
@@ -60,6 +64,38 @@ def gather(network: ModelMixin) -> ModelMixin | None:
         copy = kind.from_config(network.config)
     copy.load_state_dict(tensors, assign=True)
     return copy
+
+
+@contextmanager
+def led(network: nn.Module) -> Iterator[Role]:
+    """Have all processes compute a divided network whenever the first one does, which is free in what it does else.
+
+    Others come in when the first one is done; called by all.
+    """
+    if get_rank() == 0:
+        hook = network.register_forward_pre_hook(_call_others, prepend=True, with_kwargs=True)
+        try:
+            yield "leads"
+        finally:
+            hook.remove()
+            broadcast_object_list([None])
+        return
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        while (call := _told()) is not None:
+            arguments, named = send_to_device(call, device)
+            network(*arguments, **named)
+    yield "follows"
+
+
+def _call_others(_network: nn.Module, arguments: Any, named: Any) -> None:
+    broadcast_object_list([send_to_device((arguments, named), torch.device("cpu"))])
+
+
+def _told() -> Any:
+    told = [None]
+    broadcast_object_list(told)
+    return told[0]
 
 
 def whole(tensor: Tensor) -> Tensor:

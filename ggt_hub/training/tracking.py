@@ -1,5 +1,7 @@
 """What a run tells a tracker, by those of accelerate."""
 
+from pathlib import Path
+
 import numpy as np
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -23,17 +25,26 @@ def check_tracker(name: str | None) -> None:
         )
 
 
-def begin_tracking(accelerator: Accelerator, name: str, step: int) -> None:
-    """Open the tracker of a run; tensorboard takes back what it was told from `step` on, before a kill."""
-    accelerator.init_trackers(name, init_kwargs={"tensorboard": {"purge_step": step}})
+def begin_tracking(accelerator: Accelerator, output: Path, step: int) -> None:
+    """Open the tracker of a run, as a project of its folder's name.
+
+    tensorboard takes back what it was told from `step` on, before a kill; to the others it is one more run.
+    """
+    folder = output / TRACKER
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"tensorboard": {"purge_step": step}, "wandb": {"dir": str(folder)}}
+    accelerator.init_trackers(output.name, init_kwargs=told)
 
 
 def track(accelerator: Accelerator, found: Validated, step: int) -> None:
-    """Tell what validation has found; accelerate's way to trackio takes no pictures."""
+    """Tell what validation has found."""
     accelerator.log({f"validation/{name}": value for name, value in found.scores.items()}, step=step)
     for tracker in accelerator.trackers:
-        if not hasattr(tracker, "log_images"):
-            continue
-        told = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         for name, picture in found.pictures.items():
-            tracker.log_images({f"validation/{name}": np.stack([picture])}, step=step, **told)
+            if tracker.name == "trackio":  # to which accelerate brings no pictures
+                import trackio
+
+                tracker.log({f"validation/{name}": trackio.Image(picture)}, step=step)
+            else:
+                told = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({f"validation/{name}": np.stack([picture])}, step=step, **told)

@@ -56,7 +56,9 @@ class Validated(NamedTuple):
 
 
 def validate(told: Validation, objective: Objective, output: Path) -> Validated | None:
-    """Restore and score the suite with the weights as they are; called by all processes, which share the pictures.
+    """Restore and score the suite with the weights as they are; called by all processes.
+
+    They share the pictures or, where weights are divided, compute each together.
 
     Draws no random numbers of the run's. A picture that fails is in the report and stays out of the means.
 
@@ -74,8 +76,9 @@ def validate(told: Validation, objective: Objective, output: Path) -> Validated 
     """
     suite = load_suite(told.suite, told.data)
     output.mkdir(parents=True, exist_ok=True)
-    with objective.restoring() as pipe, _evaluating(pipe), torch.random.fork_rng():
-        found = run_suite(suite, pipe, output, limit=told.pictures, arguments=told.arguments)
+    how: dict[str, Any] = {"limit": told.pictures, "arguments": told.arguments}
+    with objective.restoring() as pipe, _evaluating(pipe), torch.random.fork_rng(), objective.led() as role:
+        found = {} if role == "follows" else run_suite(suite, pipe, output, **how, alone=role == "leads")
     if not found:
         return None
     means = {name: about["mean"] for name, about in found["overall"].items() if isinstance(about, dict)}

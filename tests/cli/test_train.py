@@ -47,9 +47,11 @@ def test_pairs_and_photographs_are_learned_from_together(
     for folder in ("clean", "pairs/lq", "pairs/gt"):
         Path(folder).mkdir(parents=True)
         Image.fromarray(photograph(64)).save(f"{folder}/a.png")
+    Image.fromarray(photograph(16)).save("clean/small.png")
     Path("r.yaml").write_text(RECIPE)
     command = ["train", "r.yaml", "--cpu", "--output", "run", "--data", "clean", "--data", "pairs=4"]
     done = CliRunner().invoke(app, command)
-    assert (done.exit_code, done.stdout) == (0, "averaged weights: run/model\n")
+    told = "averaged weights: run/model\nskipped pictures: 1, listed in run/skipped.jsonl\n"
+    assert (done.exit_code, done.stdout) == (0, told)
     words = Path("run/progress.txt").read_text().split()
     assert [word for word in words if word in ("noise", "pairs", "clean")] == ["noise", "pairs"]

@@ -81,11 +81,12 @@ def test_a_damaged_shard_is_told_and_made_anew(tmp_path: Path) -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """Two pairs of the size of a crop: each comes plain and mirrored."""
+    """A pair of the size of a bucket and one of none: each comes plain and mirrored."""
     for side in ("lq", "gt"):
         (tmp_path / "pairs" / side).mkdir(parents=True)
         for number in range(2):
-            pixels = np.roll(photograph(64), 7 * number + len(side) + ord(side[0]), 1)
+            whole = photograph(100)[:64, :64] if number else photograph(100)[:60]
+            pixels = np.roll(whole, 7 * number + len(side) + ord(side[0]), 1)
             Image.fromarray(pixels).save(tmp_path / f"pairs/{side}/{number}.png")
     recipe = load_recipe("realrestorer", "tiny").with_data({str(tmp_path / "pairs"): 1.0})
     stage = replace(recipe.stages[0], synthetic=None, augmentation=None, steps=8, batch=2, at_once=1)

@@ -1,5 +1,6 @@
 """The recipe `realrestorer`: two stages on any editor, what they see, and what they leave alone."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from PIL import Image
 from safetensors.torch import load_file
 
 from ggt_hub.errors import DatasetError, TrainingError
@@ -16,8 +18,9 @@ from ggt_hub.training import Recipe, load_recipe, plan, train
 from ggt_hub.training import run as module
 from ggt_hub.training.objectives import Loss
 from ggt_hub.training.objectives.flow import FlowObjective
-from ggt_hub.training.run import open_mixtures
+from ggt_hub.training.reading import open_mixtures
 from tests.documents import lay_out_desk
+from tests.photographs import photograph
 from tests.pipelines.tiny_editors import tiny_qwen_edit
 from tests.pipelines.tiny_realrestorer import tiny_pipeline
 from tests.tiny_kontext import save_tiny_kontext
@@ -35,6 +38,23 @@ def staged(recipe: Recipe, **changes: Any) -> Recipe:
     return replace(recipe, stages=tuple(replace(stage, **changes) for stage in recipe.stages))
 
 
+def stop_after(steps: int, recipe: Recipe, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a run that is killed when it has saved that many steps."""
+    update = module._Run._update
+
+    def stopping(run: module._Run, *arguments: Any) -> None:
+        update(run, *arguments)
+        if run.step == steps - 1:
+            run.step = steps
+            run.save()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Run, "_update", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, output, cpu=True)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "diffusion_pytorch_model.safetensors")
 
@@ -47,7 +67,7 @@ def test_the_stages_are_the_published_ones() -> None:
     assert [getattr(tuning, name) for name in told] == [1e-5, 0, 0.01, 32, 1500, 0.2, 0.25]
     assert (recipe.betas, recipe.largest_gradient, recipe.model) == ((0.9, 0.95), 1, {"weights": "full"})
     for stage in recipe.stages:
-        assert (stage.warmup_steps, stage.crop, stage.balanced) == (100, 1024, True)
+        assert (stage.warmup_steps, stage.buckets, stage.balanced) == (100, ((1024, 1024),), True)
         assert {name: (kind.share, kind.preset.task) for name, kind in stage.groups.items()} == {
             task: (1, task)
             for task in (
@@ -99,20 +119,63 @@ def test_a_run_stopped_in_the_second_stage_continues_exactly(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = weights(train(recipe, tmp_path / "whole", cpu=True))
-    update = module._Run._update
-
-    def stopping(run: module._Run, *arguments: Any) -> None:
-        if run.step == 6:
-            run.save()
-            raise KeyboardInterrupt
-        update(run, *arguments)
-
-    monkeypatch.setattr(module._Run, "_update", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "parts", cpu=True)
-    monkeypatch.setattr(module._Run, "_update", update)
+    stop_after(6, recipe, tmp_path / "parts", monkeypatch)
     parts = weights(train(recipe, tmp_path / "parts", cpu=True))
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
+
+
+@pytest.fixture
+def aspects(recipe: Recipe, tmp_path: Path) -> Recipe:
+    """On pairs of three aspects, one of which covers no bucket."""
+    for number, (height, width) in enumerate([(70, 64), (60, 100), (100, 60), (64, 40)]):
+        for side in ("lq", "gt"):
+            (tmp_path / "aspects" / side).mkdir(parents=True, exist_ok=True)
+            pixels = np.ascontiguousarray(photograph(100)[:height, :width])
+            Image.fromarray(pixels).save(tmp_path / f"aspects/{side}/{number}.png")
+    pairs = staged(recipe, synthetic=None, batch=3, at_once=2, steps=5, frozen=0.0)
+    return pairs.with_data({str(tmp_path / "aspects"): 1.0})
+
+
+def test_pieces_of_several_aspects_have_one_size_and_a_stopped_run_continues_exactly(
+    aspects: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, forward = list[tuple[int, ...]](), FlowObjective.forward
+
+    def noted(objective: Any, batch: dict[str, torch.Tensor]) -> Loss:
+        sizes.append(tuple(batch["gt"].shape))
+        return forward(objective, batch)
+
+    monkeypatch.setattr(FlowObjective, "forward", noted)
+    whole = weights(train(aspects, tmp_path / "whole", cpu=True))
+    assert [size[0] for size in sizes] == [2, 1] * 10
+    assert {size[2:] for size in sizes} == {(64, 64), (48, 80), (80, 48)}
+    straight, sizes[:] = [*sizes], []
+    stop_after(6, aspects, tmp_path / "parts", monkeypatch)
+    assert json.loads((tmp_path / "parts/state/reading-1-of-1.json").read_text())["waiting"]
+    parts = weights(train(aspects, tmp_path / "parts", cpu=True))
+    assert sizes == straight
+    (skipped,) = (json.loads(line) for line in (tmp_path / "parts/skipped.jsonl").read_text().splitlines())
+    reason = "40x64 pixels cover none of the buckets 64x64, 80x48, 48x80"
+    assert skipped == {"source": str(tmp_path / "aspects"), "row": "3", "reason": reason}
+    assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
+
+
+def test_sizes_that_fit_no_bucket_are_said_before_a_network_is_read(
+    aspects: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FlowObjective, "build", lambda *_: pytest.fail("the base was read"))
+    large = staged(aspects, buckets=((128, 128), (160, 96)))
+    told = r"none of the 4 pictures of .*aspects can be used, such as \d: \d+x\d+ pixels cover none of"
+    with pytest.raises(DatasetError, match=told + " the buckets 128x128, 160x96"):
+        train(large, tmp_path / "run", cpu=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_counts_the_buckets(aspects: Recipe) -> None:
+    line = plan(aspects).splitlines()[0]
+    assert "buckets of 4 looked at: 64x64 1, 80x48 1, 48x80 1" in line
+    assert "1 of 4 cover none of the buckets 64x64, 80x48, 48x80" in line
+    assert "stage 1: 5 steps of 3 pictures of 64x64, 80x48, 48x80, learning rate" in plan(aspects)
 
 
 def test_frozen_blocks_stay_in_their_stage_alone(recipe: Recipe, tmp_path: Path) -> None:
@@ -197,7 +260,7 @@ def test_a_network_without_blocks_cannot_be_frozen(tmp_path: Path) -> None:
 
 def test_the_plan_counts_what_the_run_will_see(recipe: Recipe) -> None:
     photos, pairs = recipe.stages[0].data
-    lines = plan(staged(recipe, crop=208, steps=100), processes=2).splitlines()
+    lines = plan(staged(recipe, buckets=(), crop=208, steps=100), processes=2).splitlines()
     assert lines[0] == f"{photos}: 1 clean pictures; 256x256 to 256x256 pixels"
     told = "192x192 to 256x256 pixels; general 2; 1 of 2 below a crop of 208"
     assert lines[1] == f"{pairs}: 2 pairs; {told}"

@@ -21,6 +21,8 @@ SLIPS = {
     "no groups": (GOOD.split("groups")[0] + "groups: {}\n", "the field 'groups' names no kinds of samples"),
     "no stages": (GOOD + "stages: []\n", "stages must be a list of at least one"),
     "a stage that is a word": (GOOD + "stages: [x]\n", "stage 1: here belong fields"),
+    "buckets of pictures that are turned": (GOOD + "buckets: [[64, 64]]\n", "say `aligned: true`"),
+    "an odd bucket": (GOOD + "aligned: true\nbuckets: [[64, 60]]\n", r"buckets\[0\]\[1\]: .* of 8, not 60"),
     "a slip in a stage": (GOOD + "stages: [{}, {crop: 7}]\n", "stage 2: crop: .*not 7"),
     "a source without share": (GOOD.replace("images: nowhere", "data: {nowhere: 0}"), "data.nowhere.*not 0"),
     "an empty group": (GOOD.split("groups")[0] + "groups:\n  noise:\n", "group noise: here belong fields"),

@@ -42,6 +42,8 @@ learning_rate: 1.0e-3
 largest_gradient: 0.05
 ema_decay: 0.5
 shard: {shard}
+validation: {{suite: {desk}/my-pairs, every: 4, pictures: 1,
+             arguments: {{num_inference_steps: 2, size_level: 32}}}}
 stages:
   - {{steps: 1}}
   - {{steps: 3, frozen: 0.5}}
@@ -155,6 +157,14 @@ def test_two_processes_with_divided_weights_learn_what_one_learns(
     for rank in range(2):
         wanted = [loss for step in of_steps for loss in step[2 * rank : 2 * rank + 2]]
         assert json.loads((root / f"{name}-{rank}.json").read_text()) == pytest.approx(wanted, rel=1e-5)
+    for step in (0, STEPS):
+        seen = [
+            json.loads((folder / f"validation/{step:06d}/results.json").read_text())
+            for folder in (root / name, tmp_path / "run")
+        ]
+        assert seen[0]["pictures"] == 1 and not seen[0]["failed"]
+        scores = [one["overall"]["psnr"]["mean"] for one in seen]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-3)  # of pictures of 8 bits
     together = weights(root / name / "model")
     assert alone.keys() == together.keys()
     assert way(alone, together) < 1e-4 * way(alone, start)
@@ -235,8 +245,6 @@ def test_what_cannot_be_divided_is_refused_before_anything_is_loaded(
     ):
         train(recipe, tmp_path / "run", cpu=True)
     monkeypatch.setattr(run.Accelerator, "num_processes", 2)
-    with pytest.raises(TrainingError, match="restores no pictures: leave out `validation`"):
-        train(recipe.watched("compact-val", 1, None), tmp_path / "run", cpu=True)
     monkeypatch.setattr(run.Accelerator, "distributed_type", DistributedType.FSDP)
     with pytest.raises(TrainingError, match="give it MULTI_GPU, and this command --shard"):
         train(replace(recipe, shard=False), tmp_path / "run", cpu=True)

@@ -2,10 +2,13 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -22,7 +25,8 @@ from ggt_hub.pipelines import CompactRestorerPipeline
 from ggt_hub.training import Recipe, load_recipe, train
 from ggt_hub.training import run as module
 from ggt_hub.training.objectives import load_objective
-from ggt_hub.training.validation import Validation, validate
+from ggt_hub.training.tracking import begin_tracking, track
+from ggt_hub.training.validation import Validated, Validation, validate
 from tests.photographs import photograph
 from tests.training.objectives.tiny import scored, tiny_recipe
 
@@ -153,6 +157,28 @@ def test_what_cannot_be_validated_is_said_before_the_first_step(
     with pytest.raises(TrainingError, match=r"the tracker wandb is not installed: .* take .*tensorboard"):
         train(replace(compact, tracker="wandb"), tmp_path / "d", cpu=True)
     assert not (tmp_path / "d").exists()
+
+
+def test_each_tracker_is_told_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """wandb and trackio are no dependencies: what they were told here, the real ones have kept."""
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(Image=lambda pixels: ("picture", pixels)))
+    picture = photograph(32)
+    trackers = {name: MagicMock() for name in ("wandb", "trackio", "tensorboard")}
+    for name, tracker in trackers.items():
+        tracker.name = name
+    accelerator = MagicMock(trackers=[*trackers.values()])
+    begin_tracking(accelerator, tmp_path / "run", 7)
+    (name,), how = accelerator.init_trackers.call_args
+    assert name == "run" and how["init_kwargs"]["tensorboard"] == {"purge_step": 7}
+    assert Path(how["init_kwargs"]["wandb"]["dir"]).is_dir()
+    track(accelerator, Validated({"psnr": 20.0}, {"a": picture}), 9)
+    accelerator.log.assert_called_once_with({"validation/psnr": 20.0}, step=9)
+    (told,), where = trackers["trackio"].log.call_args
+    assert told == {"validation/a": ("picture", picture)} and where == {"step": 9}
+    for name, further in {"wandb": {}, "tensorboard": {"dataformats": "NHWC"}}.items():
+        (told,), where = trackers[name].log_images.call_args
+        assert told["validation/a"].shape == (1, 32, 32, 3) and where == {"step": 9, **further}
+    trackers["trackio"].log_images.assert_not_called()
 
 
 def test_the_call_says_what_the_recipe_does_not(tmp_path: Path) -> None:

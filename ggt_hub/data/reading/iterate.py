@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.distributed import split_dataset_by_node
 
 from ggt_hub.data.guard import guard_uploads
 from ggt_hub.data.pairs import PICTURES
@@ -25,10 +27,12 @@ from ggt_hub.data.storage.fetch import THREADS, Fetched, Fetcher, Wanted
 from ggt_hub.errors import DatasetError, ImageError
 from ggt_hub.images import read_image
 from ggt_hub.images.picture import to_eight_bits
+from ggt_hub.tasks import TASKS, Task
 
 WINDOW = 32
 _AHEAD = 2
 _END = object()
+GENERAL: Task = "general"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,6 +49,8 @@ def iter_pairs(
     *,
     seed: int | None = None,
     epoch: int = 0,
+    part: tuple[int, int] | None = None,
+    task: Task | None = None,
     window: int = WINDOW,
     threads: int = THREADS,
     workers: int = 1,
@@ -59,6 +65,9 @@ def iter_pairs(
         seed: None keeps the order. Else blocks of neighbours are shuffled, then the rows within each window:
             reading stays sequential, and a larger window mixes better.
         epoch: another order for each epoch.
+        part: which part of how many is read, counted from 0, such as (2, 8); they do not meet. None reads all or,
+            in a worker of a torch DataLoader, the worker's share.
+        task: only pairs of this task; `general` are those of none that we know. Nothing else is fetched.
         window: rows fetched at a time; up to four windows of undecoded pictures are in memory.
         threads: parallel requests.
         workers: threads that decode; with two, twice as fast. In the workers of a DataLoader, leave it at 1.
@@ -74,8 +83,7 @@ def iter_pairs(
         HubError: while iterating, if the Hub does not answer.
     """
     guard_uploads()
-    kind = _for_data_loaders() if "torch" in sys.modules else Pairs
-    return kind(Stream(dataset, seed, epoch, window, threads, token), workers, skip_bad)
+    return _pairs(Stream(dataset, seed, epoch, part, task, window, threads, token), workers, skip_bad, _START)
 
 
 @dataclass
@@ -120,6 +128,17 @@ class Pairs:
         """Go on where another iterator with the same data set and arguments has stopped."""
         self._state, self._is_over = dict(state), False
         self._rows = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For workers that are started anew: it goes on there where it is here."""
+        return _pairs, (self._stream, self._workers, self._skip_bad, self._state)
+
+
+def _pairs(stream: "Stream", workers: int, skip_bad: bool, state: State) -> Pairs:
+    kind = _for_data_loaders() if "torch" in sys.modules else Pairs
+    pairs = kind(stream, workers, skip_bad)
+    pairs.load_state_dict(state)
+    return pairs
 
 
 @cache
@@ -187,11 +206,13 @@ class Stream:
         dataset: datasets.Dataset | datasets.IterableDataset,
         seed: int | None = None,
         epoch: int = 0,
+        part: tuple[int, int] | None = None,
+        task: Task | None = None,
         window: int = WINDOW,
         threads: int = THREADS,
         token: str | bool | None = None,
     ) -> None:
-        self._dataset, self._order = dataset, (seed, epoch)
+        self._dataset, self._order, self._part, self._task = dataset, (seed, epoch), part, task
         self._window, self._threads, self._token = window, threads, token
         self._reads_disk = not came_from_hub(dataset)
 
@@ -199,8 +220,12 @@ class Stream:
         """The rows after a state, each with the state after it."""
         number, done = state["window"], state["row"]
         with Fetcher(self._threads, self._token) as fetcher:
-            windows = _windows(self._dataset, self._order, self._window, number, state["dataset"])
-            fetched = ((before, _fetch(table, fetcher, self._reads_disk)) for before, table in windows)
+            shared = _share(self._dataset, self._part)
+            windows = _windows(shared, self._order, self._window, number, state["dataset"])
+            fetched = (
+                (before, _fetch(_of_task(table, self._task), fetcher, self._reads_disk))
+                for before, table in windows
+            )
             for before, items in _in_background(fetched, _AHEAD):
                 for position in self._order_within(number, len(items))[done:]:
                     done += 1
@@ -217,8 +242,8 @@ class Stream:
 def _windows(
     dataset: Any, order: tuple[int | None, int], window: int, number: int, state: Any
 ) -> Iterator[tuple[Any, pa.Table]]:
-    """The rows of this worker as Arrow tables, from window `number` on, each with the state before it."""
-    dataset = _share_of_this_worker(dataset).with_format("arrow")
+    """Rows as Arrow tables, from window `number` on, each with the state before it."""
+    dataset = dataset.with_format("arrow")
     seed, epoch = order
     if isinstance(dataset, datasets.Dataset):
         for rows in _row_windows(len(dataset), seed, epoch, window)[number:]:
@@ -235,6 +260,15 @@ def _windows(
         before = dataset.state_dict()
 
 
+def _of_task(table: pa.Table, task: Task | None) -> pa.Table:
+    if task is None or "task" not in table.column_names:
+        return table
+    if task != GENERAL:
+        return table.filter(pc.equal(table["task"], task))
+    others = pa.array([known for known in TASKS if known != GENERAL])
+    return table.filter(pc.invert(pc.is_in(table["task"], value_set=others)))
+
+
 def _row_windows(size: int, seed: int | None, epoch: int, window: int) -> list[range]:
     starts = np.arange(0, size, window)
     if seed is not None:
@@ -242,8 +276,10 @@ def _row_windows(size: int, seed: int | None, epoch: int, window: int) -> list[r
     return [range(start, min(start + window, size)) for start in starts.tolist()]
 
 
-def _share_of_this_worker(dataset: Any) -> Any:
-    """The whole data set or, in a worker of a torch DataLoader, the worker's share."""
+def _share(dataset: Any, part: tuple[int, int] | None) -> Any:
+    """The part that was named, the whole data set or, in a worker of a torch DataLoader, the worker's share."""
+    if part is not None:
+        return split_dataset_by_node(dataset, *part) if part[1] > 1 else dataset
     torch = sys.modules.get("torch")
     worker = torch.utils.data.get_worker_info() if torch is not None else None
     if worker is None:

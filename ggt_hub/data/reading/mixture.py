@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 import cv2
@@ -16,6 +17,8 @@ from cachetools import LRUCache
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from ggt_hub.commit import append_json
+from ggt_hub.data.reading.buckets import Size, bucket_of, fitted, in_words
 from ggt_hub.data.reading.picture_sources import Found, Pixels, Source, Stream
 from ggt_hub.degradations import Preset, Sample, apply_steps, severities
 from ggt_hub.degradations.base import Array
@@ -26,6 +29,7 @@ MARGIN = 16
 """Pixels that are damaged around a crop and cut away: they hide borders of filters and move the grid of JPEG."""
 
 _PATIENCE = 1000
+_OTHERS = "choose others, or a smaller crop or other buckets"
 
 CACHE_BYTES = 2**30
 """Of decoded pictures that are kept in memory, in all workers together."""
@@ -50,7 +54,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Example:
-    """A crop of a pair, with what is known of it.
+    """A crop of a pair, or all of it in its bucket, with what is known of it.
 
     Attributes:
         lq, gt: float32, height x width x 3, 0..1; the sides of `gt` are those of `lq` times a whole number.
@@ -86,11 +90,13 @@ class Example:
             raise _without_quality(self.source)
         return self.quality
 
-    def cut(self, side: int) -> tuple[Array, Array]:
-        """Both pictures without the margin, at a place that is drawn: squares of `side` pixels of `lq`."""
+    def cut(self) -> tuple[Array, Array]:
+        """Both pictures without the margin, at a place that is drawn."""
         top, left = self.rng.integers(self.margin + 1, size=2)
-        scale = len(self.gt) // len(self.lq)
-        return self.lq[_square(top, left, side)], self.gt[_square(top * scale, left * scale, side * scale)]
+        height, width = (extent - self.margin for extent in self.lq.shape[:2])
+        by = len(self.gt) // len(self.lq)
+        lq = self.lq[top : top + height, left : left + width]
+        return lq, self.gt[top * by : (top + height) * by, left * by : (left + width) * by]
 
 
 def with_synthetic(
@@ -122,14 +128,18 @@ class Mixture:
             in order, once each.
         damage: what clean pictures meet, by name; may be empty where all pairs are stored.
         crop: side of a crop, in pixels of `lq`.
+        buckets: sizes of `lq`, by aspect: pictures are used whole then, in place of crops; see `buckets`. What
+            covers none of them is skipped. For aligned pictures alone.
         seed: decides every draw.
         cache_bytes: of decoded pictures that are kept; in each process, where several read.
         needs_quality: leave pictures out of which it is not known how good they are.
         aligned: mirror crops, but do not turn or shrink them, and damage them without a margin: pictures of the
             size of a crop are then used whole.
         balanced: draw the tasks of pairs equally, whatever source has them and however many; among those that have
-            a task their shares count. Of streams tasks come as they lie.
+            a task their shares count. A stream is then read for each task on its own.
         augmentation: damage that `lq` meets besides, with a chance that its share says.
+        skipped_in: a file of JSON lines in which pictures are listed that cannot be used, each once: its `source`,
+            its `row` there (a path, or an id) and the `reason`. Without one there is a warning for each.
 
     Raises:
         DatasetError: if it is needed, and a source does not tell it at all.
@@ -142,25 +152,46 @@ class Mixture:
         *,
         crop: int,
         seed: int,
+        buckets: Sequence[Size] = (),
         cache_bytes: int = CACHE_BYTES,
         needs_quality: bool = False,
         aligned: bool = False,
         balanced: bool = False,
         augmentation: Damage | None = None,
+        skipped_in: Path | None = None,
     ) -> None:
+        self.skipped_in = skipped_in
         self.balanced, self.augmentation = balanced, augmentation
         self.sources, shares = zip(*sources, strict=True)
         self.needs_quality = needs_quality
         for source in self.sources:
             if needs_quality and not source.tells_quality:
                 raise _without_quality(source.name)
-        self.damage, self.crop, self.seed = dict(damage), crop, seed
+        self.damage, self.crop, self.buckets, self.seed = dict(damage), crop, buckets, seed
         self.aligned, self.margin = aligned, 0 if aligned else MARGIN
         self.groups = [*dict.fromkeys([*self.damage, *(source.name for source in self.sources)])]
-        self.skipped: dict[str, str] = {}
+        self.skipped: dict[tuple[str, str], str] = {}
+        self._unusable: dict[tuple[int, int], str] = {}
         self._source_chances = _chances(shares)
         self._damage_chances = _chances([kind.share for kind in self.damage.values()])
         self._cache: LRUCache[tuple[int, int], Found] = LRUCache(cache_bytes, getsizeof=_bytes)
+
+    def check(self) -> None:
+        """Find a picture that can be used in each source, and of each task that is drawn; changes no draw.
+
+        Raises:
+            DatasetError: if a source has none, or of a stream none of the first ones can be.
+        """
+        for place, source in enumerate(self.sources):
+            if isinstance(source, Stream):
+                begin = source.state_dict()
+                for task in (source.tasks if self.balanced else []) or (None,):
+                    self._next_usable(source, task)
+                source.load_state_dict(begin)
+            else:
+                by_task = [*source.by_task.values()] if self.balanced else []
+                for members in by_task or [range(len(source))]:
+                    self._usable(place, members, default_rng(self.seed))
 
     def source_chances(self) -> list[tuple[Source | Stream, float]]:
         """How often each source is drawn from, in sum 1."""
@@ -178,11 +209,11 @@ class Mixture:
         return [source for source in self.sources if isinstance(source, Stream)]
 
     @cached_property
-    def _having_task(self) -> dict[str, list[int]]:
+    def _having_task(self) -> dict[Task, list[int]]:
         """Each task, and the places of the sources that have pairs of it."""
-        found: dict[str, list[int]] = {}
+        found: dict[Task, list[int]] = {}
         for place, source in enumerate(self.sources):
-            for task in source.by_task:
+            for task in source.tasks if isinstance(source, Stream) else source.by_task:
                 found.setdefault(task, []).append(place)
         return found
 
@@ -199,15 +230,16 @@ class Mixture:
         rng = default_rng((self.seed, index))
         place = int(rng.choice(len(self.sources), p=self._source_chances)) if len(self.sources) > 1 else 0
         kind = int(rng.choice(len(self.damage), p=self._damage_chances)) if self.damage else None
+        place, task = self._task(place, rng)
         source = self.sources[place]
         if isinstance(source, Stream):
-            found = self._next_usable(source)
+            found = self._next_usable(source, task)
         else:
-            place, members = self._members(place, source, rng)
-            source, found = self.sources[place], self._usable(place, members, rng)
+            members = source.by_task[task] if task else range(len(source))
+            found = self._usable(place, members, rng)
         if found.lq is None:
             return self._damaged(found, kind, source, rng)
-        lq, gt = _crop_pair(found.lq, found.gt, self.crop, rng, self.aligned)
+        lq, gt = self._pair(found.lq, found.gt, rng)
         lq = self._augmented(lq, rng)
         told = source.name, found.quality, found.prompt
         return Example(lq, gt, found.task, None, source.name, 0, rng, *told)
@@ -217,7 +249,7 @@ class Mixture:
             raise DatasetError(f"{source.name} holds clean pictures, and no damage is given for them")
         name = list(self.damage)[kind]
         preset = self.damage[name].preset
-        clean = _crop(found.gt, self.crop + self.margin, rng, self.aligned)
+        clean = self._clean(found.gt, rng)
         limits = self.damage[name].severity
         steps = list(preset.draw(rng, None if limits is None else rng.uniform(*limits)))
         sample = apply_steps(Sample(clean, clean), steps)
@@ -225,67 +257,100 @@ class Mixture:
         told = source.name, found.quality, found.prompt
         return Example(lq, sample.gt, preset.task, damage, name, self.margin, rng, *told)
 
+    def _pair(self, lq: Pixels, gt: Pixels, rng: Generator) -> tuple[Array, Array]:
+        if not self.buckets:
+            return _crop_pair(lq, gt, self.crop, rng, self.aligned)
+        mirrored = rng.random() < 0.5
+        whole = fitted(lq, self.buckets), fitted(gt, self.buckets, len(gt) // len(lq))
+        return _turned(whole[0], 0, mirrored), _turned(whole[1], 0, mirrored)
+
+    def _clean(self, photograph: Pixels, rng: Generator) -> Array:
+        if not self.buckets:
+            return _crop(photograph, self.crop + self.margin, rng, self.aligned)
+        return _turned(fitted(photograph, self.buckets), 0, rng.random() < 0.5)
+
     def _augmented(self, lq: Array, rng: Generator) -> Array:
         if self.augmentation is None or rng.random() >= self.augmentation.share:
             return lq
         return apply_steps(Sample(lq, lq), self.augmentation.preset.draw(rng, None)).lq
 
-    def _members(self, place: int, source: Source, rng: Generator) -> tuple[int, Sequence[int]]:
-        """The pictures among which one is drawn, and of which source: all of it, or those of a drawn task."""
-        if not (self.balanced and source.by_task):
-            return place, range(len(source))
+    def _task(self, place: int, rng: Generator) -> tuple[int, Task | None]:
+        """Where tasks are drawn equally one of them, and a source that has it, in place of a source of pairs."""
+        if not (self.balanced and any(place in places for places in self._having_task.values())):
+            return place, None
         task = sorted(self._having_task)[int(rng.integers(len(self._having_task)))]
         there = self._having_task[task]
-        drawn = (
-            int(rng.choice(there, p=_chances(self._source_chances[there]))) if len(there) > 1 else there[0]
-        )
-        return drawn, self.sources[drawn].by_task[task]
+        drawn = rng.choice(there, p=_chances(self._source_chances[there])) if len(there) > 1 else there[0]
+        return int(drawn), task
 
     def _usable(self, place: int, members: Sequence[int], rng: Generator) -> Found:
         """One of these pictures, or the next of them that can be used; those that cannot are told once."""
-        source, first = self.sources[place], int(rng.integers(len(members)))
-        for candidate in (members[n % len(members)] for n in range(first, first + len(members))):
-            name = source.name_of(candidate)
-            if name in self.skipped:
-                continue
-            try:
-                found = self._load(place, candidate)
-                reason = self._why_not(found, name)
-            except (DatasetError, ImageError) as error:
-                reason = str(error)
+        source, first, failed = self.sources[place], int(rng.integers(len(members))), dict[int, str]()
+        for number in (members[n % len(members)] for n in range(first, first + len(members))):
+            reason = self._unusable.get((place, number))
             if reason is None:
+                try:
+                    found = self._load(place, number)
+                    reason = self._why_not(found)
+                except (DatasetError, ImageError) as error:
+                    reason = str(error)
+            if reason is None:
+                for one, why in failed.items():
+                    self._unusable[place, one] = why
+                    self._skip(source, source.row_of(one), why)
                 return found
-            self._skip(name, reason)
+            failed[number] = reason
+        number, reason = next(iter(failed.items()))
         raise DatasetError(
-            f"none of the {len(members)} pictures of {source.name} can be used, such as {self.skipped[name]}"
+            f"none of the {len(members)} pictures of {source.name} can be used, such as {source.row_of(number)}: "
+            f"{reason}; {_OTHERS}"
         )
 
-    def _next_usable(self, stream: Stream) -> Found:
-        """The next pair of a stream that can be used."""
+    def _next_usable(self, stream: Stream, task: Task | None) -> Found:
+        """The next pair of a stream, of a task where one is given, that can be used."""
+        failed: dict[tuple[str, str], None] = {}
         for _ in range(_PATIENCE):
             try:
-                found = next(stream)
-                reason = self._why_not(found, stream.last)
+                found = stream.read(task)
+                reason = None if found is None else self._why_not(found)
             except (DatasetError, ImageError) as error:
-                reason = str(error)
+                found, reason = None, str(error)
             if reason is None:
+                for row, why in failed:
+                    self._skip(stream, row, why)
+                if found is None:
+                    break
                 return found
-            self._skip(reason, reason)
+            failed[stream.last, reason] = None
+        of_task = f" of {task}" if task else ""
+        if not failed:
+            raise DatasetError(
+                f"a reader's share of {stream.name} has no pairs{of_task}: take fewer workers or processes"
+            )
         raise DatasetError(
-            f"none of {_PATIENCE} pairs of {stream.name} in a row can be used, such as {reason}"
+            f"none of {_PATIENCE} pairs{of_task} of {stream.name} in a row can be used, such as {stream.last}: "
+            f"{reason}; {_OTHERS}"
         )
 
-    def _why_not(self, found: Found, name: str) -> str | None:
+    def _why_not(self, found: Found) -> str | None:
         """Why a picture cannot be used; None if it can."""
-        smallest = min((found.gt if found.lq is None else found.lq).shape[:2])
-        if smallest < self.crop:
-            return f"{name}: {smallest} pixels are fewer than a crop of {self.crop}"
-        return f"{name}: its quality is not known" if self.needs_quality and found.quality is None else None
+        height, width = (found.gt if found.lq is None else found.lq).shape[:2]
+        if self.buckets and bucket_of(width, height, self.buckets) is None:
+            return f"{width}x{height} pixels cover none of the buckets {in_words(self.buckets)}"
+        if not self.buckets and min(height, width) < self.crop:
+            return f"{min(height, width)} pixels are fewer than a crop of {self.crop}"
+        return "its quality is not known" if self.needs_quality and found.quality is None else None
 
-    def _skip(self, name: str, reason: str) -> None:
-        if name not in self.skipped:
-            self.skipped[name] = reason
-            warnings.warn(f"picture {len(self.skipped)} that is skipped: {reason}", stacklevel=5)
+    def _skip(self, source: Source | Stream, row: str, reason: str) -> None:
+        """Note a picture that cannot be used, once."""
+        if (source.name, row or reason) in self.skipped:
+            return
+        self.skipped[source.name, row or reason] = reason
+        if self.skipped_in is not None:
+            append_json(self.skipped_in, {"source": source.name, "row": row, "reason": reason}, once=True)
+        else:
+            told = f"picture {len(self.skipped)} that is skipped, of {source.name}: {row}: {reason}"
+            warnings.warn(told, stacklevel=5)
 
     def _load(self, place: int, number: int) -> Found:
         found = self._cache.get((place, number))

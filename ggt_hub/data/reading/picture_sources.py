@@ -1,17 +1,16 @@
 """What a mixture draws from: pictures by number, or streams of pairs that are read in order."""
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import datasets
 import numpy as np
-from datasets.distributed import split_dataset_by_node
 from numpy.typing import NDArray
 
 from ggt_hub.data.pairs import scale_of
-from ggt_hub.data.reading.iterate import Pairs, decode, iter_pairs, row_files
+from ggt_hub.data.reading.iterate import GENERAL, Pairs, decode, iter_pairs, row_files
 from ggt_hub.data.reading.loading import SOURCES, load_dataset
 from ggt_hub.data.reading.opening import find_pairs, open_splits, training_rows
 from ggt_hub.errors import DatasetError, did_you_mean
@@ -24,6 +23,7 @@ STREAM = "stream:"
 
 Pixels = NDArray[np.uint8]
 State = dict[str, Any]
+Part = tuple[int, int]
 
 
 class Found(NamedTuple):
@@ -50,7 +50,7 @@ class Source(Protocol):
     is_clean: bool
 
     @property
-    def by_task(self) -> Mapping[str, Sequence[int]]:
+    def by_task(self) -> Mapping[Task, Sequence[int]]:
         """Numbers of the pairs of each task; empty of clean pictures."""
         ...
 
@@ -64,8 +64,8 @@ class Source(Protocol):
         """
         ...
 
-    def name_of(self, number: int) -> str:
-        """What messages call it."""
+    def row_of(self, number: int) -> str:
+        """By what a person finds it: the path of a file, or the id of a row."""
         ...
 
 
@@ -73,7 +73,7 @@ class _Photographs:
     """A folder of clean photographs, searched to the bottom."""
 
     tells_quality, is_clean = False, True
-    by_task: Mapping[str, Sequence[int]] = {}
+    by_task: Mapping[Task, Sequence[int]] = {}
 
     def __init__(self, folder: Path) -> None:
         self.name, self.paths = str(folder), list_pictures(folder)
@@ -86,7 +86,7 @@ class _Photographs:
     def load(self, number: int) -> Found:
         return Found(None, shown_rgb(self.paths[number]))
 
-    def name_of(self, number: int) -> str:
+    def row_of(self, number: int) -> str:
         return str(self.paths[number])
 
 
@@ -99,9 +99,11 @@ class _Rows:
         self.is_clean = row_files(rows, 0).files["lq"] is None
 
     @cached_property
-    def by_task(self) -> dict[str, list[int]]:
+    def by_task(self) -> dict[Task, list[int]]:
         """See `Source`."""
-        found: dict[str, list[int]] = {}
+        found: dict[Task, list[int]] = {}
+        if self.is_clean:
+            return found
         for number, task in enumerate(self.rows["task"] if "task" in self.rows.column_names else ()):
             found.setdefault(task if task in TASKS else "general", []).append(number)
         return found
@@ -113,8 +115,8 @@ class _Rows:
         row = row_files(self.rows, number)
         return _found(row.row, decode(row, "lq"), decode(row, "gt"))
 
-    def name_of(self, number: int) -> str:
-        return f"row {number} of {self.name}"
+    def row_of(self, number: int) -> str:
+        return str(self.rows.with_format("arrow")[number : number + 1]["id"][0].as_py())
 
 
 def open_source(source: str | Path) -> Source:
@@ -144,25 +146,34 @@ def open_source(source: str | Path) -> Source:
 class Stream:
     """Pairs of a data set that is not downloaded, in the order in which they are read, and again in another.
 
-    Tasks come as they lie: a stream has no table of them to draw from.
+    All come in one order, or those of each task in an order of its own, in which the rest is passed over.
 
     Args:
         name: what it is called.
         rows: of the pair schema.
         seed: of the order: shards, and neighbours within a window, see `iter_pairs`.
+        part: see `turn_to`.
+        column: opens the rows again with the column `task` alone, where that is had for less.
 
     Attributes:
         name: see above.
         tells_quality: whether it knows how good its pictures are.
         is_clean: whether its pictures are clean ones, rather than pairs.
-        last: what messages call the pair that came last.
+        last: the id of the pair that came last; "" where it could not be read.
     """
 
-    by_task: Mapping[str, Sequence[int]] = {}
+    by_task: Mapping[Task, Sequence[int]] = {}
     last = ""
 
-    def __init__(self, name: str, rows: datasets.IterableDataset, seed: int) -> None:
-        self.name, self._rows, self._seed, self._epoch = name, rows, seed, 0
+    def __init__(
+        self,
+        name: str,
+        rows: datasets.IterableDataset,
+        seed: int,
+        part: Part = (0, 1),
+        column: Callable[[], datasets.IterableDataset] | None = None,
+    ) -> None:
+        self.name, self._rows, self._seed, self._column = name, rows, seed, column
         first = next(iter_pairs(rows, window=1, skip_bad=True), None)
         if first is None:
             raise DatasetError(f"{name} holds no rows to train on")
@@ -173,34 +184,55 @@ class Stream:
                 "writes them"
             )
         self.tells_quality, self.is_clean = "quality" in first, first["lq"] is None
-        self._pairs = self._of_epoch()
+        self.turn_to(part)
 
-    def __next__(self) -> Found:
-        """The next pair; after the last one the first of another order.
+    def turn_to(self, part: Part) -> None:
+        """Begin with this part of so many, which do not meet, counted from 0."""
+        self._part, self._orders = part, dict[Task | None, tuple[int, Pairs]]()
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """Those of its pairs, sorted; the whole column is read for that. None of clean pictures."""
+        if self.is_clean:
+            return []
+        if "task" not in (self._rows.column_names or ()):
+            return [GENERAL]
+        column, found = self._column() if self._column else self._rows, set[Task]()
+        for table in column.select_columns(["task"]).with_format("arrow").iter(batch_size=1000):
+            found |= {task if task in TASKS else GENERAL for task in table["task"].unique().to_pylist()}
+        return sorted(found)
+
+    def read(self, task: Task | None = None) -> Found | None:
+        """The next pair, of all or of a task; after the last one the first of another order. None if it has none.
 
         Raises:
             DatasetError: if it cannot be had; the one after it may.
         """
-        row = next(self._pairs, None)
+        self.last = ""
+        if task not in self._orders:
+            self._begin(task, 0)
+        epoch, pairs = self._orders[task]
+        row = next(pairs, None) or next(self._begin(task, epoch + 1), None)
         if row is None:
-            self._epoch += 1
-            self._pairs = self._of_epoch()
-            row = next(self._pairs)
-        self.last = f"{row['id']!r} of {self.name}"
+            return None
+        self.last = str(row["id"])
         return _found(row, row["lq"], row["gt"])
 
     def state_dict(self) -> State:
-        """How far it is read; plain numbers and dicts."""
-        return {"epoch": self._epoch, "pairs": self._pairs.state_dict()}
+        """How far each order is read; plain numbers and dicts."""
+        orders = self._orders.items()
+        return {task or "": {"epoch": at, "pairs": pairs.state_dict()} for task, (at, pairs) in orders}
 
     def load_state_dict(self, state: State) -> None:
         """Go on where another one of the same data set and seed was."""
-        self._epoch = state["epoch"]
-        self._pairs = self._of_epoch()
-        self._pairs.load_state_dict(state["pairs"])
+        self._orders = {}
+        for task, told in state.items():
+            self._begin(cast(Task, task) or None, told["epoch"]).load_state_dict(told["pairs"])
 
-    def _of_epoch(self) -> Pairs:
-        return iter_pairs(self._rows, seed=self._seed, epoch=self._epoch)
+    def _begin(self, task: Task | None, epoch: int) -> Pairs:
+        pairs = iter_pairs(self._rows, seed=self._seed, epoch=epoch, part=self._part, task=task)
+        self._orders[task] = epoch, pairs
+        return pairs
 
 
 def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) -> Stream:
@@ -222,9 +254,18 @@ def open_stream(source: str, seed: int, process: int = 0, processes: int = 1) ->
         raise DatasetError(f"{source} cannot be streamed: {' '.join(str(error).split())[:300]}") from error
     if "train" not in splits and len(splits) > 1:
         raise DatasetError(f"{source} has no split train, only {', '.join(splits)}: name data to train on")
-    rows = splits["train"] if "train" in splits else next(iter(splits.values()))
-    shared = split_dataset_by_node(rows, process, processes) if processes > 1 else rows
-    return Stream(f"{STREAM}{source}", shared, seed)
+    split = "train" if "train" in splits else next(iter(splits))
+    return Stream(
+        f"{STREAM}{source}", splits[split], seed, (process, processes), partial(_task_column, source, split)
+    )
+
+
+def _task_column(source: str, split: str) -> datasets.IterableDataset:
+    """Of Parquet files that column alone is read; other formats know no columns."""
+    try:
+        return load_dataset(source, streaming=True, columns=["task"])[split]
+    except (TypeError, ValueError, DatasetError):
+        return load_dataset(source, streaming=True)[split]
 
 
 def _found(row: Mapping[str, Any], lq: Pixels | None, gt: Pixels | None) -> Found:

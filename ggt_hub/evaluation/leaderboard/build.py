@@ -16,7 +16,9 @@ from ggt_hub.evaluation.leaderboard.checking import (
     check_protocols,
     check_same_protocol,
     check_scores,
+    check_sets,
     check_unjudged,
+    sets_of,
 )
 from ggt_hub.evaluation.leaderboard.page import Entry, card, write_page
 from ggt_hub.evaluation.leaderboard.voted import count_votes, voting_on
@@ -24,7 +26,7 @@ from ggt_hub.evaluation.rows import Row, score_names
 from ggt_hub.evaluation.suite import Suite, list_suites, load_suite
 from ggt_hub.evaluation.table import run_labels, shown_table
 from ggt_hub.evaluation.votes import Voting
-from ggt_hub.metrics import METRICS, get_metric
+from ggt_hub.metrics import METRICS, SET_METRICS, get_metric
 
 BOARD, HISTORY, PAGE, CARD = "leaderboard.json", "history.json", "index.html", "README.md"
 _TABLES = {"table.md": "md", "table.csv": "csv", "table.tex": "latex"}
@@ -103,9 +105,10 @@ def open_voting(runs: Sequence[Path], votes: Path, data: Path | None = None) -> 
 
 
 def _proven(about: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """What rows prove of a run: no scores of whole sets; and which way is better is not for it to say."""
+    """What rows and pictures prove of a run; and which way is better is not for it to say."""
     directions = {name: get_metric(name).direction for name in score_names(rows, before=False)}
-    return about | {"sets": {}, "directions": directions}
+    directions |= {name: SET_METRICS[name].direction for name in sets_of(about)}
+    return about | {"sets": sets_of(about), "directions": directions}
 
 
 def _suite(name: str, data: Path | None, revision: str | None) -> Suite:
@@ -123,13 +126,15 @@ def _check_new(
 ) -> list[str]:
     """Check the hashes of all, score the pictures of new rows again, and give the fingerprint of each."""
     fingerprints = {run: file_sha256(run / results.SCORES) for run in read}
-    before = {row["scores_sha256"] for row in known}
+    before = {row["scores_sha256"]: row.get("sets", {}) for row in known}
     limit = next(iter(read.values()))[0]["limit"]
     items = [*islice(suite.items(), limit)]
     for run, (about, rows) in read.items():
         check_pictures(run, rows, items)
         if fingerprints[run] not in before:
             check_scores(run, about, rows, items, weights)
+        if sets_of(about) != before.get(fingerprints[run], {}):  # the rows know nothing of them
+            check_sets(run, about, items, weights)
     return [*fingerprints.values()]
 
 
@@ -143,6 +148,7 @@ def _board(entries: Sequence[Entry], suite: Suite, fingerprints: Sequence[str]) 
             "arguments": entry.about["arguments"],
             "overall": entry.about["overall"],
             "tasks": entry.about["tasks"],
+            "sets": entry.about["sets"],
             "cost": {
                 key: value for key, value in entry.about["cost"].items() if key != "seconds_per_picture"
             },

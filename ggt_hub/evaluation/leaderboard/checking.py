@@ -10,14 +10,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ggt_hub.errors import EvaluationError
+from ggt_hub.errors import EvaluationError, MetricUnavailableError
 from ggt_hub.evaluation.compare import check_alike
 from ggt_hub.evaluation.results import summarise
 from ggt_hub.evaluation.rows import OTHER_SIZE, Row, applies, new_row, problems, put, score_names
 from ggt_hub.evaluation.scoring import Scoring
+from ggt_hub.evaluation.set_scores import Distance
 from ggt_hub.evaluation.suite import Item, as_rgb, content_hash
-from ggt_hub.metrics import available
+from ggt_hub.metrics import SET_METRICS, available
 
+_OF_SETS = 1e-3  # of a distance, in which what is left is small beside what is taken away
 _TOLERANCE = 1e-4  # of a score: networks in float32 differ by less between machines, restorers by more
 
 
@@ -159,6 +161,39 @@ def check_scores(
         raise EvaluationError(f"{run.name} cannot be checked here: {name} cannot be had ({reason})")
     for row, item in zip(tqdm(rows, desc=f"checking {run.name}", leave=False), items, strict=True):
         _check_row(run, row, item, names, scoring)
+
+
+def sets_of(about: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What a run says of its whole set that its pictures alone prove: distances to the references."""
+    return {name: about["sets"][name] for name in SET_METRICS if name in about["sets"]}
+
+
+def check_sets(run: Path, about: dict[str, Any], items: Sequence[Item], weights: Path | None) -> None:
+    """Refuse distances of sets that are not those of the pictures, or by another protocol.
+
+    Args:
+        run: the folder, with the pictures in `restored/`.
+        about: its `results.json`.
+        items: the pictures that were run.
+        weights: folder with the weights of Inception v3.
+
+    Raises:
+        EvaluationError: naming run and score; or if the weights cannot be had here.
+    """
+    pictures = {"before": lambda item: item.lq, "after": lambda item: run / "restored" / f"{item.id}.png"}
+    for name, told in sets_of(about).items():
+        try:
+            scorer = Distance(SET_METRICS[name], weights)
+        except MetricUnavailableError as error:
+            raise EvaluationError(f"{run.name} cannot be checked here: {error}") from error
+        if about["protocols"].get(name) != scorer.protocols[name]:
+            raise EvaluationError(f"{run.name} states another protocol of {name} than this version has")
+        for side, picture in pictures.items():
+            found = scorer.score(items, picture)[name]
+            if not math.isclose(told.get(side, math.nan), found, rel_tol=_OF_SETS, abs_tol=1e-6):
+                raise EvaluationError(
+                    f"{run.name} is falsified: it says {name} {side} {told.get(side)}, its pictures give {found}"
+                )
 
 
 def _scoring(about: dict[str, Any], weights: Path | None = None) -> Scoring:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from ggt_hub.evaluation.published import published_table
 from ggt_hub.evaluation.rows import Row, score_names, scored
 from ggt_hub.evaluation.statistics import FEWEST, holm, swap_test
 from ggt_hub.evaluation.suite import Suite
-from ggt_hub.metrics import get_metric
+from ggt_hub.metrics import SET_METRICS, get_metric
 from ggt_hub.reports import Table, write_report
 from ggt_hub.reports.page import format_cell
 
@@ -57,6 +58,7 @@ def write_page(
         summary=_summary(entries),
         tables=[
             *tables,
+            *_sets_tables(entries),
             *voted,
             _cost_table(entries),
             *([quoted] if quoted else []),
@@ -142,9 +144,31 @@ def _summary(entries: Sequence[Entry]) -> str:
     return (
         f"{len(entries)} rows over the same {about['pictures']} pictures{of}{revision}, by one protocol. Every "
         "hash was checked and every picture scored again. Intervals are 95 %, by bootstrap (BCa) over pictures; "
-        "p of each row against the one above it by swapping pairs, corrected for the table (Holm). Scores of "
-        "whole sets (FID, AP) are not here."
+        "p of each row against the one above it by swapping pairs, corrected for the table (Holm). What other "
+        "networks find in the pictures (AP, mIoU) is not here."
     )
+
+
+def _sets_tables(entries: Sequence[Entry]) -> list[Table]:
+    """Distances of all restored pictures to all references, and of the pictures as they came; none without any."""
+    names = [name for name in SET_METRICS if any(name in entry.about["sets"] for entry in entries)]
+    if not names:
+        return []
+    columns = [f"{name} {_ARROWS[SET_METRICS[name].direction]}" for name in names]
+    rows = [
+        [
+            entry.label,
+            *(entry.about["sets"].get(name, {}).get(side) for name in names for side in ("after", "before")),
+        ]
+        for entry in sorted(
+            entries, key=lambda one: one.about["sets"].get(names[0], {}).get("after", math.inf)
+        )
+    ]
+    note = "Without intervals: one number is of all pictures. " + " · ".join(
+        f"{name}: {SET_METRICS[name].protocol}" for name in names
+    )
+    both = [column for name in columns for column in (name, f"{name.split()[0]} before")]
+    return [Table(["model", *both], rows, title="Distances of the whole set", note=note)]
 
 
 def _cost_table(entries: Sequence[Entry]) -> Table:

@@ -18,9 +18,10 @@ from ggt_hub.data.reading.mixture import Example
 from ggt_hub.errors import TrainingError
 from ggt_hub.pipelines import RestorerPipeline
 from ggt_hub.training.memory import Training
+from ggt_hub.training.sharding import Role
 
-Prepare = Callable[[Example, int], dict[str, Tensor]]
-"""An example and the side of a crop -> what a batch holds of it."""
+Prepare = Callable[[Example], dict[str, Tensor]]
+"""An example -> what a batch holds of it."""
 
 
 Turns = Mapping[str, Mapping[str, Any]]
@@ -106,6 +107,10 @@ class Objective(nn.Module, ABC):
         """Around `export`, in all processes: with whole weights in the first one, where they are divided."""
         return nullcontext()
 
+    def led(self) -> AbstractContextManager[Role]:
+        """Around work with what `restoring` gives, in all processes, which learn what of it is theirs."""
+        return nullcontext("shares")
+
     def restoring(self) -> AbstractContextManager[RestorerPipeline]:
         """Around work with a restorer of the network as it is, for validation.
 
@@ -126,7 +131,7 @@ class Objective(nn.Module, ABC):
         Args:
             model: as `build`.
             settings: as `build`.
-            crop: side of a crop, in pixels.
+            crop: side of a crop, or of a square as large, in pixels.
             at_once: pictures that are computed at once.
             download: fetch from the Hub what is not here yet.
 

@@ -54,10 +54,10 @@ class Terms(NamedTuple):
     game: Tensor
 
 
-def prepare(example: Example, crop: int) -> dict[str, Tensor]:
+def prepare(example: Example) -> dict[str, Tensor]:
     """`gt` (3, crop, crop), -1..1, and its `quality`; what is damaged is not looked at."""
     check_sizes(example)
-    _, gt = example.cut(crop)
+    _, gt = example.cut()
     return {"gt": 2 * to_tensor(gt) - 1, "quality": torch.tensor(example.known_quality)}
 
 

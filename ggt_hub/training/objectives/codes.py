@@ -60,10 +60,10 @@ class Terms(NamedTuple):
     quality: Tensor
 
 
-def prepare(example: Example, crop: int) -> dict[str, Tensor]:
+def prepare(example: Example) -> dict[str, Tensor]:
     """`lq` (of 8 bits) and `gt` (3, crop, crop), -1..1, and the `quality` of the latter."""
     check_sizes(example)
-    lq, gt = example.cut(crop)
+    lq, gt = example.cut()
     return {
         "lq": 2 * to_tensor(np.rint(lq * 255) / 255) - 1,
         "gt": 2 * to_tensor(gt) - 1,

@@ -39,7 +39,7 @@ class Batches:
 
     hint: Annotated[float, Ge(0), Le(1)] = 0.25
 
-    def __call__(self, example: Example, crop: int) -> dict[str, Tensor]:
+    def __call__(self, example: Example) -> dict[str, Tensor]:
         """Make it.
 
         Raises:
@@ -51,7 +51,7 @@ class Batches:
         told = lift or rng.random() < self.hint
         task = example.task if told and example.task in TASKS else "general"
         strength = rng.uniform(0.3, 1.0) if rng.random() < 0.125 else 1.0
-        lq, gt = example.cut(crop)
+        lq, gt = example.cut()
         return {
             "lq": to_tensor(np.rint(lq * 255) / 255),
             "gt": to_tensor(gt),

@@ -65,7 +65,7 @@ class Targets:
     soften: float
     sharpen: float
 
-    def __call__(self, example: Example, crop: int) -> dict[str, Tensor]:
+    def __call__(self, example: Example) -> dict[str, Tensor]:
         """Make it.
 
         Raises:
@@ -74,7 +74,7 @@ class Targets:
         """
         check_sizes(example)
         known = example.known_quality
-        lq, gt = example.cut(crop)
+        lq, gt = example.cut()
         target = variant(gt, self.soften, self.sharpen, example.rng.uniform(-1, 1))
         told = np.clip(known + _verdict(target) - _verdict(gt), 0, 1)
         return {

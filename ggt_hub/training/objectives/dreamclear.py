@@ -74,24 +74,25 @@ class Pairs:
     tokenizer: Any = None
     length: int = 0
 
-    def __call__(self, example: Example, crop: int) -> dict[str, Tensor]:
+    def __call__(self, example: Example) -> dict[str, Tensor]:
         """Make it.
 
         Raises:
             TrainingError: if the sides of the ground truth are not multiples of 64.
         """
-        lq, gt = example.cut(crop)
-        if len(gt) % MULTIPLE:
+        lq, gt = example.cut()
+        height, width = gt.shape[:2]
+        if height % MULTIPLE or width % MULTIPLE:
             raise TrainingError(
-                f"{example.group}: crops of the ground truth have {len(gt)} pixels a side: choose a crop with "
-                f"which that is a multiple of {MULTIPLE}"
+                f"{example.group}: crops of the ground truth have {width}x{height} pixels: choose a crop with "
+                f"which both are multiples of {MULTIPLE}"
             )
         levels = np.rint(lq * 255).astype(np.uint8)
-        draws, shape = example.rng, (2, 4, len(gt) // 8, len(gt) // 8)
+        draws, shape = example.rng, (2, 4, height // 8, width // 8)
         noise, posterior = torch.from_numpy(draws.standard_normal(shape, np.float32))
         drawn = draws.random() < self.dropping
         return {
-            "lq": to_tensor(enlarged(Image.fromarray(levels), (len(gt), len(gt)))),
+            "lq": to_tensor(enlarged(Image.fromarray(levels), (width, height))),
             "gt": to_tensor(gt),
             "time": torch.tensor(draws.integers(_TIMES)),
             "noise": noise,

@@ -68,13 +68,13 @@ class Model:
     rank: Annotated[int, Ge(1)] = 16
 
 
-def prepare(example: Example, crop: int) -> dict[str, Tensor]:
+def prepare(example: Example) -> dict[str, Tensor]:
     """`positive` and `negative` (3, crop, crop), 0..1, the `caption` as bytes, the `seed` of timestep and noise.
 
     Raises:
         TrainingError: if the two differ in size.
     """
-    negative, positive = example.cut(crop)
+    negative, positive = example.cut()
     if negative.shape != positive.shape:
         raise TrainingError(f"{example.source}: a good and a bad picture of a pair must be of one size")
     caption = (example.prompt or "").encode()[:_LONGEST_CAPTION].ljust(_LONGEST_CAPTION, b"\0")

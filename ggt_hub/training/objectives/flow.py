@@ -5,7 +5,7 @@ LoRA recipe of its base, Step1X-Edit (arXiv 2504.17761), the instructions the pu
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -29,7 +29,7 @@ from ggt_hub.training.editors import Editor, open_editor, shapes_of
 from ggt_hub.training.memory import Training
 from ggt_hub.training.objectives.base import Loss, Objective
 from ggt_hub.training.objectives.compact import to_tensor
-from ggt_hub.training.sharding import gather, shard
+from ggt_hub.training.sharding import Role, gather, led, shard
 
 _ATTENTION = ("to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
 
@@ -42,7 +42,7 @@ class Settings:
         base: folder or id on the Hub (ID@REVISION) of the editor, see `editors.EDITORS`.
         weights: a safetensors file whose denoiser takes the place of RealRestorer's, such as Step1X-Edit's.
         cache: folder in which is kept what the frozen networks make of pictures and instructions. Only what is seen
-            again to the bit is found there: pictures of the size of a crop, without damage on the fly.
+            again to the bit is found there: pairs in buckets, or of the size of a crop, without damage on the fly.
         shift: of the times: 1 draws the middle most, more draws noisier ones.
         guidance: the value that the transformer is told.
         eight_bits: keep the base in 8 bits, which only changes of low rank can learn on.
@@ -77,8 +77,8 @@ class Model:
 class Pairs:
     """What a batch holds of an example.
 
-    Pictures `lq` (of 8 bits) and `gt`, (3, side, side), 0..1; the `task`, a place in `TASKS`; and all that is
-    drawn: the `time` 0..1, `noise` (channels, side / 8, side / 8), and the `posterior` of both pictures, (2, ...).
+    Pictures `lq` (of 8 bits) and `gt`, (3, height, width), 0..1; the `task`, a place in `TASKS`; and all that is
+    drawn: the `time` 0..1, `noise` (channels, height / 8, width / 8), the `posterior` of both pictures, (2, ...).
 
     Attributes:
         shift: see `Settings`.
@@ -88,20 +88,22 @@ class Pairs:
     shift: float
     channels: int
 
-    def __call__(self, example: Example, crop: int) -> dict[str, Tensor]:
+    def __call__(self, example: Example) -> dict[str, Tensor]:
         """Make it.
 
         Raises:
             TrainingError: if the two differ in size, or a side is no whole number of tokens.
         """
-        lq, gt = example.cut(crop)
-        if lq.shape != gt.shape or crop % MULTIPLE:
+        lq, gt = example.cut()
+        height, width = lq.shape[:2]
+        if lq.shape != gt.shape or height % MULTIPLE or width % MULTIPLE:
             raise TrainingError(
-                f"{example.source}: an editor learns from crops of one size, a multiple of {MULTIPLE} pixels, and "
-                f"here lq has {len(lq)} a side, and gt {len(gt)}: choose another crop, or other pairs"
+                f"{example.source}: an editor learns from pairs of one size, with sides of multiples of {MULTIPLE} "
+                f"pixels, and here lq has {width}x{height}, and gt {gt.shape[1]}x{gt.shape[0]}: choose another "
+                "crop or other buckets, or other pairs"
             )
-        draws, side = example.rng, crop // 8
-        normal = draws.standard_normal((3, self.channels, side, side), np.float32)
+        draws = example.rng
+        normal = draws.standard_normal((3, self.channels, height // 8, width // 8), np.float32)
         even = 1 / (1 + np.exp(-draws.standard_normal()))
         return {
             "lq": to_tensor(np.rint(lq * 255) / np.float32(255)),
@@ -193,6 +195,7 @@ class FlowObjective(Objective):
     @contextmanager
     def restoring(self) -> Iterator[RestorerPipeline]:
         """The editor as a restorer; what is learned is in float32, whatever the rest."""
+        self._move_to(next(self.network.parameters()).device)
         pipe = self.editor.restorer()
         with torch.autocast(pipe.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             yield pipe
@@ -228,6 +231,12 @@ class FlowObjective(Objective):
             yield
         finally:
             self.network = divided
+
+    def led(self) -> AbstractContextManager[Role]:
+        """See `Objective.led`."""
+        transformer: nn.Module = self.editor.pipe.transformer
+        is_divided = isinstance(transformer, FSDPModule)
+        return led(transformer) if is_divided else super().led()
 
     def export(self, folder: Path) -> None:
         """Write the transformer, or the LoRA for `load_lora_weights` beside the form that training reads."""

@@ -37,10 +37,10 @@ class Settings:
     clean_floor: Annotated[float, Gt(0)] = FLOOR
 
 
-def prepare(example: Example, crop: int) -> dict[str, Tensor]:
+def prepare(example: Example) -> dict[str, Tensor]:
     """`lq` and `gt`, (3, crop, crop), 0..1."""
     check_sizes(example)
-    lq, gt = example.cut(crop)
+    lq, gt = example.cut()
     return {"lq": to_tensor(np.rint(lq * 255) / 255), "gt": to_tensor(gt)}
 
 

@@ -176,13 +176,40 @@ def test_a_published_row_that_is_falsified_later_is_refused_and_what_is_publishe
 def test_what_rows_cannot_prove_is_not_shown(board):
     folder, build = board
     about = json.loads((folder / "gain/results.json").read_text())
-    about["sets"]["fid"] = {"before": 2.0, "after": 1.0}
-    about["directions"] |= {"fid": "lower", "psnr": "lower"}
+    about["sets"]["ap"] = {"before": 0.2, "after": 0.4}
+    about["directions"] |= {"ap": "higher", "psnr": "lower"}
     (folder / "gain/results.json").write_text(json.dumps(about))
     build("gain", "opencv-nlm")
     table = (folder / "out/table.md").read_text()
-    assert "fid" not in table
+    assert "| ap" not in table
     assert table.startswith("| model | psnr ↑ |")
+
+
+def test_distances_of_the_set_are_computed_again_shown_and_no_falsified_one_is(board, monkeypatch):
+    """Also of a row that is known, for its scores of single pictures say nothing of them."""
+    folder, build = board
+    monkeypatch.setattr(
+        "ggt_hub.metrics.of_sets.load_inception", lambda folder: lambda x: x[:, :, ::150, ::150].flatten(1)
+    )
+    suite = load_suite(str(folder / "data"))
+    for model in ("identity", "gain"):
+        pipe = RestorerPipeline.from_pretrained(model)
+        run_suite(suite, pipe, folder / model, limit=3, scoring=Scoring(("psnr", "fid", "kid")))
+    content = build("identity", "gain")
+    told = {name: json.loads((folder / name / "results.json").read_text()) for name in ("identity", "gain")}
+    assert {row["label"]: row["sets"] for row in content["rows"]} == {n: told[n]["sets"] for n in told}
+    assert told["gain"]["sets"]["fid"]["after"] != told["gain"]["sets"]["fid"]["before"]
+    page = (folder / "out/index.html").read_text()
+    shown = page.split("<h2>Distances of the whole set")[1].split("</table>")[0]
+    columns = ("model", "fid ↓", "fid before", "kid ↓", "kid before")
+    assert re.findall(r'scope="col"[^>]*>([^<]+)<', shown)[:5] == [*columns]
+    best = min(told, key=lambda name: told[name]["sets"]["fid"]["after"])
+    assert re.findall(r'scope="row">([^<]+)<', shown)[0] == best
+    about = told["gain"]
+    about["sets"]["fid"]["after"] *= 0.99
+    (folder / "gain/results.json").write_text(json.dumps(about))
+    with pytest.raises(EvaluationError, match=r"gain is falsified: it says fid after .* its pictures give"):
+        build("identity", "gain")
 
 
 def test_unequal_protocols_and_pictures_are_refused(board):

@@ -35,7 +35,7 @@ def samples(mixture: Mixture, count: int) -> list[dict[str, torch.Tensor]]:
     """What batches hold, and the group."""
     prepare, groups = Batches(), mixture.groups
     return [
-        prepare(example, 32) | {"group": torch.tensor(groups.index(example.group))}
+        prepare(example) | {"group": torch.tensor(groups.index(example.group))}
         for example in (mixture[number] for number in range(count))
     ]
 

@@ -37,9 +37,8 @@ def mixture_of(recipe: Recipe) -> Mixture:
 
 
 def batch(recipe: Recipe, objective: Objective, numbers: range) -> dict[str, torch.Tensor]:
-    stage = recipe.stages[0]
     mixture = mixture_of(recipe)
-    items = [objective.prepare(mixture[number], stage.crop) for number in numbers]
+    items = [objective.prepare(mixture[number]) for number in numbers]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 
@@ -95,11 +94,11 @@ def test_each_learner_moves_in_its_turn_alone(recipe: Recipe) -> None:
 
 def test_what_prepares_examples_goes_to_processes_of_its_own(recipe: Recipe) -> None:
     """They are started anew, and not forked."""
-    objective, stage = built(recipe), recipe.stages[0]
+    objective = built(recipe)
     mixture = mixture_of(recipe)
-    wanted = objective.prepare(mixture[0], stage.crop)
+    wanted = objective.prepare(mixture[0])
     mixture, prepare = pickle.loads(pickle.dumps((mixture, objective.prepare)))
-    found = prepare(mixture[0], stage.crop)
+    found = prepare(mixture[0])
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 

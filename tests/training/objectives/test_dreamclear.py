@@ -94,12 +94,12 @@ def example(prompt: str | None = None, scale: int = 4, seed: int = 0) -> Example
 
 
 def test_lq_is_enlarged_and_all_that_is_drawn_is_of_the_example() -> None:
-    first, again, other = (Pairs(0.5)(example(seed=seed), 64) for seed in (0, 0, 1))
+    first, again, other = (Pairs(0.5)(example(seed=seed)) for seed in (0, 0, 1))
     assert first["lq"].shape == first["gt"].shape == (3, 64, 64) and first["noise"].shape == (4, 8, 8)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["noise"], other["noise"]) and first["time"] != other["time"]
     assert not torch.equal(first["noise"], first["posterior"])
-    times = {int(Pairs(0.5)(example(seed=seed), 64)["time"]) for seed in range(40)}
+    times = {int(Pairs(0.5)(example(seed=seed))["time"]) for seed in range(40)}
     assert min(times) < 100 and max(times) > 900
 
 
@@ -109,7 +109,7 @@ def test_captions_are_dropped_by_chance_with_their_mask_unchanged(monkeypatch: p
     objective = DreamClearObjective(
         pipe.transformer, pipe.vae, pipe.pre_cleaner, Settings(), pipe.text_encoder, pipe.tokenizer
     )
-    items = [objective.prepare(example("A cat", seed=seed), 64) for seed in range(40)]
+    items = [objective.prepare(example("A cat", seed=seed)) for seed in range(40)]
     dropped = [bool(item["dropped"]) for item in items]
     assert 10 < sum(dropped) < 30
     batch = {name: torch.stack([item[name] for item in items]) for name in ("ids", "mask", "dropped")}
@@ -117,14 +117,14 @@ def test_captions_are_dropped_by_chance_with_their_mask_unchanged(monkeypatch: p
     assert mask.sum(1).tolist() == [6] * 40  # five letters and the end
     for row, gone in zip(states, dropped, strict=True):
         assert torch.equal(row, pipe.transformer.y_embedding) == gone
-    without = objective.prepare(example(None), 64)
+    without = objective.prepare(example(None))
     assert bool(without["dropped"]) and int(without["mask"].sum()) == LENGTH
 
 
 def test_crops_that_the_networks_do_not_take_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"have 60 pixels a side: choose a crop .* multiple of 64"):
+    with pytest.raises(TrainingError, match=r"have 60x60 pixels: choose a crop .* multiples of 64"):
         gt = np.zeros((60, 60, 3), np.float32)
-        Pairs(0.5)(Example(gt, gt, "general", None, "g", 0, default_rng(0)), 60)
+        Pairs(0.5)(Example(gt, gt, "general", None, "g", 0, default_rng(0)))
 
 
 # What training begins with

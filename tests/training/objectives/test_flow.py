@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def example(seed: int = 0, task: Any = "rain", lq_side: int = SIDE) -> Example:
 
 
 def batch(objective: FlowObjective, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    items = [objective.prepare(example(0, "rain"), SIDE), objective.prepare(example(1, "haze"), SIDE)]
+    items = [objective.prepare(example(0, "rain")), objective.prepare(example(1, "haze"))]
     stacked = {name: torch.stack([item[name] for item in items]) for name in items[0]}
     return {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in stacked.items()
@@ -293,7 +294,7 @@ def test_the_first_blocks_are_a_share_of_the_single_ones(weights: Any) -> None:
 def test_times_are_logit_normal_and_shifted() -> None:
     """The quantiles of 2,000 draws: the middle of a logit-normal is 1/2, which the shift takes to s / (s + 1)."""
     for shift in (1.0, 3.0):
-        times = torch.stack([Pairs(shift, 4)(example(seed), SIDE)["time"] for seed in range(2000)])
+        times = torch.stack([Pairs(shift, 4)(example(seed))["time"] for seed in range(2000)])
         for normal, share in ((-1.0, 0.1587), (0.0, 0.5), (1.0, 0.8413)):
             odds = shift * np.exp(normal)
             below = float((times < odds / (1 + odds)).float().mean())
@@ -301,7 +302,7 @@ def test_times_are_logit_normal_and_shifted() -> None:
 
 
 def test_all_that_is_drawn_is_of_the_example() -> None:
-    first, again, other = (Pairs(3.0, 4)(example(seed), SIDE) for seed in (0, 0, 1))
+    first, again, other = (Pairs(3.0, 4)(example(seed)) for seed in (0, 0, 1))
     assert first["noise"].shape == (4, 4, 4) and first["posterior"].shape == (2, 4, 4, 4)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["noise"], other["noise"])
@@ -310,10 +311,11 @@ def test_all_that_is_drawn_is_of_the_example() -> None:
 
 
 def test_pairs_of_two_sizes_and_odd_crops_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"my-pairs: .* lq has 16 a side, and gt 32"):
-        Pairs(1.0, 4)(example(lq_side=16), 16)
-    with pytest.raises(TrainingError, match="a multiple of 16 pixels"):
-        Pairs(1.0, 4)(example(), 24)
+    with pytest.raises(TrainingError, match=r"my-pairs: .* lq has 16x16, and gt 32x32"):
+        Pairs(1.0, 4)(example(lq_side=16))
+    with pytest.raises(TrainingError, match="multiples of 16 pixels, and here lq has 24x24"):
+        odd = example(lq_side=24)
+        Pairs(1.0, 4)(replace(odd, gt=odd.lq))
 
 
 # Bases
