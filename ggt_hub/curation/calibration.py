@@ -14,7 +14,7 @@ from ggt_hub.curation.stages.gate import CHECKS, values_of
 from ggt_hub.curation.stages.judge import Judge
 from ggt_hub.errors import CurationError
 
-_WHOLE = ("worse",)  # limits that are counts of three metrics, which few labels cannot set
+_WHOLE = ("worse", "new_letters", "lost_faces")  # limits that are counts, which few labels cannot set
 _STEP = 1e-4
 
 
