@@ -54,7 +54,17 @@ def test_info_names_versions_devices_and_what_models_need() -> None:
     assert facts["libraries"]["torch"]
     assert facts["devices"]["cpu"].endswith("threads")
     assert "memory" in facts["models"]["CompactRestorerPipeline"]
-    assert set(facts["extras"]) == {"metrics", "iqa", "demo", "curation", "train", "peers", "lmdb", "engines"}
+    assert set(facts["extras"]) == {
+        "metrics",
+        "iqa",
+        "demo",
+        "curation",
+        "train",
+        "peers",
+        "lmdb",
+        "engines",
+        "letters",
+    }
     words = CliRunner().invoke(app, ["info"]).stdout
     assert "torchvision" in words
 

@@ -110,7 +110,7 @@ def test_a_mixture_tells_the_quality_and_one_without_says_what_writes_it(pairs, 
     call(pairs, "-o", tmp_path / "out", code=1)
     told = {row["quality"] for row in rows_of(tmp_path / "out")} - {None}
     scored = Mixture([(open_source(tmp_path / "out"), 1)], {}, crop=8, seed=0, needs_quality=True)
-    with pytest.warns(UserWarning, match="row 2 of .*: its quality is not known"):
+    with pytest.warns(UserWarning, match="of .*out: c: its quality is not known"):
         assert {scored[n].known_quality for n in range(12)} == told
     any_quality = Mixture([(open_source(tmp_path / "out"), 1)], {}, crop=8, seed=0)
     assert {any_quality[n].quality for n in range(12)} == told | {None}

@@ -91,7 +91,7 @@ def test_what_is_unknown_of_the_damage_is_not_clean(severities: dict | None, tar
     assert ESTIMATES == ("noise", "compression", "blur", "resize")
     grey = np.full((32, 32, 3), 0.5, np.float32)
     example = Example(grey, grey, "general", severities, "x", 0, default_rng(0))
-    np.testing.assert_array_equal(Batches()(example, 32)["severity"], np.float32(targets))
+    np.testing.assert_array_equal(Batches()(example)["severity"], np.float32(targets))
 
 
 def test_pairs_of_two_sizes_are_refused(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_pairs_of_two_sizes_are_refused(tmp_path: Path) -> None:
     damage = Damage(share=1.0, preset=parse_preset("x", {"task": "general", "steps": [small]}))
     example = Mixture([(open_source(tmp_path), 1.0)], {"tiny": damage}, crop=32, seed=0)[0]
     with pytest.raises(TrainingError, match="tiny: lq is smaller than gt"):
-        Batches()(example, 32)
+        Batches()(example)
 
 
 def test_samples_are_what_their_group_says(mixture: Mixture) -> None:
@@ -125,7 +125,6 @@ def test_samples_are_what_their_group_says(mixture: Mixture) -> None:
 
 def test_the_hint_is_a_chance(mixture: Mixture) -> None:
     tasks = [
-        {TASKS[int(Batches(hint)(mixture[number], 32)["task"])] for number in range(60)}
-        for hint in (0.0, 1.0)
+        {TASKS[int(Batches(hint)(mixture[number])["task"])] for number in range(60)} for hint in (0.0, 1.0)
     ]
     assert tasks == [{"general", "low_light"}, set(TASKS)]

@@ -50,7 +50,7 @@ def test_the_quality_told_is_that_of_the_photograph_plus_what_the_variant_change
     def told(level: float, quality: float) -> float:
         one = example(quality)
         object.__setattr__(one, "rng", Levels(level))
-        return float(Targets(soften=1.6, sharpen=0.3)(one, 48)["quality"])
+        return float(Targets(soften=1.6, sharpen=0.3)(one)["quality"])
 
     assert told(0.0, 0.5) == 0.5
     softened = told(-1.0, 0.9)
@@ -61,7 +61,7 @@ def test_the_quality_told_is_that_of_the_photograph_plus_what_the_variant_change
 
 def test_a_picture_of_unknown_quality_is_refused() -> None:
     with pytest.raises(DatasetError, match="photographs does not say how good its pictures are"):
-        Targets(soften=1.6, sharpen=0.3)(example(None), 48)
+        Targets(soften=1.6, sharpen=0.3)(example(None))
 
 
 def test_texture_does_not_change_with_brightness_and_does_with_blur() -> None:
