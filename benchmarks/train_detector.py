@@ -6,8 +6,7 @@
 A sample is a photograph, most or all of it, damaged by one family alone, the severity drawn from 0.25 to 1, or left
 as it is; kept of it are its features and its small copy. A glance is the same of a copy of 144 pixels: it is made
 forty times as fast, and shows what the eye is to learn. The verdict begins with that of `--begin` for the features
-that both know. Called again with more samples or glances it goes on from what is there; several processes may make
-samples (`--only samples`).
+that both know. Called again with more samples or glances it goes on from what is there.
 """
 
 import argparse
@@ -127,22 +126,12 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:05d}.npz" for number in range(-(-count // OF_A_CHUNK[kind]))]
     for number, file in enumerate(tqdm(files, desc=kind, unit="chunk")):
-        claimed = file.with_suffix(".claimed")
-        if file.exists() or not _claim(claimed):
-            continue
-        np.savez(part := folder / f".{number}.npz", **chunk(kind, number, photographs, restorer)._asdict())
-        part.rename(file)
-        claimed.unlink()
-    return [file for file in files if file.exists()]
-
-
-def _claim(path: Path) -> bool:
-    """Whether it is ours to make; one that was killed left its claim, which is to be removed by hand."""
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+        if not file.exists():
+            np.savez(
+                part := folder / f".{number}.npz", **chunk(kind, number, photographs, restorer)._asdict()
+            )
+            part.rename(file)
+    return files
 
 
 def read(file: Path) -> Chunk:
@@ -283,6 +272,7 @@ def fit(detector: Detector, files: list[Path], begin: Path | None, epochs: int, 
         for name in ("features", "label", "severity")
     )
     eye = torch.cat([seen(detector, held) for held in chunks])
+    detector.cpu()  # the rest is small
     detector.mean.copy_(x.mean(0))
     detector.deviation.copy_(x.std(0) + 1e-3)
     mean, deviation = eye.mean((0, 1)), eye.std((0, 1)) + 1e-3
@@ -330,7 +320,6 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=17_000)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--only", choices=("glances", "samples"), help="make these, and no more")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -339,10 +328,7 @@ def main() -> None:
     made = {
         kind: make(kind, given.output / kind, count, photographs, restorer)
         for kind, count in (("glances", given.glances), ("samples", given.samples))
-        if given.only in (None, kind)
     }
-    if given.only:
-        return
     detector = Detector(channels=list(restorer.config["channels"])).to(given.device)
     train_eye(
         Glancer(detector).to(given.device),

@@ -186,8 +186,12 @@ def bill(askers: Mapping[str, Asker]) -> list[str]:
     for one in budgets[0].ledger.bill(budgets[0].purse):
         # Nothing is in flight any more: it was when a run was killed.
         state = "possibly billed" if one.state == "in flight" else one.state
-        cost = f"{one.cost:g}" if not one.unknown else "of unknown cost"
-        lines.setdefault(one.model, []).append(f"{one.requests} {state}, {cost}")
+        costs = [f"{one.cost:g}"] if one.cost or not one.unknown else []
+        if one.unknown:
+            costs.append(
+                "of unknown cost" if one.unknown == one.requests else f"{one.unknown} of unknown cost"
+            )
+        lines.setdefault(one.model, []).append(f"{one.requests} {state}, {' and '.join(costs)}")
     return [f"{model}: {'; '.join(parts)}" for model, parts in lines.items()]
 
 

@@ -71,5 +71,5 @@ class Clip(Network):
         from transformers import CLIPModel, CLIPProcessor
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        network = self._load(CLIPModel.from_pretrained).to(device).eval()
-        return self._load(CLIPProcessor.from_pretrained), network
+        network = self.load(CLIPModel.from_pretrained).to(device).eval()
+        return self.load(CLIPProcessor.from_pretrained), network

@@ -191,4 +191,4 @@ def _network() -> Any:
     from transformers import AutoModel
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return _dino()._load(AutoModel.from_pretrained).to(device).eval()
+    return _dino().load(AutoModel.from_pretrained).to(device).eval()

@@ -37,7 +37,7 @@ class Mixer(Network):
     def _net(self) -> Any:
         from ggt_hub.models import SynNet
 
-        return self._load(SynNet.from_pretrained).eval()
+        return self.load(SynNet.from_pretrained).eval()
 
 
 class Refiner(Network):
@@ -58,7 +58,7 @@ class Refiner(Network):
     def _net(self) -> Any:
         from ggt_hub.models import MoireRefiner
 
-        return self._load(MoireRefiner.from_pretrained).eval()
+        return self.load(MoireRefiner.from_pretrained).eval()
 
 
 _KINDS: dict[str, type[Mixer | Refiner]] = {"SynNet": Mixer, "MoireRefiner": Refiner}

@@ -53,7 +53,12 @@ class Network:
         folder = snapshot(str(source), allow_patterns=["*.json", "*.safetensors"])
         return cls(str(source), folder, f"{source}@{folder.name}")
 
-    def _load(self, load: Any) -> Any:
+    def load(self, load: Any) -> Any:
+        """A part of it, by the class method that reads it from a folder.
+
+        Raises:
+            HubError: if it cannot be loaded.
+        """
         try:
             return load(self.folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError) as error:
@@ -105,7 +110,7 @@ class Depth(Network):
     def _parts(self) -> tuple[Any, Any]:
         from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
-        return self._load(AutoImageProcessor.from_pretrained), self._load(
+        return self.load(AutoImageProcessor.from_pretrained), self.load(
             AutoModelForDepthEstimation.from_pretrained
         ).eval()
 
@@ -126,8 +131,8 @@ class Masks(Network):
     def _generate(self) -> Any:
         from transformers import AutoImageProcessor, AutoModelForMaskGeneration, pipeline
 
-        network = self._load(AutoModelForMaskGeneration.from_pretrained)
-        processor = self._load(AutoImageProcessor.from_pretrained)
+        network = self.load(AutoModelForMaskGeneration.from_pretrained)
+        processor = self.load(AutoImageProcessor.from_pretrained)
         return pipeline("mask-generation", model=network, image_processor=processor, device=-1)
 
 

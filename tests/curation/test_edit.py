@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from ggt_hub.curation.words import text_of, words
 from ggt_hub.errors import CurationError, JudgeError
 from ggt_hub.tasks import TASKS
 from ggt_hub.vlm import Ledger
+from ggt_hub.vlm.ledger import Bill
 from tests.curation.ggt import DIAGNOSIS, Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import (
     KEY,
@@ -316,3 +318,10 @@ def test_the_key_is_in_no_file_of_a_run(tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_a_bill_says_known_and_unknown_costs_apart():
+    told = [Bill("m", "billed", 3, 0.5, 0, 1.0), Bill("m", "possibly billed", 5, 0.3, 2, 1.0)]
+    budget = SimpleNamespace(ledger=SimpleNamespace(bill=lambda _: told), purse="here")
+    askers = {"vision": SimpleNamespace(service=SimpleNamespace(budget=budget))}
+    assert bill(askers) == ["m: 3 billed, 0.5; 5 possibly billed, 0.3 and 2 of unknown cost"]

@@ -53,6 +53,17 @@ def test_lines_agree_and_noise_does_not() -> None:
     assert grains["crossing"] - lines["crossing"] > 5  # lines do not cross at all
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_edges_along_a_diagonal_agree_and_do_not_cross(direction: int) -> None:
+    """A slope in the logarithm of 0.005 a pixel each way: an energy of 2 * 0.005 squared, next to 1e-6 and 1e-7."""
+    steps = torch.arange(96) * 0.005
+    light = (steps[:, None] + direction * steps[None] - 1.5).exp() - 0.05
+    lq = light.expand(1, 3, 96, 96)
+    assert told(lq, "largest")["agreement"] == pytest.approx(0.98, abs=0.01)  # 5.0e-5 of 5.1e-5
+    crossing = told(lq, "least")["crossing"]  # of the block in the middle, for at the last row the slope ends
+    assert crossing == pytest.approx(torch.log(torch.tensor(1e-7 / 5.11e-5)).item(), abs=0.01)
+
+
 def test_gradients_of_few_lines_have_heavy_tails() -> None:
     """Every fourth column has a step of one: the fourth power over the square of the square is 4."""
     assert told(stripes())["tail_x"] == pytest.approx(1.386, abs=0.05)

@@ -40,8 +40,8 @@ class Detector(Network):
     def _parts(self) -> tuple[Any, Any]:
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-        network = self._load(AutoModelForObjectDetection.from_pretrained)
-        return self._load(AutoImageProcessor.from_pretrained), network.eval()
+        network = self.load(AutoModelForObjectDetection.from_pretrained)
+        return self.load(AutoImageProcessor.from_pretrained), network.eval()
 
 
 class Segmenter(Network):
@@ -70,7 +70,7 @@ class Segmenter(Network):
             AutoModelForUniversalSegmentation,
         )
 
-        config = self._load(AutoConfig.from_pretrained)
+        config = self.load(AutoConfig.from_pretrained)
         is_universal = type(config) in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
         auto = AutoModelForUniversalSegmentation if is_universal else AutoModelForSemanticSegmentation
-        return self._load(AutoImageProcessor.from_pretrained), self._load(auto.from_pretrained).eval()
+        return self.load(AutoImageProcessor.from_pretrained), self.load(auto.from_pretrained).eval()
