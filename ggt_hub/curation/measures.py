@@ -5,7 +5,8 @@ which gates have their limits.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ggt_hub.curation.recoding import brightness, psnr, unchanged
 from ggt_hub.curation.structures import cast, repainted, strengths
+from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
@@ -23,16 +25,19 @@ from ggt_hub.metrics.piqe import piqe
 
 Pixels = NDArray[np.uint8]
 
-_EXPERTS: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
-    # A tensor is one batch, which takes little longer than one picture.
-    "brisque": lambda pair: brisque(torch.from_numpy(pair).permute(0, 3, 1, 2) / 255),
-    "piqe": piqe,
-    "niqe": niqe,
-}
+_AT_ONCE = 2**15  # pixels, of which few are scored together
 _GRIDS = (8, 16, 32)
 _FLAT = 1.5  # levels; the spread of a row below which it is a bar
 _CALM = 4.0  # pixels of a blur that leaves that many levels of strong noise
 _SAME_LEVEL = 16.0
+
+
+def measured_each(pairs: Iterable[tuple[Pixels, Pixels]]) -> Iterator[dict[str, float]]:
+    """`measured` of each pair, in order; of small ones it takes less time."""
+    for shape, alike in groupby(pairs, key=lambda pair: pair[0].shape):
+        for group in batched(alike, max(1, _AT_ONCE // (2 * shape[0] * shape[1]))):
+            for (lq, gt), gain in zip(group, _brisque_gains(group), strict=True):
+                yield _measured(lq, gt) | {"brisque": gain}
 
 
 def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
@@ -60,6 +65,11 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `grid`: how far the spectrum of `gt` sticks out at the periods of decoders (8, 16, 32 pixels), in standard
             deviations of its neighbourhood, less the same of `lq`.
     """
+    return next(measured_each([(lq, gt)]))
+
+
+def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
+    """All but BRISQUE, of which several are computed together."""
     grey, grey_gt = brightness(lq), brightness(gt)
     matched = _with_histogram(grey_gt, grey)
     structure = _ssim(grey, matched)
@@ -76,7 +86,8 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "unchanged": unchanged(lq, gt),
         "colour": _number(lambda: chromaticity_drift(_small(gt)[None], _small(lq)[None])),
         "redegraded": redegraded(lq, gt),
-        **{name: _gain(expert, np.stack([lq, gt])) for name, expert in _EXPERTS.items()},
+        "piqe": _gain(piqe, lq, gt),
+        "niqe": _gain(niqe, lq, gt),
         "grid": grid(grey_gt) - grid(grey),
     }
 
@@ -111,10 +122,20 @@ def grid(grey: Pixels) -> float:
     return found
 
 
-def _gain(expert: Callable[[NDArray[np.uint8]], Any], pair: NDArray[np.uint8]) -> float:
-    """All three are lower for better pictures."""
+def _brisque_gains(pairs: Sequence[tuple[Pixels, Pixels]]) -> list[float]:
+    """How much better the second of each pair is; pictures of one size."""
+    pictures = torch.from_numpy(np.stack([one for pair in pairs for one in pair])).permute(0, 3, 1, 2) / 255
     try:
-        before, after = expert(pair)
+        before, after = brisque(pictures).reshape(-1, 2).T
+    except MetricError:
+        return [math.nan] * len(pairs)
+    return [float(gain) for gain in before - after]
+
+
+def _gain(expert: Callable[[NDArray[np.uint8]], Any], lq: Pixels, gt: Pixels) -> float:
+    """Lower is better."""
+    try:
+        before, after = expert(np.stack([lq, gt]))
     except MetricError:
         return math.nan
     return float(before) - float(after)
