@@ -30,19 +30,21 @@ def glance(picture: Any) -> bytes:
     return png(resized_for_rating(shown) if shown.width * shown.height > RATED_AREA else shown)
 
 
-def whole(pixels: Pixels, side: int) -> Image.Image:
+def whole(pixels: Pixels, side: int) -> Pixels:
     """A picture, shrunk where it is longer than `side`.
 
     Args:
         pixels: 8-bit RGB.
         side: of the longer side, in pixels.
     """
+    if max(pixels.shape[:2]) <= side:
+        return pixels
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
+    return np.asarray(picture)
 
 
-def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
+def details(lq: Pixels, gt: Pixels, count: int) -> Pixels:
     """Pairs of details one below the other, of `lq` on the left and of `gt` on the right.
 
     Args:
@@ -58,7 +60,7 @@ def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
         sheet[here, :side], sheet[here, -side:] = (
             one[top : top + side, left : left + side] for one in (lq, gt)
         )
-    return Image.fromarray(sheet)
+    return sheet
 
 
 def unlike_places(lq: Pixels, gt: Pixels, count: int) -> list[tuple[int, int]]:
