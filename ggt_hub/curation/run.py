@@ -14,6 +14,7 @@ tried again; all else is done once, whoever is killed when.
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -52,6 +53,7 @@ RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
 RUNS = "runs"  # of a comparison
 TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
+_TELLING = 10.0  # seconds between funnels
 
 
 @dataclass(frozen=True)
@@ -187,15 +189,18 @@ class _Run:
         return Step(stage, context, tuple(learned), read_taken(self.output), self.tables)
 
     def _flow(self, steps: Sequence[Step]) -> None:
-        """In this process and the pool's; the funnel grows with each slice that is through."""
+        """In this process and the pool's; the funnel grows meanwhile."""
         names = [step.stage.name for step in (steps[0], steps[-1])]
         pool = self.pool if self.workers > 1 and len(self.slices) > 1 else None
         ahead = 2 * self.workers + 2 if pool else 1
         title = " to ".join(dict.fromkeys(names))
+        told = time.monotonic()
         with tqdm(total=len(self.slices), desc=title, unit="slice", disable=None) as progress:
             for _ in flow(self.slices, steps, pool, ahead):
                 progress.update()
-                self._tell([step.stage for step in steps])
+                if time.monotonic() - told > _TELLING:
+                    self._tell([step.stage for step in steps])
+                    told = time.monotonic()
 
     def _by_engine(self, steps: Sequence[Step]) -> None:
         """One stage after the other."""
