@@ -14,7 +14,7 @@ from ggt_hub.curation.patches import Pixels, Place, common, detail, places, text
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
 from ggt_hub.curation.stages.judge import NOT_THE_BEST, photograph_of
 from ggt_hub.errors import CurationError
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb
 from ggt_hub.metrics.registry import available, compute, get_metric
 
 _NO_TEXTURE = "no texture"
@@ -78,8 +78,8 @@ class ChoosePatches(Deciding):
     def _chosen(self, group: Sequence[Row]) -> dict[str, Outcome]:
         """The outcome of each candidate of a photograph, by its id."""
         names = [row["id"] for row in group]
-        drawn = common({row["id"]: shown_rgb(row["gt"]) for row in group})
-        lq = common({row["id"]: shown_rgb(row["lq"]) for row in group})[names[0]]
+        drawn = common({row["id"]: png_rgb(row["gt"]) for row in group})
+        lq = common({row["id"]: png_rgb(row["lq"]) for row in group})[names[0]]
         wanted = places(lq.shape, self.side)
         if not wanted:
             size = f"{lq.shape[1]}x{lq.shape[0]}"

@@ -19,7 +19,7 @@ from ggt_hub.curation.further_measures import check as check_further
 from ggt_hub.curation.measures import Pixels, measured_each
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png_rgb
 
 _CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
 _HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
@@ -108,7 +108,7 @@ class Measure(Deciding):
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all, with the values as JSON; null is a value that cannot be had."""
-        pairs = ((shown_rgb(row["lq"]), shown_rgb(row["gt"])) for row in rows)
+        pairs = ((png_rgb(row["lq"]), png_rgb(row["gt"])) for row in rows)
         shown, measured = tee(pairs)
         return [
             Kept({"measures": self._told(values, *pair)})
