@@ -122,7 +122,7 @@ def fetch(
     for name, one in found.items():
         typer.echo(
             f"{name:<14} {one.answered} answered, {one.refused} refused, {one.free} not done and free again, "
-            f"{one.waiting} waiting"
+            f"{one.waiting} waiting" + (f", {one.lost} lost and possibly billed" if one.lost else "")
         )
     if not found:
         typer.echo(f"{run} has no batches out")

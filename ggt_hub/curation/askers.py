@@ -127,7 +127,7 @@ def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
         named = Named(**told[batch.generator], url=batch.endpoint)
         service = open_generator(named, Budget(ledger=ledger), Price(**batch.told))
         one = fetch(ledger, batch, cast("Batching", service))
-        before = found.get(batch.generator, Fetched(0, 0, 0, 0))
+        before = found.get(batch.generator, Fetched())
         found[batch.generator] = Fetched(*(a + b for a, b in zip(before, one, strict=True)))
     return found
 

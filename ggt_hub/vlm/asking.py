@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm.budget import Budget
 from ggt_hub.vlm.ledger import Entry, Ledger, Outcome, Receipt, State
 
@@ -154,7 +154,15 @@ def _try(service: Service, budget: Budget, question: Question, key: str | None) 
         raise
     seconds = time.monotonic() - began
     receipt = Receipt("billed", reply.cost, reply.usage, reply.request_id, seconds)
-    budget.end(request, receipt, key, entry_of(reply, service.endpoint))
+    try:
+        budget.end(request, receipt, key, entry_of(reply, service.endpoint))
+    except JudgeError as error:  # a disk that has no place for a picture may have some for this
+        lost = Entry(
+            "possibly billed", reason=f"its reply could not be kept: {error}", source=service.endpoint
+        )
+        with suppress(JudgeError):
+            budget.end(request, receipt, key, lost)
+        raise
     return reply
 
 
@@ -267,7 +275,7 @@ class Asker:
             state: State = "possibly billed" if isinstance(error, PossiblyBilledError) else "refused"
             entry = Entry(state, error.content, str(error), self.service.endpoint)
         except BaseException:
-            self.ledger.release(key)  # what may have been billed is settled already, and stays
+            self.ledger.release(key)  # what may have been billed stays
             raise
         if self.service.budget is None:  # else whoever counted the request has settled it with its receipt
             self.ledger.settle(key, entry)

@@ -17,6 +17,7 @@ from ggt_hub.vlm.openai_server import (
     PASSING,
     UNKNOWN,
     check_address,
+    checked_key,
     masked,
     never_sent,
     public_address,
@@ -57,17 +58,17 @@ class InferenceEditor:
             per_minute: requests that may be sent in a minute; None for any number.
 
         Raises:
-            JudgeError: if the address is none.
+            JudgeError: if the address or the key is none.
         """
         if url is not None:
             check_address(url)
         self.model, self.price, self.budget, self.per_minute = model, price, budget, per_minute
         self.endpoint = public_address(url or "https://router.huggingface.co")
-        self._key, self._via = api_key, via
+        self._key, self._via = checked_key(api_key), via
         self._client = InferenceClient(
             model=url or model,
             provider=via,  # type: ignore[arg-type]  # the client itself refuses an unknown one
-            token=api_key,
+            token=self._key,
             timeout=timeout,
         )
 
