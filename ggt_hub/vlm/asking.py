@@ -6,6 +6,7 @@ for a long pause closes the model; what was sent and got no reply is not sent ag
 """
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,8 +28,13 @@ Turn = tuple[str, str]
 LONGEST_WAIT = 120.0
 """Seconds that a run waits for a server; what asks for more is closed meanwhile."""
 
+_here = threading.local()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class _StoppedError(JudgeError):
+    """Other work has ended the run."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,7 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
     if budget is None:
         return service.send(question)
     for attempt in range(service.max_retries + 1):
-        if service.per_minute is not None:
-            time.sleep(budget.ledger.reserve(service.model, service.per_minute))
+        _wait(0.0 if service.per_minute is None else budget.ledger.reserve(service.model, service.per_minute))
         # Where money is limited the first request goes alone, for until its reply comes no price is known.
         priced = budget.max_cost is None or budget.expected > 0 or budget.cost > 0
         with nullcontext() if priced else budget.alone:
@@ -138,8 +143,21 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
                 return _try(service, budget, question, key)
             except RejectedError as error:
                 pause = _pause(service, budget, error, attempt)
-        time.sleep(pause)
+        _wait(pause)
     raise AssertionError("the last attempt has raised")
+
+
+def _wait(seconds: float) -> None:
+    """Wait, in a thread of `at_once` no longer than its work goes on: nothing is sent after that.
+
+    Raises:
+        _StoppedError: if it ends meanwhile, or has ended.
+    """
+    stopped: threading.Event | None = getattr(_here, "stopped", None)
+    if stopped is None:
+        time.sleep(seconds)
+    elif stopped.wait(seconds):
+        raise _StoppedError("the run was stopped: run again to go on")
 
 
 def _try(service: Service, budget: Budget, question: Question, key: str | None) -> Reply:
@@ -287,7 +305,7 @@ def at_once(
 ) -> list[_Result]:
     """Results of a function that waits for others, in the order of the items; with a progress bar.
 
-    The first error ends it: what is under way is finished, nothing new is begun.
+    The first error ends it: what was sent is waited for, nothing more is sent.
 
     Args:
         work: called in several threads.
@@ -304,6 +322,7 @@ def at_once(
     def guarded(item: _Item) -> Any:
         if stopped.is_set():
             return None
+        _here.stopped = stopped
         try:
             return work(item)
         except BaseException:
@@ -314,7 +333,11 @@ def at_once(
         waiting = [pool.submit(guarded, item) for item in items]
         try:
             for done in tqdm(as_completed(waiting), title, len(waiting), unit=unit, leave=False):
-                done.result()
+                if not isinstance(done.exception(), _StoppedError):  # what has stopped it is to be raised
+                    done.result()
+        except KeyboardInterrupt:
+            tqdm.write("stopping: what was sent is paid, and is waited for", file=sys.stderr)
+            raise
         finally:
             stopped.set()  # also where a person interrupts it
     return [one.result() for one in waiting]

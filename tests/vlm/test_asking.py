@@ -14,6 +14,7 @@ import pytest
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Asker, Budget, Ledger, Question, Reply, ServerChat, owners
 from ggt_hub.vlm import asking as asking_module
+from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.ledger import Entry, Receipt
 from tests.servers.openai_chat import ChatServer
 
@@ -194,6 +195,26 @@ def test_what_a_container_that_is_gone_was_asking_is_not_waited_for_in_silence(l
         ledger.claim("k")
     ledger._connection.execute("UPDATE questions SET at = datetime('now', '-121 minutes')")
     assert ledger.claim("k") is None
+
+
+def test_when_one_fails_nobody_waits_for_another_try_or_sends_one(ledger):
+    class Closing(Painter):
+        def send(self, question):
+            super().send(question)
+            if question.text == "fails":
+                while self.calls < 2:
+                    time.sleep(0.01)
+                raise RejectedError("the account is closed", passes=False)
+            raise RejectedError("later", passes=True, wait=60)
+
+    painter, began = Closing(None), time.monotonic()
+    asker = Asker(painter, ledger)
+    with pytest.raises(RejectedError, match="the account is closed"):
+        at_once(lambda text: asker.ask(Question(text)), ["waits", "fails", "later"], 2, "asking", "question")
+    assert painter.calls == 2
+    assert time.monotonic() - began < 30  # of the minute that it was asked to wait
+    assert bills(ledger) == {"rejected": (2, 0.0, 0)}
+    assert ledger._connection.execute("SELECT count(*) FROM questions").fetchone() == (0,)
 
 
 def test_repeats_are_questions_of_their_own(ledger):
