@@ -11,6 +11,7 @@ from PIL import UnidentifiedImageError
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
+from ggt_hub.curation.generators.replies import FORMATS
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
@@ -18,13 +19,18 @@ from ggt_hub.vlm.openai_server import (
     UNKNOWN,
     check_address,
     checked_key,
+    counted,
     masked,
     never_sent,
     public_address,
+    read_json,
     seconds_of,
 )
 
 _GRID, _STEEPEST = 16, 3.0
+_NOT_IN_PNG = ("CMYK", "YCbCr")
+_LONGEST_LOADING = 120.0  # seconds; a model that is loaded says how long that takes, about
+_OF_ALL_QUESTIONS = ("is not supported", "not supported by", "credits", "token", "billing")
 
 
 class InferenceEditor:
@@ -95,10 +101,13 @@ class InferenceEditor:
             )
         except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
             raise self._failure(error) from None
+        if drawn.format not in (*FORMATS, "MPO"):  # as Pillow calls some JPEG
+            return Reply(refusal=f"a file of the format {drawn.format}", cost=self.price.expected)
         try:
-            drawn.save(buffer := io.BytesIO(), "PNG", compress_level=1)
-        except (OSError, ValueError) as error:
-            return Reply(refusal=f"the picture is damaged: {error}", cost=self.price.expected)
+            shown = drawn.convert("RGB") if drawn.mode in _NOT_IN_PNG else drawn
+            shown.save(buffer := io.BytesIO(), "PNG", compress_level=1)
+        except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
+            return Reply(refusal=f"the picture is damaged: {error}"[:300], cost=self.price.expected)
         return Reply(pictures=(buffer.getvalue(),), cost=self.price.expected)
 
     def _failure(self, error: Exception) -> JudgeError:
@@ -112,7 +121,19 @@ class InferenceEditor:
             if isinstance(error, (ValueError, TypeError, NotImplementedError)):  # before anything is sent
                 return RejectedError(about, passes=False)
             return RejectedError(about, passes=True) if never_sent(error) else PossiblyBilledError(about)
-        if status in (400, 413, 422):
+        if status in (400, 413, 422) and not _is_of_all(response):
             return QuestionRefusedError(about)
-        wait = seconds_of(response.headers.get("retry-after")) if response is not None else None
-        return RejectedError(about, passes=status in PASSING, wait=wait)
+        return RejectedError(about, passes=status in PASSING, wait=_wait(response))
+
+
+def _is_of_all(response: Any) -> bool:
+    """Whether a 400 is about the model or the account, and not about this question alone."""
+    return any(word in response.text.lower() for word in _OF_ALL_QUESTIONS)
+
+
+def _wait(response: Any) -> float | None:
+    """Seconds that the server asks for: by `Retry-After`, or until a model is loaded."""
+    seconds = counted(read_json(response.text), "estimated_time")
+    if seconds is not None:
+        return min(float(seconds), _LONGEST_LOADING)
+    return seconds_of(response.headers.get("retry-after"))

@@ -17,6 +17,9 @@ LONGEST_REPLY = 128 * 1024 * 1024
 """Bytes: a picture of 4096 x 4096 as PNG, in base64."""
 
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
+"""Those that are opened. Pillow would run programs for others (EPS), which nobody is to send us."""
+
 Line = tuple[str | None, Reply | JudgeError | None]
 """A line of what came of a batch: its name, and a reply, a refusal (`QuestionRefusedError`), or why it was not done
 and is free again; None twice where it cannot be read."""
@@ -62,7 +65,7 @@ def reply_with(encoded: Any, text: str, **told: Any) -> Reply:
 def fault_of(data: bytes) -> str | None:
     """Why a file is no picture; None where it is one."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             picture.load()
     except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
         return f"the picture is damaged: {' '.join(str(error).split())[:120]}"
