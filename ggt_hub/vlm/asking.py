@@ -225,6 +225,8 @@ class Asker:
         ask_again: ask also what was refused or possibly billed before, and what is closed.
     """
 
+    _waits = True  # for a question that somebody else is asking
+
     def __init__(
         self, service: Service, ledger: Ledger, *, workers: int = 8, ask_again: bool = False
     ) -> None:
@@ -278,7 +280,8 @@ class Asker:
 
     def claim(self, key: str) -> Entry | None:
         """What is known of a question; None makes it ours. What was refused may be asked again once in a run."""
-        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        again = self.ask_again and key not in self._asked_again
+        entry = self.ledger.claim(key, again=again, waits=self._waits)
         if entry is None:
             self._asked_again.add(key)
         return entry

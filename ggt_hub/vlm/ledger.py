@@ -147,12 +147,13 @@ class Ledger(BatchBook):
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
-    def claim(self, key: str, *, again: bool = False) -> Entry | None:
-        """Make a question ours, or tell what is known of it; waits while another thread or process asks it.
+    def claim(self, key: str, *, again: bool = False, waits: bool = True) -> Entry | None:
+        """Make a question ours, or tell what is known of it.
 
         Args:
             key: of the question.
             again: also what was refused or possibly billed.
+            waits: while another thread or process asks it; otherwise it counts as in a batch of theirs.
 
         Returns:
             None if it is to be asked now; `settle`, `end_request` or `release` must follow.
@@ -164,10 +165,10 @@ class Ledger(BatchBook):
             if is_ours:
                 return None
             if entry is not None:
-                self._flush(
-                    self._commits
-                )  # what is known may be another thread's, and on its way to the disk
+                self._flush(self._commits)  # it may be another thread's, and on its way to the disk
                 return entry
+            if not waits:
+                return Entry("in a batch", reason="another run is asking it: run again")
             time.sleep(_POLL)
 
     def _claim(self, connection: sqlite3.Connection, key: str, again: bool) -> tuple[bool, Entry | None]:
@@ -202,9 +203,8 @@ class Ledger(BatchBook):
             return lives(asked_by)
         if 0 <= age < _FORGOTTEN:
             raise JudgeError(
-                f"a question in the ledger {self.path} was being asked by another machine or container "
-                f"{age / 60:.0f} minutes ago, and whether that still runs is not known here: end it, and run again "
-                f"in {(_FORGOTTEN - age) / 60:.0f} minutes"
+                f"a question in {self.path} was asked by another machine or container {age / 60:.0f} minutes ago, "
+                f"which may run still: end it, and run again in {(_FORGOTTEN - age) / 60:.0f} minutes"
             )
         return False
 

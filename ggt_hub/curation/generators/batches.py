@@ -80,6 +80,8 @@ class BatchAsker(Asker):
         **kwargs: as of `Asker`.
     """
 
+    _waits = False  # two who gather questions for batches would wait for each other
+
     def __init__(self, generator: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.generator = generator

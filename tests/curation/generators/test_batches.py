@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,11 +15,11 @@ from typer.testing import CliRunner
 from ggt_hub.cli import app
 from ggt_hub.curation.askers import fetch_batches, open_askers
 from ggt_hub.curation.configuration import load_configuration
-from ggt_hub.curation.generators import accept_terms, google
-from ggt_hub.curation.generators.batches import Fetched
+from ggt_hub.curation.generators import Price, accept_terms, google
+from ggt_hub.curation.generators.batches import BatchAsker, Fetched
 from ggt_hub.curation.run import run
 from ggt_hub.errors import CurationError, JudgeError
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, Question
 from ggt_hub.vlm.ledger import Entry, Receipt
 from tests.curation.ggt import Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import KEY, BatchServer, EditorServer, Step, google_reply
@@ -196,6 +198,49 @@ def test_done_without_a_file_settles_nothing(tmp_path, eyes):
         assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
 
 
+def test_one_batch_that_cannot_be_fetched_holds_up_no_other(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        write_photographs(tmp_path / "more", 5)
+        for name in ("3.png", "4.png"):
+            (tmp_path / "more" / name).rename(place.photographs / name)
+        place.run(eyes, batch=True)
+        maker.work()
+        first, second = maker.batches.values()
+        there, first["output"] = first["output"], None
+        with pytest.raises(JudgeError, match=r"1 of 2 batches could not be fetched: .* says not where it is"):
+            fetch_batches(place.output, place.ledger)
+        assert second["done"] and place.run(eyes)["edit"].later == {"banana: in a batch": 6}
+        first["output"] = there
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+        assert (place.run(eyes)["edit"].kept, maker.billed) == (10, 10)
+
+
+def test_two_who_gather_the_same_questions_do_not_wait_for_each_other(tmp_path):
+    service = SimpleNamespace(
+        model="m",
+        revision=None,
+        parameters={},
+        endpoint=None,
+        budget=None,
+        price=Price(),
+        submit=lambda *_: "b-1",
+    )
+    askers = [BatchAsker("banana", service, Ledger(tmp_path / "ledger")) for _ in range(2)]
+    states = []
+
+    def ask():
+        states.extend(
+            askers[who].ask(Question(text)).reason for who, text in ((0, "a"), (1, "b"), (0, "b"), (1, "a"))
+        )
+
+    asking = threading.Thread(target=ask, daemon=True)  # a thread that hangs does not hold the tests
+    asking.start()
+    asking.join(20)
+    assert states == ["it is in a batch: fetch it"] * 2 + ["another run is asking it: run again"] * 2
+
+
 def test_a_batch_that_two_fetch_at_once_is_counted_once(tmp_path, eyes):
     with BatchServer() as maker:
         place = Place(tmp_path, maker)
@@ -275,7 +320,7 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, Question
 import time
 configuration, source, output, ledger, when = sys.argv[1:]
 own = GoogleEditor.submit
