@@ -158,11 +158,17 @@ def _end(ledger: Ledger, batch: Batch, collected: Collected) -> Fetched:
     """Settle each line, one by one: a kill in between leaves the others to be collected again."""
     left, are_all = dict(ledger.open_lines(batch.id)), collected.are_all
     counts: Counter[str] = Counter()
+    damaged = read = 0
     for key, outcome in collected.lines:
         if outcome is None or key is None:
-            are_all = True  # somebody's line is damaged: whose is not known
-        elif key in left:
+            damaged += 1
+            continue
+        read += 1
+        if key in left:
             counts[_settled(ledger, batch, key, left.pop(key), outcome)] += 1
+    if damaged and not read:
+        raise JudgeError(f"what came of the batch {batch.name or batch.id} cannot be read: fetch again")
+    are_all |= damaged > 0  # somebody's line is lost, and whose is not known
     for key, request in left.items():
         counts[_settled(ledger, batch, key, request, None if are_all else JudgeError("it was not done"))] += 1
     ledger.end_batch(batch.id)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,19 @@ def test_a_line_that_is_lost_may_have_been_billed_and_is_not_asked_again(change,
         assert (edit.kept, edit.later) == (5, {"banana: possibly billed": 1})
         assert (maker.billed, maker.asked) == (6, [])
         assert place.bills()["possibly billed"] == (1, 0)
+
+
+def test_a_page_in_place_of_what_came_settles_nothing(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        maker.work()
+        there = maker.files[(name := next(iter(maker.batches.values()))["output"])]
+        maker.spoil(lambda _: b"<html>\nsign in\n</html>")
+        with pytest.raises(JudgeError, match="cannot be read: fetch again"):
+            fetch_batches(place.output, place.ledger)
+        maker.files[name] = maker.files[name[6:]] = there
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
 
 
 def test_done_without_a_file_settles_nothing(tmp_path, eyes):
@@ -370,6 +384,9 @@ def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
         assert (sent.exit_code, "later: banana: in a batch 6" in sent.stdout) == (1, True)
         assert "gemini-nano-banana-2.1: 6 in a batch" in sent.stdout
         fetch = ["curate", "fetch", str(place.output), *kept]
+        shutil.copytree(place.output, tmp_path / "moved")
+        moved = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "moved"), *kept])
+        assert moved.stdout == f"{tmp_path / 'moved'} has no batches out; {place.output} has\n"
         waiting = CliRunner().invoke(app, fetch)
         assert (waiting.exit_code, waiting.stdout.split(maxsplit=1)) == (
             1, ["banana", "0 answered, 0 refused, 0 not done and free again, 6 waiting\n"],
