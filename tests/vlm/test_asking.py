@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -146,6 +148,17 @@ def test_a_reply_that_a_full_disk_cannot_hold_is_billed_and_not_asked_again(ledg
     entry = Asker(painter, Ledger(ledger.path)).ask(Question("paint"))
     assert (entry.state, painter.calls) == ("possibly billed", 1)
     assert "its reply could not be kept" in entry.reason
+
+
+def test_nothing_is_asked_where_the_reply_could_not_be_kept(ledger, monkeypatch):
+    free = {"bytes": 99_000_000}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
+    painter = Painter(Reply("done"))
+    with pytest.raises(JudgeError, match=r"ledger\.sqlite has 99 MB left.*make room for 100 MB"):
+        Asker(painter, ledger).ask(Question("paint"))
+    free["bytes"] = 100_000_000
+    assert Asker(painter, ledger).ask(Question("paint")).content == "done"
+    assert (painter.calls, bills(ledger)) == (1, {"billed": (1, 0.0, 0)})
 
 
 def test_what_is_asked_is_never_given_back(ledger):

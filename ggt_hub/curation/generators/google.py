@@ -426,10 +426,10 @@ def _wait(exchange: _Exchange) -> float | None:
     content = read_json(exchange.body)
     details = member(member(content if isinstance(content, dict) else member(content, 0), "error"), "details")
     found = [seconds_of((exchange.headers or {}).get("retry-after"))]
-    for detail in details if isinstance(details, list) else ():
+    for detail in items(details):
         delay = member(detail, "retryDelay")
         found.append(seconds_of(delay.removesuffix("s")) if isinstance(delay, str) else None)
-        for violation in member(detail, "violations") or ():
+        for violation in items(member(detail, "violations")):
             if "perday" in str(member(violation, "quotaId")).lower():
                 found.append(_until_midnight())
     return max((wait for wait in found if wait is not None), default=None)

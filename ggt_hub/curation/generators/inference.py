@@ -113,7 +113,7 @@ class InferenceEditor:
     def _failure(self, error: Exception) -> JudgeError:
         about = f"{self.model} could not be asked: {type(error).__name__}: {' '.join(str(error).split())}"
         about = masked(about, self._key)[:300]
-        response = getattr(error, "response", None)
+        response = _response_to(error)
         status = getattr(response, "status_code", None)
         if isinstance(error, UnidentifiedImageError) or status in UNKNOWN:
             return PossiblyBilledError(about)
@@ -124,6 +124,15 @@ class InferenceEditor:
         if status in (400, 413, 422) and not _is_of_all(response):
             return QuestionRefusedError(about)
         return RejectedError(about, passes=status in PASSING, wait=_wait(response))
+
+
+def _response_to(error: BaseException | None) -> Any:
+    """What the server has answered; the client fails itself at some answers, and then it is what that came of."""
+    while error is not None:
+        if (response := getattr(error, "response", None)) is not None:
+            return response
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _is_of_all(response: Any) -> bool:

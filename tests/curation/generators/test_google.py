@@ -207,6 +207,7 @@ def test_the_pause_that_it_asks_for_is_read_from_the_body_and_the_header():
     with pytest.raises(RejectedError) as caught:
         sent(limited)
     assert caught.value.wait == 31.5
+    limited.body["error"]["details"] += [{"violations": 5}, "words", {"violations": ["words"]}]
     limited.headers["Retry-After"] = "70"
     with pytest.raises(RejectedError) as caught:
         sent(limited)

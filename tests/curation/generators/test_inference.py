@@ -80,6 +80,7 @@ def test_a_400_about_the_model_or_the_account_ends_the_run(why):
         (Step(429, {"error": "slow down"}, {"Retry-After": "9"}), RejectedError, True),
         (Step(503, {"error": "loading"}), RejectedError, True),
         (Step(401, {"error": "bad token"}), RejectedError, False),
+        (Step(401, b'["an answer at which the client fails"]'), RejectedError, False),
         (Step(402, {"error": "no credit"}), RejectedError, False),
         (Step(404, {"error": "no such model"}), RejectedError, False),
     ],
