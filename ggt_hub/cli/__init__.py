@@ -67,7 +67,7 @@ app.add_typer(curate.app, name="curate")
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line on standard error and exit code 2, not a traceback."""
+    """Run the command line; an error of ours, or of the file system, is one line and exit code 2, no traceback."""
     make_lasting()
     warnings.showwarning = _show_warning
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -76,6 +76,10 @@ def main() -> None:
         app()
     except GGTHubError as error:
         typer.secho(f"ggt-hub: {error}", fg="red", err=True)
+        sys.exit(2)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        typer.secho(f"ggt-hub: {error.strerror or error}{place}", fg="red", err=True)
         sys.exit(2)
 
 

@@ -118,14 +118,15 @@ def fetch(
     from ggt_hub.curation.askers import fetch_batches
     from ggt_hub.vlm import Ledger, ledger_path
 
-    found = fetch_batches(run, Ledger(ledger or ledger_path()))
+    kept = Ledger(ledger or ledger_path())
+    found = fetch_batches(run, kept)
     for name, one in found.items():
         typer.echo(
             f"{name:<14} {one.answered} answered, {one.refused} refused, {one.free} not done and free again, "
-            f"{one.waiting} waiting"
+            f"{one.waiting} waiting" + (f", {one.lost} lost and possibly billed" if one.lost else "")
         )
     if not found:
-        typer.echo(f"{run} has no batches out")
+        typer.echo(f"{run} has no batches out" + "".join(f"; {one} has" for one in kept.purses_that_wait()))
     raise typer.Exit(1 if any(one.waiting for one in found.values()) else 0)
 
 

@@ -12,7 +12,7 @@ from ggt_hub.curation.generators.configured import BATCHING
 from ggt_hub.curation.run import RUN, RUNS
 from ggt_hub.curation.stage import Beginning, Deciding, Stage
 from ggt_hub.curation.stages.crop import Crop
-from ggt_hub.errors import CurationError
+from ggt_hub.errors import CurationError, JudgeError
 from ggt_hub.settings import read_yaml
 from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
 from ggt_hub.vlm.structured import response_format
@@ -119,16 +119,24 @@ def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
 
     Raises:
         CurationError: if the folder holds neither, or there is no key.
-        JudgeError: if a server does not say; run again.
+        JudgeError: if a server does not say of some, after all were asked for; run again.
     """
     told = _generators_of(output)
     found: dict[str, Fetched] = {}
-    for batch in ledger.open_batches(str(output.resolve())):
+    problems: list[JudgeError] = []
+    batches = ledger.open_batches(str(output.resolve()))
+    for batch in batches:
         named = Named(**told[batch.generator], url=batch.endpoint)
         service = open_generator(named, Budget(ledger=ledger), Price(**batch.told))
-        one = fetch(ledger, batch, cast("Batching", service))
-        before = found.get(batch.generator, Fetched(0, 0, 0, 0))
+        try:
+            one = fetch(ledger, batch, cast("Batching", service))
+        except JudgeError as error:
+            problems.append(error)
+            continue
+        before = found.get(batch.generator, Fetched())
         found[batch.generator] = Fetched(*(a + b for a, b in zip(before, one, strict=True)))
+    if problems:
+        raise JudgeError(f"{len(problems)} of {len(batches)} batches could not be fetched: {problems[0]}")
     return found
 
 

@@ -5,6 +5,7 @@ remembers them, so that no later run takes them in again. Nothing is taken from 
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ggt_hub.data.work.export import features_of, write_rows, write_sums
 from ggt_hub.errors import CurationError
 from ggt_hub.shards import replace_result
 
+_REMARK = re.compile(r"(?:^|\s)#")
 _TELLING = ["id", "lq_sha256", "gt_sha256", "meta"]
 
 
@@ -52,7 +54,7 @@ def take_down(output: Path, listed: Path) -> Gone:
     Args:
         output: the folder of the run.
         listed: a text file with an id or a SHA-256 in each line: of a photograph, or of a pair or a picture made of
-            it; the whole photograph leaves. What follows a `#` is a remark.
+            it; the whole photograph leaves. What follows a `#`, at the beginning or after a space, is a remark.
 
     Raises:
         CurationError: if the file cannot be read or lists nothing, or the folder is not of a run that packs pairs.
@@ -78,10 +80,10 @@ def take_down(output: Path, listed: Path) -> Gone:
 
 def _listed(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # editors of Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise CurationError(f"{path} cannot be read: {error}") from error
-    names = [name for line in lines if (name := line.partition("#")[0].strip())]
+    names = [name for line in lines if (name := _REMARK.split(line)[0].strip())]
     if not names:
         raise CurationError(f"{path} lists nothing: write an id or a SHA-256 in each line")
     return names

@@ -6,18 +6,19 @@ for a long pause closes the model; what was sent and got no reply is not sent ag
 """
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm.budget import Budget
 from ggt_hub.vlm.ledger import Entry, Ledger, Outcome, Receipt, State
 
@@ -27,8 +28,13 @@ Turn = tuple[str, str]
 LONGEST_WAIT = 120.0
 """Seconds that a run waits for a server; what asks for more is closed meanwhile."""
 
+_here = threading.local()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class _StoppedError(JudgeError):
+    """Other work has ended the run."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,7 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
     if budget is None:
         return service.send(question)
     for attempt in range(service.max_retries + 1):
-        if service.per_minute is not None:
-            time.sleep(budget.ledger.reserve(service.model, service.per_minute))
+        _wait(0.0 if service.per_minute is None else budget.ledger.reserve(service.model, service.per_minute))
         # Where money is limited the first request goes alone, for until its reply comes no price is known.
         priced = budget.max_cost is None or budget.expected > 0 or budget.cost > 0
         with nullcontext() if priced else budget.alone:
@@ -138,8 +143,21 @@ def send(service: Service, question: Question, key: str | None = None) -> Reply:
                 return _try(service, budget, question, key)
             except RejectedError as error:
                 pause = _pause(service, budget, error, attempt)
-        time.sleep(pause)
+        _wait(pause)
     raise AssertionError("the last attempt has raised")
+
+
+def _wait(seconds: float) -> None:
+    """Wait, in a thread of `at_once` no longer than its work goes on: nothing is sent after that.
+
+    Raises:
+        _StoppedError: if it ends meanwhile, or has ended.
+    """
+    stopped: threading.Event | None = getattr(_here, "stopped", None)
+    if stopped is None:
+        time.sleep(seconds)
+    elif stopped.wait(seconds):
+        raise _StoppedError("the run was stopped: run again to go on")
 
 
 def _try(service: Service, budget: Budget, question: Question, key: str | None) -> Reply:
@@ -154,7 +172,15 @@ def _try(service: Service, budget: Budget, question: Question, key: str | None) 
         raise
     seconds = time.monotonic() - began
     receipt = Receipt("billed", reply.cost, reply.usage, reply.request_id, seconds)
-    budget.end(request, receipt, key, entry_of(reply, service.endpoint))
+    try:
+        budget.end(request, receipt, key, entry_of(reply, service.endpoint))
+    except JudgeError as error:  # a disk that has no place for a picture may have some for this
+        lost = Entry(
+            "possibly billed", reason=f"its reply could not be kept: {error}", source=service.endpoint
+        )
+        with suppress(JudgeError):
+            budget.end(request, receipt, key, lost)
+        raise
     return reply
 
 
@@ -198,6 +224,8 @@ class Asker:
         workers: questions asked at the same time.
         ask_again: ask also what was refused or possibly billed before, and what is closed.
     """
+
+    _waits = True  # for a question that somebody else is asking
 
     def __init__(
         self, service: Service, ledger: Ledger, *, workers: int = 8, ask_again: bool = False
@@ -253,7 +281,8 @@ class Asker:
 
     def claim(self, key: str) -> Entry | None:
         """What is known of a question; None makes it ours. What was refused may be asked again once in a run."""
-        entry = self.ledger.claim(key, again=self.ask_again and key not in self._asked_again)
+        again = self.ask_again and key not in self._asked_again
+        entry = self.ledger.claim(key, again=again, waits=self._waits)
         if entry is None:
             self._asked_again.add(key)
         return entry
@@ -268,7 +297,7 @@ class Asker:
             state: State = "possibly billed" if isinstance(error, PossiblyBilledError) else "refused"
             entry = Entry(state, error.content, str(error), self.service.endpoint)
         except BaseException:
-            self.ledger.release(key)  # what may have been billed is settled already, and stays
+            self.ledger.release(key)  # what may have been billed stays
             raise
         if self.service.budget is None:  # else whoever counted the request has settled it with its receipt
             self.ledger.settle(key, entry)
@@ -280,7 +309,7 @@ def at_once(
 ) -> list[_Result]:
     """Results of a function that waits for others, in the order of the items; with a progress bar.
 
-    The first error ends it: what is under way is finished, nothing new is begun.
+    The first error ends it: what was sent is waited for, nothing more is sent.
 
     Args:
         work: called in several threads.
@@ -297,6 +326,7 @@ def at_once(
     def guarded(item: _Item) -> Any:
         if stopped.is_set():
             return None
+        _here.stopped = stopped
         try:
             return work(item)
         except BaseException:
@@ -307,7 +337,11 @@ def at_once(
         waiting = [pool.submit(guarded, item) for item in items]
         try:
             for done in tqdm(as_completed(waiting), title, len(waiting), unit=unit, leave=False):
-                done.result()
+                if not isinstance(done.exception(), _StoppedError):  # what has stopped it is to be raised
+                    done.result()
+        except KeyboardInterrupt:
+            tqdm.write("stopping: what was sent is paid, and is waited for", file=sys.stderr)
+            raise
         finally:
             stopped.set()  # also where a person interrupts it
     return [one.result() for one in waiting]

@@ -131,6 +131,14 @@ class BatchBook(ABC):
             for name, generator, endpoint, told, there, owner in rows
         ]
 
+    def purses_that_wait(self) -> list[str]:
+        """Those of which batches have not come back."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT purse FROM batches WHERE state != 'done' ORDER BY purse"
+            ).fetchall()
+        return [purse for (purse,) in rows]
+
     def open_lines(self, batch: str) -> Iterator[tuple[str, int]]:
         """The key and the request of each line that is not settled."""
         with self._transaction() as connection:

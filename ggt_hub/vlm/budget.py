@@ -1,9 +1,15 @@
 """What may be spent."""
 
+import shutil
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ggt_hub.errors import JudgeError
 from ggt_hub.vlm.ledger import Entry, Ledger, Receipt
+
+_ROOM = 100_000_000
+"""Bytes: of pictures that eight workers may be waiting for, and of the ledger's log of them."""
 
 
 @dataclass
@@ -44,8 +50,9 @@ class Budget:
         """Count a request that is about to be sent.
 
         Raises:
-            JudgeError: if the budget does not allow it.
+            JudgeError: if the budget does not allow it, or there is no room to keep the reply.
         """
+        self._check_room()
         return self.ledger.begin_request(
             self.purse, self.max_calls, self.max_cost, key=key, model=model, expected=self.expected
         )
@@ -53,6 +60,16 @@ class Budget:
     def end(self, request: int, receipt: Receipt, key: str | None = None, entry: Entry | None = None) -> None:
         """Note what became of it, and of the question that it asked."""
         self.ledger.end_request(request, receipt, key=key, entry=entry)
+
+    def _check_room(self) -> None:
+        """Refuse a full disk before anything is paid: a reply that cannot be kept is lost."""
+        path = self.ledger.path
+        if path == ":memory:" or (free := shutil.disk_usage(Path(path).absolute().parent).free) >= _ROOM:
+            return
+        raise JudgeError(
+            f"the disk of the ledger {path} has {free / 1e6:.0f} MB left, and a reply that is paid must be kept: "
+            f"make room for {_ROOM / 1e6:.0f} MB, or name another by --ledger or GGT_HUB_LEDGER"
+        )
 
     def price(self, tokens_in: int, tokens_out: int) -> float:
         """What a reply costs."""

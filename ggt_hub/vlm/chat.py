@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ggt_hub.errors import QuestionRefusedError
 from ggt_hub.vlm.asking import Question, Reply, Service, Turn, send
 from ggt_hub.vlm.budget import Budget
-from ggt_hub.vlm.openai_server import OpenAIServer, member, read_json
+from ggt_hub.vlm.openai_server import OpenAIServer, counted, member, name_of, read_json
 
 _LONGEST_REPLY = 4 * 1024 * 1024  # bytes
 
@@ -103,23 +103,21 @@ class ServerChat:
             refusal = None
         content = read_json(body)
         usage = member(content, "usage")
-        name = request_id or member(content, "id")
         return Reply(
             text,
             refusal=refusal,
             cost=self._cost(body),
             usage=usage if isinstance(usage, dict) else {},
-            request_id=name if isinstance(name, str) else None,
+            request_id=name_of(request_id, member(content, "id")),
         )
 
     def _cost(self, body: str) -> float:
         """What the reply's own usage costs; where it states none, what its length makes likely."""
         usage = member(read_json(body), "usage")
-        tokens = [member(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-        known = [count if isinstance(count, int) and count >= 0 else None for count in tokens]
+        asked, answered = (counted(usage, name) for name in ("prompt_tokens", "completion_tokens"))
         return self.budget.price(
-            known[0] if known[0] is not None else 4000,
-            known[1] if known[1] is not None else max(self.max_tokens, len(body) // 4),
+            4000 if asked is None else asked,
+            max(self.max_tokens, len(body) // 4) if answered is None else answered,
         )
 
 

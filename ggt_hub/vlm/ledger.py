@@ -9,7 +9,6 @@ cost are one transaction.
 import hashlib
 import json
 import os
-import socket
 import sqlite3
 import threading
 import time
@@ -17,20 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-import psutil
 
 from ggt_hub.errors import JudgeError
 from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 from ggt_hub.vlm.flushing import Flusher
+from ggt_hub.vlm.owners import is_here, lives, owner
 
 State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
 Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
+_FORGOTTEN = 7200.0  # seconds; longer than any question takes with all its tries
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS questions (
     key TEXT PRIMARY KEY, state TEXT NOT NULL, content TEXT, reason TEXT, source TEXT, owner TEXT, at TEXT NOT NULL
@@ -47,9 +45,10 @@ CREATE TABLE IF NOT EXISTS purses (
 CREATE TABLE IF NOT EXISTS terms (provider TEXT PRIMARY KEY, url TEXT NOT NULL, at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
 """
-_ADDED_SINCE = {  # to ledgers of 0.1
+_ADDED_SINCE = {  # to ledgers of earlier versions
     "questions": ("pictures TEXT",),
     "requests": ("key TEXT", "model TEXT", "usage TEXT", "request_id TEXT", "seconds REAL"),
+    "models": ("taken_at REAL",),
 }
 
 
@@ -148,12 +147,13 @@ class Ledger(BatchBook):
         }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
-    def claim(self, key: str, *, again: bool = False) -> Entry | None:
-        """Make a question ours, or tell what is known of it; waits while another thread or process asks it.
+    def claim(self, key: str, *, again: bool = False, waits: bool = True) -> Entry | None:
+        """Make a question ours, or tell what is known of it.
 
         Args:
             key: of the question.
             again: also what was refused or possibly billed.
+            waits: while another thread or process asks it; otherwise it counts as in a batch of theirs.
 
         Returns:
             None if it is to be asked now; `settle`, `end_request` or `release` must follow.
@@ -165,19 +165,21 @@ class Ledger(BatchBook):
             if is_ours:
                 return None
             if entry is not None:
-                self._flush(
-                    self._commits
-                )  # what is known may be another thread's, and on its way to the disk
+                self._flush(self._commits)  # it may be another thread's, and on its way to the disk
                 return entry
+            if not waits:
+                return Entry("in a batch", reason="another run is asking it: run again")
             time.sleep(_POLL)
 
     def _claim(self, connection: sqlite3.Connection, key: str, again: bool) -> tuple[bool, Entry | None]:
         """Whether a question is ours now, and what is known of it; neither while another one asks it."""
         found = connection.execute(
-            "SELECT state, owner, content, reason, source, pictures FROM questions WHERE key = ?", (key,)
+            "SELECT state, owner, strftime('%s', 'now') - strftime('%s', at), content, reason, source, pictures "
+            "FROM questions WHERE key = ?",
+            (key,),
         ).fetchone()
-        state, asked_by, *known = found or (None, None)
-        if state in ("claimed", "asked") and not lives(asked_by):
+        state, asked_by, age, *known = found or (None, None, 0)
+        if state in ("claimed", "asked") and not self._is_asked(asked_by, age):
             state, known = _left_behind(connection, key, state)
         if state is None or (again and state in ("refused", "possibly billed")):
             connection.execute(
@@ -191,17 +193,30 @@ class Ledger(BatchBook):
         content, reason, source, pictures = known
         return False, Entry(state, content, reason, source, self._pictures(connection, pictures))
 
+    def _is_asked(self, asked_by: str | None, age: float) -> bool:
+        """Whether somebody is at a question still.
+
+        Raises:
+            JudgeError: if that is not known: it is of another machine, which may be a container that is gone.
+        """
+        if is_here(asked_by):
+            return lives(asked_by)
+        if 0 <= age < _FORGOTTEN:
+            raise JudgeError(
+                f"a question in {self.path} was asked by another machine or container {age / 60:.0f} minutes ago, "
+                f"which may run still: end it, and run again in {(_FORGOTTEN - age) / 60:.0f} minutes"
+            )
+        return False
+
     def settle(self, key: str, entry: Entry) -> None:
         """Keep what came of a question: it is on the disk when this returns."""
         with self._transaction() as connection:
             _settle(connection, key, entry)
 
     def release(self, key: str) -> None:
-        """Give a claim back: the question was not asked, or surely not billed."""
+        """Give a claim back: the question was not asked, or surely not billed; one that is asked stays."""
         with self._transaction() as connection:
-            connection.execute(
-                "DELETE FROM questions WHERE key = ? AND state IN ('claimed', 'asked')", (key,)
-            )
+            connection.execute("DELETE FROM questions WHERE key = ? AND state = 'claimed'", (key,))
 
     def begin_request(
         self,
@@ -261,8 +276,10 @@ class Ledger(BatchBook):
         key: str | None = None,
         entry: Entry | None = None,
         free: bool = False,
-    ) -> None:
+    ) -> bool:
         """Note what became of a request and, in the same step, of the question that it asked.
+
+        What another process has noted stays: two may fetch the same batch.
 
         Args:
             request: from `begin_request`.
@@ -270,10 +287,15 @@ class Ledger(BatchBook):
             key: of the question.
             entry: what is known of the question now; without it it is ours, and not asked, as before.
             free: it is nobody's; it may be asked again.
+
+        Returns:
+            Whether it was not noted yet.
         """
         with self._transaction() as connection:
-            connection.execute(
-                "UPDATE requests SET state = ?, cost = ?, usage = ?, request_id = ?, seconds = ? WHERE id = ?",
+            noted = connection.execute(
+                "UPDATE requests SET state = ?1, cost = ?2, usage = ?3, request_id = ?4, seconds = ?5 "
+                "WHERE id = ?6 AND (state IN ('in flight', 'in a batch') "
+                "OR (state = 'possibly billed' AND ?2 IS NOT NULL))",
                 (
                     receipt.state,
                     receipt.cost,
@@ -283,6 +305,8 @@ class Ledger(BatchBook):
                     request,
                 ),
             )
+            if not noted.rowcount:
+                return False
             if receipt.cost is not None:
                 connection.execute(
                     "UPDATE purses SET unknown = unknown - 1, cost = cost + ?1, dearest = max(dearest, ?1) "
@@ -297,6 +321,7 @@ class Ledger(BatchBook):
                 connection.execute(
                     "UPDATE questions SET state = 'claimed' WHERE key = ? AND state = 'asked'", (key,)
                 )
+            return True
 
     def reserve(self, model: str, per_minute: float) -> float:
         """Seconds to wait before the next request to a model, whose turn is taken; also across processes.
@@ -305,13 +330,16 @@ class Ledger(BatchBook):
         spaced.
         """
         with self._transaction(durably=False) as connection:
-            told = connection.execute("SELECT next_at FROM models WHERE name = ?", (model,)).fetchone()
+            told = connection.execute(
+                "SELECT next_at, taken_at FROM models WHERE name = ?", (model,)
+            ).fetchone()
             now = time.time()
-            next_at = max(told[0] or now, now) if told else now
+            is_of_this_time = told is not None and told[0] is not None and (told[1] or 0.0) <= now
+            next_at = max(told[0], now) if is_of_this_time else now  # the clock may have been set back
             connection.execute(
-                "INSERT INTO models (name, next_at) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at",
-                (model, next_at + 60 / per_minute),
+                "INSERT INTO models (name, next_at, taken_at) VALUES (?1, ?2, ?3) "
+                "ON CONFLICT (name) DO UPDATE SET next_at = ?2, taken_at = ?3",
+                (model, next_at + 60 / per_minute, now),
             )
             return max(0.0, next_at - now - 6.0)
 
@@ -403,7 +431,8 @@ class Ledger(BatchBook):
                 try:
                     yield self._connection
                 except BaseException:
-                    self._connection.execute("ROLLBACK")
+                    if self._connection.in_transaction:  # a full disk has ended it
+                        self._connection.execute("ROLLBACK")
                     raise
                 self._connection.execute("COMMIT")
                 self._commits += self._connection.total_changes > before
@@ -468,29 +497,3 @@ def _spent(connection: sqlite3.Connection, purse: str, expected: float = 0.0) ->
     calls, known, unknown, dearest = row or (0, 0.0, 0, 0.0)
     dearest = max(dearest, expected)
     return calls, known + unknown * dearest, dearest
-
-
-@cache
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]
-
-
-def owner() -> str:
-    """This process, as others can tell it."""
-    return _owner_of(os.getpid())
-
-
-@cache
-def _owner_of(pid: int) -> str:
-    return json.dumps([_host(), pid, psutil.Process(pid).create_time()])
-
-
-def lives(owner: str | None) -> bool:
-    """Whether the process that claimed a question still runs; of another machine's nothing is known, so yes."""
-    host, pid, started = json.loads(owner) if owner else (_host(), -1, 0.0)
-    if host != _host():
-        return True
-    try:
-        return abs(psutil.Process(pid).create_time() - started) < 1
-    except (psutil.Error, ValueError):
-        return False

@@ -1,7 +1,9 @@
 """OpenAI's client as it is safe to pay with: one try, no redirects, raw bodies, and what each failure means."""
 
 import json
+import math
 import os
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -38,7 +40,7 @@ class OpenAIServer:
             timeout: seconds that one try may take.
 
         Raises:
-            JudgeError: if the address is none, or the library that asks is not installed.
+            JudgeError: if the address or the key is none, or the library that asks is not installed.
         """
         try:
             from openai import DefaultHttpxClient, OpenAI
@@ -50,7 +52,7 @@ class OpenAIServer:
         # The client's own retries would be billed and not counted; redirects would carry the picture elsewhere.
         self.client = OpenAI(
             base_url=base_url,
-            api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            api_key=checked_key(api_key or os.environ.get("OPENAI_API_KEY", "")) or "none",
             max_retries=0,
             timeout=timeout,
             http_client=DefaultHttpxClient(follow_redirects=False),
@@ -70,7 +72,8 @@ class OpenAIServer:
                 body += piece
                 if time.monotonic() > deadline or len(body) > longest:
                     raise TimeoutError(f"the reply is longer than {self.timeout:g} s or {longest} bytes")
-        return self.masked(body.decode("utf-8", "replace")), response.headers.get("x-request-id")
+        name = response.headers.get("x-request-id")
+        return self.masked(body.decode("utf-8", "replace")), name and self.masked(name)
 
     def failure(self, error: Exception, who: str) -> JudgeError:
         """What a failure of the client means."""
@@ -93,8 +96,27 @@ class OpenAIServer:
 
 
 def masked(text: str, key: str) -> str:
-    """A text without a key."""
-    return text.replace(key, "***") if len(key) > 5 else text  # "none", "EMPTY" are no secrets
+    """A text without a key, also where it is written as JSON writes it."""
+    if len(key) > 5:  # "none", "EMPTY" are no secrets
+        in_json = json.dumps(key)[1:-1]
+        for form in dict.fromkeys((key, in_json, in_json.replace("/", "\\/"))):
+            text = text.replace(form, "***")
+    return text
+
+
+def checked_key(key: str) -> str:
+    """A key without space around it, as files and secrets of servers often have it.
+
+    Raises:
+        JudgeError: if it has characters that no key has: libraries would say so, with all of it in their message.
+    """
+    key = key.strip()
+    if not re.fullmatch("[!-~]*", key):
+        raise JudgeError(
+            "the key holds characters that no key has, such as a line break or a space: set it anew in the "
+            "environment"
+        )
+    return key
 
 
 def check_address(url: str) -> None:
@@ -115,11 +137,22 @@ def public_address(url: str) -> str:
 
 
 def read_json(body: str) -> Any:
-    """What a body says; None where it is no JSON."""
+    """What a body says, in text that can be written; None where it is no JSON."""
     try:
-        return json.loads(body)
+        return _writable(json.loads(body))
     except (ValueError, RecursionError):
         return None
+
+
+def _writable(value: Any) -> Any:
+    """A value without halves of letters, which JSON may name and no file can hold."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_writable(one) for one in value]
+    if isinstance(value, dict):
+        return {_writable(name): _writable(one) for name, one in value.items()}
+    return value
 
 
 def member(value: Any, name: str | int) -> Any:
@@ -131,11 +164,27 @@ def member(value: Any, name: str | int) -> Any:
     return None
 
 
+def items(value: Any) -> list[Any]:
+    """The items of a list; none of what is no list."""
+    return value if isinstance(value, list) else []
+
+
 def count(value: Any, *names: str) -> int:
     """A number of tokens somewhere in what a server says of its usage; 0 where it is none."""
+    return counted(value, *names) or 0
+
+
+def counted(value: Any, *names: str) -> int | None:
+    """As `count`; None where there is no number, which is not the same as none at all."""
     for name in names:
         value = member(value, name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if is_number and 0 <= value < math.inf else None
+
+
+def name_of(*told: Any) -> str | None:
+    """The first of these that is a name: servers put other things there, too."""
+    return next((one for one in told if isinstance(one, str) and one), None)
 
 
 def never_sent(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from ggt_hub import cli
 from ggt_hub.cli import app
 from ggt_hub.errors import WriteError
 from tests.photographs import photograph
@@ -22,6 +23,21 @@ def test_an_error_is_one_line_and_exit_code_2() -> None:
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("ggt-hub: 'nowhere.png': no such file")
+
+
+def test_what_the_file_system_refuses_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device", "out/run.yaml")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (
+        2,
+        "ggt-hub: No space left on device: out/run.yaml\n",
+    )
 
 
 def test_a_warning_is_one_line_without_a_place_in_the_code(tmp_path: Path) -> None:

@@ -131,6 +131,14 @@ def test_the_command_says_what_it_does_not_know(place: Place, tmp_path: Path) ->
     assert "chelsea.png" in json.loads((place.output / "takedown.json").read_text())
 
 
+def test_a_name_may_have_the_sign_of_remarks_and_a_list_the_mark_of_windows(
+    place: Place, tmp_path: Path
+) -> None:
+    names = listed(tmp_path, "\ufeffchelsea.png\t# mine", "dog#2.png # theirs", "# nobody's")
+    gone = take_down(place.output, names)
+    assert (gone.ids, gone.unknown) == ({"chelsea.png"}, ("dog#2.png",))
+
+
 def test_what_is_no_list_or_no_run_is_named(place: Place, tmp_path: Path) -> None:
     with pytest.raises(CurationError, match="lists nothing"):
         take_down(place.output, listed(tmp_path, "# nobody"))

@@ -198,6 +198,20 @@ def test_the_ground_truth_of_a_data_set_is_clean_and_keeps_its_source(clean, tmp
         find_clean(tmp_path / "empty")
 
 
+def test_a_name_that_is_no_unicode_is_spelt_out_and_a_link_to_nothing_is_a_picture_that_cannot_be_read(
+    tmp_path,
+):
+    folder = tmp_path / os.fsdecode(b"photographs-\xff")
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xfe.png")).write_bytes(b"here")
+    (folder / "b.png").symlink_to(tmp_path / "nowhere")
+    there, gone = find_clean(folder)
+    assert (there.name, there.source, there.read()) == ("a\\xfe.png", "photographs-\\xff", b"here")
+    assert gone.version == f"{folder / 'b.png'} unreadable"
+    with pytest.raises(FileNotFoundError):
+        gone.read()
+
+
 @pytest.mark.parametrize(
     ("text", "found"), [("png", ("png", 95)), ("webp", ("webp", 100)), ("jpeg:80", ("jpeg", 80))]
 )

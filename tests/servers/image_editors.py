@@ -242,12 +242,13 @@ class BatchServer(EditorServer):
     """Also takes batches, as Google and OpenAI do; `work()` does what is there, by the script, line by line.
 
     `lost` swallows the answer to so many requests that make a batch, after it was made; `down` answers 503 to
-    everything, and `refuses` with that status to the next request that makes a batch.
+    everything, and `refuses` with that status to the next request that makes a batch. After `cut` bytes the next
+    download ends.
     """
 
     def __init__(self, *script: Step) -> None:
         super().__init__(*script)
-        self.lost, self.down, self.refuses = 0, False, 0
+        self.lost, self.down, self.refuses, self.cut = 0, False, 0, -1
 
     def work(self, state: str = "SUCCEEDED", leave_out: int = 0) -> None:
         """Do all batches; `leave_out` lines of each are not done."""
@@ -259,6 +260,12 @@ class BatchServer(EditorServer):
             results = [self._line(line) for line in lines[: len(lines) - leave_out]]
             batch["output"] = self._store("\n".join(map(json.dumps, results)).encode())
             batch |= {"done": True, "state": state}
+
+    def spoil(self, change: Callable[[bytes], bytes]) -> None:
+        """Change the files with what came of batches."""
+        for batch in self.batches.values():
+            name = batch["output"]
+            self.files[name] = self.files[name[6:]] = change(self.files[name])
 
     def _line(self, line: dict[str, Any]) -> dict[str, Any]:
         step = self.script[0] if len(self.script) == 1 else self.script.pop(0)
@@ -316,7 +323,8 @@ class BatchServer(EditorServer):
             return Step(body=self._told(name if name in self.batches else name[8:]))
         if path.endswith((":download", "/content")):
             name = re.search(r"files/([^/:]+)", path)[1]
-            return Step(body=self.files[name], headers={"Content-Type": "application/octet-stream"})
+            cut, self.cut = self.cut, -1
+            return Step(body=self.files[name], headers={"Content-Type": "application/octet-stream"}, cut=cut)
         return super().other(request, method)
 
     def _upload(self, request: dict[str, Any]) -> Step:

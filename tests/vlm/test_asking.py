@@ -1,18 +1,23 @@
 """The ledger as paid calls of all kinds use it: pictures, bills, pace, closed models, what kills leave behind."""
 
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
-from ggt_hub.vlm import Asker, Budget, Ledger, Question, Reply, ServerChat
+from ggt_hub.vlm import Asker, Budget, Ledger, Question, Reply, ServerChat, owners
 from ggt_hub.vlm import asking as asking_module
-from ggt_hub.vlm.ledger import Entry
+from ggt_hub.vlm.asking import at_once
+from ggt_hub.vlm.ledger import Entry, Receipt
 from tests.servers.openai_chat import ChatServer
 
 
@@ -131,6 +136,98 @@ def test_pauses_grow_until_no_try_is_left_and_the_question_stays_free(ledger, wa
     assert [low <= wait <= 2 * low for low, wait in zip((0.5, 1, 2), waits, strict=True)] == [True] * 3
     painter.script = [Reply("fine")]
     assert Asker(painter, ledger).ask(Question("paint")).state == "answered"
+
+
+def test_a_reply_that_a_full_disk_cannot_hold_is_billed_and_not_asked_again(ledger):
+    painter = Painter(Reply(pictures=(bytes(1 << 20),), cost=0.04, request_id="r-1"))
+    size = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+    ledger._connection.execute(f"PRAGMA max_page_count = {size + 20}")
+    with pytest.raises(JudgeError, match=r"ledger\.sqlite cannot be used .*full"):
+        Asker(painter, ledger).ask(Question("paint"))
+    assert bills(ledger) == {"billed": (1, 0.04, 0)}
+    entry = Asker(painter, Ledger(ledger.path)).ask(Question("paint"))
+    assert (entry.state, painter.calls) == ("possibly billed", 1)
+    assert "its reply could not be kept" in entry.reason
+
+
+def test_nothing_is_asked_where_the_reply_could_not_be_kept(ledger, monkeypatch):
+    free = {"bytes": 99_000_000}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
+    painter = Painter(Reply("done"))
+    with pytest.raises(JudgeError, match=r"ledger\.sqlite has 99 MB left.*make room for 100 MB"):
+        Asker(painter, ledger).ask(Question("paint"))
+    free["bytes"] = 100_000_000
+    assert Asker(painter, ledger).ask(Question("paint")).content == "done"
+    assert (painter.calls, bills(ledger)) == (1, {"billed": (1, 0.0, 0)})
+
+
+def test_what_is_asked_is_never_given_back(ledger):
+    ledger.claim("k")
+    ledger.begin_request("", None, None, key="k")
+    ledger.release("k")
+    assert ledger._connection.execute("SELECT state FROM questions").fetchall() == [("asked",)]
+
+
+def test_a_reply_that_comes_after_it_was_given_up_is_kept_and_counted_once(ledger):
+    ledger.claim("k")
+    request = ledger.begin_request("", None, None, key="k")
+    ledger.end_request(request, Receipt("possibly billed"), key="k", entry=Entry("possibly billed"))
+    assert ledger.end_request(request, Receipt("billed", 2.0), key="k", entry=Entry("answered", "late"))
+    assert not ledger.end_request(request, Receipt("billed", 2.0), key="k", entry=Entry("answered", "later"))
+    assert (ledger.claim("k").content, ledger.spent("")) == ("late", (1, 2.0))
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait(ledger, monkeypatch):
+    now = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    for _ in range(10):
+        ledger.reserve("m", 60)
+    assert ledger.reserve("m", 60) == 4  # of 10 in a second, beyond those of six
+    now[0] -= 86400
+    assert [ledger.reserve("m", 60) for _ in range(8)] == [0, 0, 0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil reads the clock elsewhere")
+def test_who_has_claimed_a_question_lives_on_when_the_clock_is_set(monkeypatch):
+    me = owners.owner()
+    ours = json.loads(me)
+    boot = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot - 3600)
+    assert owners.lives(me)
+    assert not owners.lives(json.dumps([*ours[:2], ours[2] - 50, ours[3] - 50]))  # another of that number
+    assert not owners.lives(json.dumps([ours[0], ours[1], ours[2] + 5]))  # as ledgers of 0.1 have them
+
+
+def test_what_a_container_that_is_gone_was_asking_is_not_waited_for_in_silence(ledger):
+    ledger.claim("k")
+    there = json.dumps(["another", 1, 0.0])
+    ledger._connection.execute(
+        "UPDATE questions SET owner = ?, at = datetime('now', '-30 minutes')", (there,)
+    )
+    with pytest.raises(JudgeError, match=r"another machine or container 30 minutes ago.*in 90 minutes"):
+        ledger.claim("k")
+    ledger._connection.execute("UPDATE questions SET at = datetime('now', '-121 minutes')")
+    assert ledger.claim("k") is None
+
+
+def test_when_one_fails_nobody_waits_for_another_try_or_sends_one(ledger):
+    class Closing(Painter):
+        def send(self, question):
+            super().send(question)
+            if question.text == "fails":
+                while self.calls < 2:
+                    time.sleep(0.01)
+                raise RejectedError("the account is closed", passes=False)
+            raise RejectedError("later", passes=True, wait=60)
+
+    painter, began = Closing(None), time.monotonic()
+    asker = Asker(painter, ledger)
+    with pytest.raises(RejectedError, match="the account is closed"):
+        at_once(lambda text: asker.ask(Question(text)), ["waits", "fails", "later"], 2, "asking", "question")
+    assert painter.calls == 2
+    assert time.monotonic() - began < 30  # of the minute that it was asked to wait
+    assert bills(ledger) == {"rejected": (2, 0.0, 0)}
+    assert ledger._connection.execute("SELECT count(*) FROM questions").fetchone() == (0,)
 
 
 def test_repeats_are_questions_of_their_own(ledger):

@@ -2,21 +2,21 @@
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ggt_hub.curation.generators.providers import Price
+from ggt_hub.curation.generators.replies import Collected
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError
 from ggt_hub.vlm import Asker, Ledger, Question, Reply, Service
 from ggt_hub.vlm.asking import entry_of
 from ggt_hub.vlm.batch_book import Batch
-from ggt_hub.vlm.ledger import Entry, Receipt, lives, owner
+from ggt_hub.vlm.ledger import Entry, Receipt
+from ggt_hub.vlm.owners import lives, owner
 
 _MOST_LINES, _MOST_BYTES = 1000, 100_000_000
-
-Outcome = Reply | JudgeError
-"""What came of a line: a reply, a refusal (`QuestionRefusedError`), or why it was not done, and is free again."""
 
 
 class Batching(Service, Protocol):
@@ -46,21 +46,29 @@ class Batching(Service, Protocol):
             JudgeError: if it does not say.
         """
 
-    def collect(self, name: str) -> Mapping[str, Outcome] | None:
-        """What came of the lines; None while it is worked on. A line that is not there was not done.
+    def collect(self, name: str) -> Collected | None:
+        """What came of the lines; None while it is worked on.
 
         Raises:
-            JudgeError: if the server does not say.
+            JudgeError: if the server does not say; also while lines are taken.
         """
 
 
 class Fetched(NamedTuple):
-    """What came of batches: lines that were answered, refused, not done and so free again, and still waiting."""
+    """What came of batches, in lines.
 
-    answered: int
-    refused: int
-    free: int
-    waiting: int
+    Attributes:
+        answered, refused: those that were.
+        free: not done, and so free again.
+        waiting: not done yet.
+        lost: done, as the server says, and not among what it sent; they may have been billed.
+    """
+
+    answered: int = 0
+    refused: int = 0
+    free: int = 0
+    waiting: int = 0
+    lost: int = 0
 
 
 class BatchAsker(Asker):
@@ -71,6 +79,8 @@ class BatchAsker(Asker):
         *args: as of `Asker`.
         **kwargs: as of `Asker`.
     """
+
+    _waits = False  # two who gather questions for batches would wait for each other
 
     def __init__(self, generator: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,7 +130,7 @@ class BatchAsker(Asker):
             self.ledger.name_batch(batch.id, None)  # whether it came will be asked
             raise
         except JudgeError:
-            _end(self.ledger, batch, {})
+            _end(self.ledger, batch, Collected((), are_all=False))
             raise
         self.ledger.name_batch(batch.id, name)
 
@@ -131,34 +141,56 @@ def fetch(ledger: Ledger, batch: Batch, service: Batching) -> Fetched:
     Raises:
         JudgeError: if the server does not say; the batch is then as before.
     """
-    waiting = len([*ledger.open_lines(batch.id)])
+    waiting = Fetched(waiting=len([*ledger.open_lines(batch.id)]))
     name = batch.name
     if name is None:
         if batch.owner is not None and lives(batch.owner):
-            return Fetched(0, 0, 0, waiting)
+            return waiting
         name = service.find(batch.id)
         if name is None:  # it was never sent
-            return _end(ledger, batch, {})
+            return _end(ledger, batch, Collected((), are_all=False))
         ledger.name_batch(batch.id, name)
-    outcomes = service.collect(name)
-    return Fetched(0, 0, 0, waiting) if outcomes is None else _end(ledger, batch, outcomes)
+    collected = service.collect(name)
+    return waiting if collected is None else _end(ledger, batch, collected)
 
 
-def _end(ledger: Ledger, batch: Batch, outcomes: Mapping[str, Outcome]) -> Fetched:
+def _end(ledger: Ledger, batch: Batch, collected: Collected) -> Fetched:
     """Settle each line, one by one: a kill in between leaves the others to be collected again."""
-    answered = refused = free = 0
-    for key, request in ledger.open_lines(batch.id):
-        outcome = outcomes.get(key)
-        if isinstance(outcome, Reply):
-            receipt = Receipt("billed", outcome.cost, outcome.usage, outcome.request_id)
-            ledger.end_request(request, receipt, key=key, entry=entry_of(outcome, batch.endpoint))
-            answered, refused = answered + (outcome.refusal is None), refused + (outcome.refusal is not None)
-        elif isinstance(outcome, QuestionRefusedError):
-            entry = Entry("refused", outcome.content, str(outcome), batch.endpoint)
-            ledger.end_request(request, Receipt("rejected", 0.0), key=key, entry=entry)
-            refused += 1
-        else:
-            ledger.end_request(request, Receipt("rejected", 0.0), key=key, free=True)
-            free += 1
+    left, are_all = dict(ledger.open_lines(batch.id)), collected.are_all
+    counts: Counter[str] = Counter()
+    damaged = read = 0
+    for key, outcome in collected.lines:
+        if outcome is None or key is None:
+            damaged += 1
+            continue
+        read += 1
+        if key in left:
+            counts[_settled(ledger, batch, key, left.pop(key), outcome)] += 1
+    if damaged and not read:
+        raise JudgeError(f"what came of the batch {batch.name or batch.id} cannot be read: fetch again")
+    are_all |= damaged > 0  # somebody's line is lost, and whose is not known
+    for key, request in left.items():
+        counts[_settled(ledger, batch, key, request, None if are_all else JudgeError("it was not done"))] += 1
     ledger.end_batch(batch.id)
-    return Fetched(answered, refused, free, 0)
+    return Fetched(**counts)
+
+
+def _settled(
+    ledger: Ledger, batch: Batch, key: str, request: int, outcome: Reply | JudgeError | None
+) -> Literal["answered", "refused", "free", "lost"]:
+    """What became of a line, which the ledger knows now; None for an outcome that is lost."""
+    if outcome is None:
+        lost = Entry("possibly billed", reason="its batch came back without it", source=batch.endpoint)
+        ledger.end_request(request, Receipt("possibly billed"), key=key, entry=lost)
+        return "lost"
+    if isinstance(outcome, Reply):
+        receipt = Receipt("billed", outcome.cost, outcome.usage, outcome.request_id)
+        ledger.end_request(request, receipt, key=key, entry=entry_of(outcome, batch.endpoint))
+        return "answered" if outcome.refusal is None else "refused"
+    rejected = Receipt("rejected", 0.0)
+    if isinstance(outcome, QuestionRefusedError):
+        entry = Entry("refused", outcome.content, str(outcome), batch.endpoint)
+        ledger.end_request(request, rejected, key=key, entry=entry)
+        return "refused"
+    ledger.end_request(request, rejected, key=key, free=True)
+    return "free"

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,15 +19,19 @@ from zoneinfo import ZoneInfo
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_ratio, nearest_ratio, size_of
 from ggt_hub.curation.generators.providers import Price
-from ggt_hub.curation.generators.replies import LONGEST_REPLY, reply_with
+from ggt_hub.curation.generators.replies import LONGEST_REPLY, Collected, Line, lines_of, reply_with
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
     PASSING,
     check_address,
+    checked_key,
     count,
+    counted,
+    items,
     masked,
     member,
+    name_of,
     never_sent,
     public_address,
     read_json,
@@ -48,13 +52,15 @@ _OF_ALL_QUESTIONS = (
     "location",
 )
 _ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+_LONGEST_DOWNLOAD = 3600.0  # seconds, for what came of a batch, which may be gigabytes
 _CLOSED = ("PUP_LIMITED_DISABLED",)  # a finish reason: the account may ask no more
 
 
 @dataclass
 class _Exchange:
-    """What one thread's request came to, as it was on the wire."""
+    """What one thread's request came to, as it was on the wire; a download is not read, but for its errors."""
 
+    is_download: bool = False
     was_sent: bool = False
     status: int | None = None
     headers: Mapping[str, str] | None = None
@@ -98,7 +104,7 @@ class GoogleEditor:
             per_minute: requests that may be sent in a minute; None for any number.
 
         Raises:
-            JudgeError: if the address is none, or the library is not installed.
+            JudgeError: if the address or the key is none, or the library is not installed.
         """
         try:
             from google.genai import Client, types
@@ -110,11 +116,11 @@ class GoogleEditor:
         self.model, self.price, self.budget = model, price, budget
         self.size, self.ratios, self.largest, self.per_minute = size, ratios, largest, per_minute
         self.endpoint = public_address(url or "https://generativelanguage.googleapis.com")
-        self._key, self._timeout, self._types = api_key, timeout, types
+        self._key, self._timeout, self._types = checked_key(api_key), timeout, types
         self._own = threading.local()
         # The client is kept whole: one of which only a part is kept closes itself.
         self._client = Client(
-            api_key=api_key,
+            api_key=self._key,
             vertexai=False,
             http_options=types.HttpOptions(
                 base_url=url,
@@ -198,7 +204,7 @@ class GoogleEditor:
         jobs = self._called(lambda: [*self._client.batches.list()])
         return next((job.name for job in jobs if job.display_name == batch), None)
 
-    def collect(self, name: str) -> Mapping[str, Reply | JudgeError] | None:
+    def collect(self, name: str) -> Collected | None:
         """See `Batching.collect`. What is done is read from the wire: the library does not know all states."""
         exchange, error = self._exchange(lambda: self._client.batches.get(name=name))
         content = _camel(read_json(exchange.body))
@@ -209,13 +215,23 @@ class GoogleEditor:
             return None
         output = content.get("response") or member(member(content, "metadata"), "output") or {}
         file = member(output, "responsesFile")
-        if not isinstance(file, str):
-            return {}
-        exchange, error = self._exchange(lambda: self._client.files.download(file=file))
-        if exchange.status != 200:
-            raise self._failure(exchange, error)
-        found = (read_json(line) for line in exchange.body.splitlines())
-        return {one["key"]: self._outcome(one) for one in found if isinstance(member(one, "key"), str)}
+        if isinstance(file, str):
+            return Collected(self._results(file), are_all=state == "SUCCEEDED")
+        if state == "SUCCEEDED":
+            raise JudgeError(f"{self.model} has done the batch {name} and says not where it is: fetch again")
+        return Collected((), are_all=False)
+
+    def _results(self, file: str) -> Iterator[Line]:
+        """The lines of a file, one in memory at a time."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "results.jsonl"
+            exchange, error = self._exchange(
+                lambda: self._client.files.download(file=file, destination=path), is_download=True
+            )
+            if error is not None:
+                raise self._failure(exchange, error)
+            for line in lines_of(path, self._key):
+                yield name_of(member(line, "key")), line and self._outcome(line)
 
     def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError:
         response = member(line, "response")
@@ -277,14 +293,14 @@ class GoogleEditor:
         if reason in _CLOSED:
             raise RejectedError(f"{self.model}: {reason}: the account may ask no more", passes=False)
         parts = member(member(candidate, "content"), "parts")
-        final = [part for part in parts or () if isinstance(part, dict) and not part.get("thought")]
+        final = [part for part in items(parts) if isinstance(part, dict) and not part.get("thought")]
         words = " ".join(part["text"] for part in final if isinstance(part.get("text"), str))
         drawn = [part["inlineData"] for part in final if isinstance(part.get("inlineData"), dict)]
         usage = member(said, "usageMetadata")
         told: dict[str, Any] = {
-            "cost": share * self._cost(usage),
+            "cost": share * self._cost(usage, has_drawn=bool(drawn)),
             "usage": usage if isinstance(usage, dict) else {},
-            "request_id": member(said, "responseId") or headers.get("x-request-id"),
+            "request_id": name_of(member(said, "responseId"), headers.get("x-request-id")),
         }
         blocked = member(member(said, "promptFeedback"), "blockReason")
         if blocked or reason not in (None, "STOP") or not drawn:
@@ -305,22 +321,25 @@ class GoogleEditor:
             automatic_continuation=False,
         )
 
-    def _cost(self, usage: Any) -> float:
-        """By the tokens that the server counted; where it counted none, what is expected."""
-        if not isinstance(usage, dict):
+    def _cost(self, usage: Any, *, has_drawn: bool) -> float:
+        """By the tokens that the server counted; what it did not count is as expected."""
+        asked, answered = (counted(usage, name) for name in ("promptTokenCount", "candidatesTokenCount"))
+        if asked is None and answered is None:
             return self.price.expected
         kinds = {
-            member(one, "modality"): count(one, "tokenCount")
-            for one in usage.get("candidatesTokensDetails") or ()
+            name_of(member(one, "modality")): count(one, "tokenCount")
+            for one in items(member(usage, "candidatesTokensDetails"))
         }
-        answered = count(usage, "candidatesTokenCount")
+        answered = sum(kinds.values()) if answered is None else answered
         pictures = kinds.get("IMAGE", 0 if kinds else answered)
+        if has_drawn and not pictures:
+            pictures = self.price.tokens
         words = max(0, answered - pictures) + count(usage, "thoughtsTokenCount")
-        return self.price.of(count(usage, "promptTokenCount"), words, pictures)
+        return self.price.of(self.price.asked if asked is None else asked, words, pictures)
 
-    def _exchange(self, call: Any) -> tuple[_Exchange, Exception | None]:
+    def _exchange(self, call: Any, *, is_download: bool = False) -> tuple[_Exchange, Exception | None]:
         """What a call of the client came to on the wire, and what the client says of it."""
-        exchange = self._own.exchange = _Exchange()
+        exchange = self._own.exchange = _Exchange(is_download)
         try:
             call()
         except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
@@ -332,8 +351,11 @@ class GoogleEditor:
 
     def _note_response(self, response: Any) -> None:
         """Read the whole body, within the time, before the client makes anything of it."""
-        exchange, deadline = self._own.exchange, time.monotonic() + self._timeout
-        exchange.status, exchange.headers = response.status_code, response.headers
+        exchange = self._own.exchange
+        is_download = exchange.is_download and response.status_code == 200
+        deadline = time.monotonic() + (_LONGEST_DOWNLOAD if is_download else self._timeout)
+        exchange.status = response.status_code
+        exchange.headers = {name: masked(value, self._key) for name, value in response.headers.items()}
         stream, read = response.stream, 0
 
         class Watched(type(stream)):  # type: ignore[misc]
@@ -344,7 +366,7 @@ class GoogleEditor:
                 nonlocal read
                 for piece in stream:
                     read += len(piece)
-                    if time.monotonic() > deadline or read > LONGEST_REPLY:
+                    if time.monotonic() > deadline or (read > LONGEST_REPLY and not is_download):
                         raise TimeoutError(f"the reply is longer than allowed: {read} bytes")
                     yield piece
 
@@ -352,6 +374,8 @@ class GoogleEditor:
                 stream.close()
 
         response.stream = Watched()
+        if is_download:
+            return
         response.read()
         exchange.body = masked(response.text, self._key)
 
@@ -402,10 +426,10 @@ def _wait(exchange: _Exchange) -> float | None:
     content = read_json(exchange.body)
     details = member(member(content if isinstance(content, dict) else member(content, 0), "error"), "details")
     found = [seconds_of((exchange.headers or {}).get("retry-after"))]
-    for detail in details if isinstance(details, list) else ():
+    for detail in items(details):
         delay = member(detail, "retryDelay")
         found.append(seconds_of(delay.removesuffix("s")) if isinstance(delay, str) else None)
-        for violation in member(detail, "violations") or ():
+        for violation in items(member(detail, "violations")):
             if "perday" in str(member(violation, "quotaId")).lower():
                 found.append(_until_midnight())
     return max((wait for wait in found if wait is not None), default=None)

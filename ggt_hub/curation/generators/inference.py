@@ -11,19 +11,26 @@ from PIL import UnidentifiedImageError
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
+from ggt_hub.curation.generators.replies import FORMATS
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
     PASSING,
     UNKNOWN,
     check_address,
+    checked_key,
+    counted,
     masked,
     never_sent,
     public_address,
+    read_json,
     seconds_of,
 )
 
 _GRID, _STEEPEST = 16, 3.0
+_NOT_IN_PNG = ("CMYK", "YCbCr")
+_LONGEST_LOADING = 120.0  # seconds; a model that is loaded says how long that takes, about
+_OF_ALL_QUESTIONS = ("is not supported", "not supported by", "credits", "token", "billing")
 
 
 class InferenceEditor:
@@ -57,17 +64,17 @@ class InferenceEditor:
             per_minute: requests that may be sent in a minute; None for any number.
 
         Raises:
-            JudgeError: if the address is none.
+            JudgeError: if the address or the key is none.
         """
         if url is not None:
             check_address(url)
         self.model, self.price, self.budget, self.per_minute = model, price, budget, per_minute
         self.endpoint = public_address(url or "https://router.huggingface.co")
-        self._key, self._via = api_key, via
+        self._key, self._via = checked_key(api_key), via
         self._client = InferenceClient(
             model=url or model,
             provider=via,  # type: ignore[arg-type]  # the client itself refuses an unknown one
-            token=api_key,
+            token=self._key,
             timeout=timeout,
         )
 
@@ -94,16 +101,19 @@ class InferenceEditor:
             )
         except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
             raise self._failure(error) from None
+        if drawn.format not in (*FORMATS, "MPO"):  # as Pillow calls some JPEG
+            return Reply(refusal=f"a file of the format {drawn.format}", cost=self.price.expected)
         try:
-            drawn.save(buffer := io.BytesIO(), "PNG", compress_level=1)
-        except (OSError, ValueError) as error:
-            return Reply(refusal=f"the picture is damaged: {error}", cost=self.price.expected)
+            shown = drawn.convert("RGB") if drawn.mode in _NOT_IN_PNG else drawn
+            shown.save(buffer := io.BytesIO(), "PNG", compress_level=1)
+        except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
+            return Reply(refusal=f"the picture is damaged: {error}"[:300], cost=self.price.expected)
         return Reply(pictures=(buffer.getvalue(),), cost=self.price.expected)
 
     def _failure(self, error: Exception) -> JudgeError:
         about = f"{self.model} could not be asked: {type(error).__name__}: {' '.join(str(error).split())}"
         about = masked(about, self._key)[:300]
-        response = getattr(error, "response", None)
+        response = _response_to(error)
         status = getattr(response, "status_code", None)
         if isinstance(error, UnidentifiedImageError) or status in UNKNOWN:
             return PossiblyBilledError(about)
@@ -111,7 +121,28 @@ class InferenceEditor:
             if isinstance(error, (ValueError, TypeError, NotImplementedError)):  # before anything is sent
                 return RejectedError(about, passes=False)
             return RejectedError(about, passes=True) if never_sent(error) else PossiblyBilledError(about)
-        if status in (400, 413, 422):
+        if status in (400, 413, 422) and not _is_of_all(response):
             return QuestionRefusedError(about)
-        wait = seconds_of(response.headers.get("retry-after")) if response is not None else None
-        return RejectedError(about, passes=status in PASSING, wait=wait)
+        return RejectedError(about, passes=status in PASSING, wait=_wait(response))
+
+
+def _response_to(error: BaseException | None) -> Any:
+    """What the server has answered; the client fails itself at some answers, and then it is what that came of."""
+    while error is not None:
+        if (response := getattr(error, "response", None)) is not None:
+            return response
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_of_all(response: Any) -> bool:
+    """Whether a 400 is about the model or the account, and not about this question alone."""
+    return any(word in response.text.lower() for word in _OF_ALL_QUESTIONS)
+
+
+def _wait(response: Any) -> float | None:
+    """Seconds that the server asks for: by `Retry-After`, or until a model is loaded."""
+    seconds = counted(read_json(response.text), "estimated_time")
+    if seconds is not None:
+        return min(float(seconds), _LONGEST_LOADING)
+    return seconds_of(response.headers.get("retry-after"))

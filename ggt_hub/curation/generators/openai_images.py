@@ -2,15 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
-from ggt_hub.curation.generators.replies import LONGEST_REPLY, reply_with
+from ggt_hub.curation.generators.replies import LONGEST_REPLY, Collected, Line, lines_of, reply_with
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
-from ggt_hub.vlm.openai_server import OpenAIServer, count, member, read_json
+from ggt_hub.vlm.openai_server import OpenAIServer, count, counted, member, name_of, read_json
 
 _ENDPOINT: Literal["/v1/images/edits"] = "/v1/images/edits"
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -134,28 +136,38 @@ class OpenAIEditor:
             raise self._server.failure(error, self.model) from None
         return next((job.id for job in jobs if (job.metadata or {}).get(_OURS) == batch), None)
 
-    def collect(self, name: str) -> Mapping[str, Reply | JudgeError] | None:
+    def collect(self, name: str) -> Collected | None:
         """See `Batching.collect`."""
         try:
             job = self._server.client.batches.retrieve(name)
-            if job.status not in _ENDED:
-                return None
-            files = [one for one in (job.output_file_id, job.error_file_id) if one]
-            written = [self._server.client.files.content(one).content for one in files]
         except Exception as error:  # noqa: BLE001
             raise self._server.failure(error, self.model) from None
-        found = [
-            read_json(line) for text in written for line in self._server.masked(text.decode()).splitlines()
-        ]
-        return {
-            one["custom_id"]: self._outcome(one) for one in found if isinstance(member(one, "custom_id"), str)
-        }
+        if job.status not in _ENDED:
+            return None
+        files = [one for one in (job.output_file_id, job.error_file_id) if one]
+        if job.status == "completed" and not files:
+            raise JudgeError(f"{self.model} has done the batch {name} and says not where it is: fetch again")
+        return Collected(self._results(files), are_all=job.status == "completed")
+
+    def _results(self, files: Sequence[str]) -> Iterator[Line]:
+        """The lines of files, one in memory at a time."""
+        contents = self._server.client.files.with_streaming_response
+        with tempfile.TemporaryDirectory() as folder:
+            for file in files:
+                path = Path(folder) / "results.jsonl"
+                try:
+                    with contents.content(file) as response:
+                        response.stream_to_file(path)
+                except Exception as error:  # noqa: BLE001
+                    raise self._server.failure(error, self.model) from None
+                for line in lines_of(path, self._server.client.api_key):
+                    yield name_of(member(line, "custom_id")), line and self._outcome(line)
 
     def _outcome(self, line: dict[str, Any]) -> Reply | JudgeError:
         response = member(line, "response")
         status, body = member(response, "status_code"), member(response, "body")
         if status == 200 and isinstance(body, dict):
-            return self.reply_of(body, member(response, "request_id"), self.price.batch)
+            return self.reply_of(body, name_of(member(response, "request_id")), self.price.batch)
         said = member(member(body, "error"), "message") or member(member(line, "error"), "message")
         about = f"{self.model} did not do it: {said or 'no reply in its line'}"[:300]
         return QuestionRefusedError(about) if status in (400, 413, 422) else JudgeError(about)
@@ -190,7 +202,7 @@ class OpenAIEditor:
         told: dict[str, Any] = {
             "cost": share * self._cost(usage),
             "usage": usage if isinstance(usage, dict) else {},
-            "request_id": request_id or member(content, "id"),
+            "request_id": name_of(request_id, member(content, "id")),
         }
         first = member(member(content, "data"), 0)
         encoded = member(first, "b64_json")
@@ -199,17 +211,19 @@ class OpenAIEditor:
             encoded = address
         if encoded is not None:
             return reply_with(encoded, "", **told)
-        why = member(member(content, "error"), "message") or _words(content) or "an empty reply"
+        why = member(member(content, "error"), "message") or _words(content)
+        why = why or ("an empty reply" if address is None else "an address in its place")
         return Reply(str(content)[:2000], refusal=f"no picture in the reply: {why}"[:300], **told)
 
     def _cost(self, usage: Any) -> float:
         """By the tokens that the server counted; where it counted none, what is expected."""
-        if not isinstance(usage, dict) or "output_tokens" not in usage:
+        answered = counted(usage, "output_tokens")
+        if answered is None:
             return self.price.expected
-        answered = count(usage, "output_tokens")
-        words = count(usage, "output_tokens_details", "text_tokens")
-        asked = count(usage, "input_tokens")
-        told = count(usage, "input_tokens_details", "text_tokens")
+        words = min(answered, count(usage, "output_tokens_details", "text_tokens"))
+        asked = counted(usage, "input_tokens")
+        asked = self.price.asked if asked is None else asked
+        told = min(asked, count(usage, "input_tokens_details", "text_tokens"))
         # Words that are asked and answered have one price with OpenAI, lower than that of a picture that is shown.
         return self.price.of(asked - told, words, answered - words) + told * self.price.text / 1e6
 

@@ -1,17 +1,48 @@
 """What all generators make of what came back: a picture, or the reason why it is none."""
 
 import base64
-import binascii
 import io
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ggt_hub.errors import JudgeError
 from ggt_hub.vlm import Reply
+from ggt_hub.vlm.openai_server import masked, read_json
 
 LONGEST_REPLY = 128 * 1024 * 1024
 """Bytes: a picture of 4096 x 4096 as PNG, in base64."""
+
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
+"""Those that are opened. Pillow would run programs for others (EPS), which nobody is to send us."""
+
+Line = tuple[str | None, Reply | JudgeError | None]
+"""A line of what came of a batch: its name, and a reply, a refusal (`QuestionRefusedError`), or why it was not done
+and is free again; None twice where it cannot be read."""
+
+
+class Collected(NamedTuple):
+    """What came of a batch.
+
+    Attributes:
+        lines: in any order.
+        are_all: whether all was done, so that a line that is not there was lost, and is not free.
+    """
+
+    lines: Iterable[Line]
+    are_all: bool
+
+
+def lines_of(path: Path, key: str) -> Iterator[Any]:
+    """What the lines of a file of JSON say, without the key; None for one that is none."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield read_json(masked(line.decode("utf-8", "replace"), key))
 
 
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -34,7 +65,7 @@ def reply_with(encoded: Any, text: str, **told: Any) -> Reply:
 def fault_of(data: bytes) -> str | None:
     """Why a file is no picture; None where it is one."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             picture.load()
     except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
         return f"the picture is damaged: {' '.join(str(error).split())[:120]}"
@@ -50,7 +81,7 @@ def _decoded(encoded: Any) -> tuple[bytes, str | None]:
     encoded = "".join(encoded.split())
     try:
         return base64.b64decode(encoded.translate(_URL_SAFE), validate=True), None
-    except binascii.Error:
+    except ValueError:
         letters = _FOREIGN.sub("", encoded.translate(_URL_SAFE))
         whole = letters[: len(letters) // 4 * 4]
         return base64.b64decode(whole), "the picture is damaged: its base64 is cut"

@@ -1,5 +1,6 @@
 """Clean pictures, wherever they are: a folder of photographs, or the ground truth of a data set."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,8 +53,11 @@ class CleanFile:
 
     @property
     def version(self) -> str:
-        """Its place and what the file system says of it."""
-        state = self.path.stat()
+        """Its place and what the file system says of it; of a link to nothing that it cannot be read."""
+        try:
+            state = self.path.stat()
+        except OSError:
+            return f"{self.path} unreadable"
         return f"{self.path} {state.st_size} {state.st_mtime_ns} {state.st_ino} {state.st_ctime_ns}"
 
     def read(self) -> bytes:
@@ -101,8 +105,11 @@ def find_clean(source: str | Path) -> list[Clean]:
     splits = find_pairs(folder) if folder.is_dir() else _splits(name)
     if splits:
         return _of_rows(training_rows(splits, name), name)
-    source = folder.resolve().name
-    files = [CleanFile(path, path.relative_to(folder).as_posix(), source) for path in list_pictures(folder)]
+    source = _in_unicode(folder.resolve().name)
+    files = [
+        CleanFile(path, _in_unicode(path.relative_to(folder).as_posix()), source)
+        for path in list_pictures(folder)
+    ]
     if not files:
         raise DatasetError(f"no clean pictures in {name}: it holds no photographs")
     return [*files]
@@ -124,6 +131,11 @@ def clean_rows(folder: Path) -> datasets.Dataset:
         for name, path in zip(names, paths, strict=True)
     ]
     return datasets.Dataset.from_list(rows, features=PAIR_FEATURES)
+
+
+def _in_unicode(name: str) -> str:
+    """A name as tables can hold it; bytes that are no UTF-8 are spelt out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _splits(name: str) -> dict[str, datasets.Dataset]:

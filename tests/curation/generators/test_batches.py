@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,11 +16,12 @@ from typer.testing import CliRunner
 from ggt_hub.cli import app
 from ggt_hub.curation.askers import fetch_batches, open_askers
 from ggt_hub.curation.configuration import load_configuration
-from ggt_hub.curation.generators import accept_terms
-from ggt_hub.curation.generators.batches import Fetched
+from ggt_hub.curation.generators import Price, accept_terms, google
+from ggt_hub.curation.generators.batches import BatchAsker, Fetched
 from ggt_hub.curation.run import run
 from ggt_hub.errors import CurationError, JudgeError
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, Question
+from ggt_hub.vlm.ledger import Entry, Receipt
 from tests.curation.ggt import Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import KEY, BatchServer, EditorServer, Step, google_reply
 from tests.servers.openai_chat import ChatServer
@@ -138,6 +142,137 @@ def test_a_batch_that_was_never_taken_frees_its_questions(tmp_path, eyes):
         assert place.bills()["rejected"] == (6, 0)
 
 
+@pytest.mark.parametrize("provider", ["google", "openai"])
+def test_what_came_of_a_batch_and_was_cut_on_its_way_is_fetched_again(provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, provider)
+        place.run(eyes, batch=True)
+        maker.work()
+        maker.cut = 2000
+        with pytest.raises(JudgeError):
+            fetch_batches(place.output, place.ledger)
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+        assert (place.run(eyes)["edit"].kept, maker.billed, len(maker.asked)) == (6, 6, 0)
+
+
+def test_what_came_of_a_batch_may_be_longer_than_a_reply(tmp_path, eyes, monkeypatch):
+    monkeypatch.setattr(google, "LONGEST_REPLY", 1000)
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        maker.work()
+        assert len(maker.files[next(iter(maker.batches.values()))["output"]]) > 1000
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file[file.index(b"\n") + 1 :],
+        lambda file: file.replace(b'key": "', b'key": ["', 1).replace(b'custom_id": "', b'custom_id": ["', 1),
+    ],
+)
+def test_a_line_that_is_lost_may_have_been_billed_and_is_not_asked_again(change, provider, tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, provider)
+        place.run(eyes, batch=True)
+        maker.work()
+        maker.spoil(change)
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(5, lost=1)}
+        edit = place.run(eyes)["edit"]
+        assert (edit.kept, edit.later) == (5, {"banana: possibly billed": 1})
+        assert (maker.billed, maker.asked) == (6, [])
+        assert place.bills()["possibly billed"] == (1, 0)
+
+
+def test_a_page_in_place_of_what_came_settles_nothing(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        maker.work()
+        there = maker.files[(name := next(iter(maker.batches.values()))["output"])]
+        maker.spoil(lambda _: b"<html>\nsign in\n</html>")
+        with pytest.raises(JudgeError, match="cannot be read: fetch again"):
+            fetch_batches(place.output, place.ledger)
+        maker.files[name] = maker.files[name[6:]] = there
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+
+
+def test_done_without_a_file_settles_nothing(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        maker.work()
+        (batch,) = maker.batches.values()
+        there, batch["output"] = batch["output"], None
+        with pytest.raises(JudgeError, match="says not where it is: fetch again"):
+            fetch_batches(place.output, place.ledger)
+        batch["output"] = there
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+
+
+def test_one_batch_that_cannot_be_fetched_holds_up_no_other(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        write_photographs(tmp_path / "more", 5)
+        for name in ("3.png", "4.png"):
+            (tmp_path / "more" / name).rename(place.photographs / name)
+        place.run(eyes, batch=True)
+        maker.work()
+        first, second = maker.batches.values()
+        there, first["output"] = first["output"], None
+        with pytest.raises(JudgeError, match=r"1 of 2 batches could not be fetched: .* says not where it is"):
+            fetch_batches(place.output, place.ledger)
+        assert second["done"] and place.run(eyes)["edit"].later == {"banana: in a batch": 6}
+        first["output"] = there
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
+        assert (place.run(eyes)["edit"].kept, maker.billed) == (10, 10)
+
+
+def test_two_who_gather_the_same_questions_do_not_wait_for_each_other(tmp_path):
+    service = SimpleNamespace(
+        model="m",
+        revision=None,
+        parameters={},
+        endpoint=None,
+        budget=None,
+        price=Price(),
+        submit=lambda *_: "b-1",
+    )
+    askers = [BatchAsker("banana", service, Ledger(tmp_path / "ledger")) for _ in range(2)]
+    states = []
+
+    def ask():
+        states.extend(
+            askers[who].ask(Question(text)).reason for who, text in ((0, "a"), (1, "b"), (0, "b"), (1, "a"))
+        )
+
+    asking = threading.Thread(target=ask, daemon=True)  # a thread that hangs does not hold the tests
+    asking.start()
+    asking.join(20)
+    assert states == ["it is in a batch: fetch it"] * 2 + ["another run is asking it: run again"] * 2
+
+
+def test_a_batch_that_two_fetch_at_once_is_counted_once(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker)
+        place.run(eyes, batch=True)
+        maker.work()
+        purse, another = str(place.output.resolve()), Ledger(place.ledger.path)
+        (batch,) = place.ledger.open_batches(purse)
+        lines = [*place.ledger.open_lines(batch.id)]
+        assert fetch_batches(place.output, another) == {"banana": Fetched(6)}
+        spent = place.ledger.spent(purse)
+        for key, request in lines:  # as the other one, which has read the same lines, goes on
+            receipt = Receipt("billed", 1.0)
+            place.ledger.end_request(request, receipt, key=key, entry=Entry("refused"))
+            place.ledger.end_request(request, Receipt("rejected", 0.0), key=key, free=True)
+        assert place.ledger.spent(purse) == spent
+        assert place.run(eyes)["edit"].kept == 6
+
+
 def test_what_two_rows_have_in_common_is_one_line(tmp_path, eyes):
     """And does not wait for itself."""
     with BatchServer() as maker:
@@ -199,7 +334,7 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, Question
 import time
 configuration, source, output, ledger, when = sys.argv[1:]
 own = GoogleEditor.submit
@@ -249,6 +384,9 @@ def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
         assert (sent.exit_code, "later: banana: in a batch 6" in sent.stdout) == (1, True)
         assert "gemini-nano-banana-2.1: 6 in a batch" in sent.stdout
         fetch = ["curate", "fetch", str(place.output), *kept]
+        shutil.copytree(place.output, tmp_path / "moved")
+        moved = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "moved"), *kept])
+        assert moved.stdout == f"{tmp_path / 'moved'} has no batches out; {place.output} has\n"
         waiting = CliRunner().invoke(app, fetch)
         assert (waiting.exit_code, waiting.stdout.split(maxsplit=1)) == (
             1, ["banana", "0 answered, 0 refused, 0 not done and free again, 6 waiting\n"],

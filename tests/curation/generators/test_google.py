@@ -2,14 +2,17 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from ggt_hub.curation.generators.google import GoogleEditor
+from ggt_hub.curation.generators.inference import InferenceEditor
 from ggt_hub.curation.generators.providers import price_of
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
+from ggt_hub.vlm.openai_server import OpenAIServer, read_json
 from tests.servers.image_editors import (
     GOOGLE_USAGE,
     KEY,
@@ -21,6 +24,7 @@ from tests.servers.image_editors import (
     inline,
     picture,
 )
+from tests.servers.odd_replies import keeps, spoilt
 
 pytest.importorskip("google.genai")
 
@@ -122,6 +126,56 @@ def test_prose_and_blocked_prompts_are_refusals_that_say_why():
     assert sent(Step(body={}))[0].refusal == "no picture in the reply"
 
 
+def test_whatever_stands_in_a_reply_is_kept_and_counted():
+    service, ledger = editor(SimpleNamespace(root="http://here")), Ledger(":memory:")
+    parts = [{"text": "hm", "thought": True}, inline(picture()), {"text": "done"}]
+    whole = google_reply(*parts, promptFeedback={"blockReason": None}).body
+    for text, place in spoilt(whole):
+        reply = service.reply_of(read_json(text))
+        assert keeps(ledger, reply), place
+        assert reply.cost >= 1120 * 7.5 / 1e6, place  # what is not counted is what is expected
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({}, PRICE.expected),
+        ({"candidatesTokenCount": "many"}, PRICE.expected),
+        ({"promptTokenCount": 1300}, (1300 * 1.5 + 1120 * 30) / 1e6),
+        ({"promptTokenCount": 1300.0, "candidatesTokenCount": 1120.0}, (1300 * 1.5 + 1120 * 30) / 1e6),
+        (
+            {"candidatesTokenCount": 1680, "promptTokenCount": 0, "cachedContentTokenCount": 9},
+            1680 * 30 / 1e6,
+        ),
+    ],
+)
+def test_what_is_not_counted_costs_what_is_expected(usage, cost):
+    assert sent(google_reply(inline(picture()), usageMetadata=usage))[0].cost == pytest.approx(
+        cost, abs=1e-12
+    )
+
+
+def test_a_blocked_prompt_costs_what_was_asked():
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 1300}}
+    assert sent(Step(body=blocked))[0].cost == pytest.approx(1300 * 1.5 / 1e6, abs=1e-12)
+
+
+@pytest.mark.parametrize("key", [f" {KEY}\n", f"{KEY}\nmore", f"{KEY}é"])
+def test_a_key_with_what_no_key_has_is_used_without_or_refused_and_never_shown(key):
+    making = (
+        lambda: GoogleEditor(MODEL, api_key=key, price=PRICE, budget=Budget()),
+        lambda: OpenAIServer(None, key, 1.0),
+        lambda: InferenceEditor(MODEL, api_key=key, price=PRICE, budget=Budget()),
+    )
+    for make in making:
+        if key.strip() == KEY:
+            make()
+        else:
+            with pytest.raises(JudgeError, match="the key holds characters that no key has") as caught:
+                make()
+            assert KEY not in str(caught.value)
+
+
 def test_a_closed_account_ends_the_run():
     with pytest.raises(RejectedError, match="PUP_LIMITED_DISABLED") as caught:
         sent(google_reply(reason="PUP_LIMITED_DISABLED"))
@@ -153,6 +207,7 @@ def test_the_pause_that_it_asks_for_is_read_from_the_body_and_the_header():
     with pytest.raises(RejectedError) as caught:
         sent(limited)
     assert caught.value.wait == 31.5
+    limited.body["error"]["details"] += [{"violations": 5}, "words", {"violations": ["words"]}]
     limited.headers["Retry-After"] = "70"
     with pytest.raises(RejectedError) as caught:
         sent(limited)

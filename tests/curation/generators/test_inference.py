@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from ggt_hub.curation.generators.inference import InferenceEditor
 from ggt_hub.curation.generators.providers import Price
+from ggt_hub.curation.generators.replies import fault_of
 from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question
 from tests.servers.image_editors import KEY, EditorServer, Step, picture
@@ -39,6 +40,35 @@ def test_a_cut_picture_is_a_billed_refusal():
     assert reply.cost == 1.0
 
 
+def test_a_program_is_refused_and_not_run(monkeypatch):
+    """Pillow hands EPS to Ghostscript."""
+    Image.open(io.BytesIO(picture((96, 64)))).convert("RGB").save(program := io.BytesIO(), "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_args, **_more: pytest.fail("it was run"))
+    reply, _ = sent(Step(body=program.getvalue()))
+    assert (reply.refusal, reply.pictures, reply.cost) == ("a file of the format EPS", (), 1.0)
+    assert fault_of(program.getvalue()).startswith("the picture is damaged: cannot identify")
+
+
+def test_colours_of_print_are_shown_as_a_screen_does():
+    inks = Image.new("CMYK", (96, 64), (0, 255, 255, 0))
+    inks.save(file := io.BytesIO(), "JPEG")
+    (shown,) = sent(Step(body=file.getvalue()))[0].pictures
+    assert Image.open(io.BytesIO(shown)).getpixel((5, 5)) == pytest.approx((255, 0, 0), abs=2)  # of JPEG
+
+
+def test_a_model_that_is_loaded_says_how_long_that_takes():
+    with pytest.raises(RejectedError) as caught:
+        sent(Step(503, {"error": "loading", "estimated_time": 20.5}))
+    assert (caught.value.passes, caught.value.wait) == (True, 20)
+
+
+@pytest.mark.parametrize("why", ["Model x is not supported for task image-to-image", "no credits are left"])
+def test_a_400_about_the_model_or_the_account_ends_the_run(why):
+    with pytest.raises(RejectedError) as caught:
+        sent(Step(400, {"error": why}))
+    assert not caught.value.passes
+
+
 @pytest.mark.parametrize(
     ("step", "error", "passes"),
     [
@@ -50,6 +80,7 @@ def test_a_cut_picture_is_a_billed_refusal():
         (Step(429, {"error": "slow down"}, {"Retry-After": "9"}), RejectedError, True),
         (Step(503, {"error": "loading"}), RejectedError, True),
         (Step(401, {"error": "bad token"}), RejectedError, False),
+        (Step(401, b'["an answer at which the client fails"]'), RejectedError, False),
         (Step(402, {"error": "no credit"}), RejectedError, False),
         (Step(404, {"error": "no such model"}), RejectedError, False),
     ],

@@ -1,6 +1,7 @@
 """OpenAI's models by the real openai library, and compatible servers, against a local one that misbehaves."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -9,7 +10,9 @@ from ggt_hub.curation.generators.openai_images import OpenAIEditor, size_drawn
 from ggt_hub.curation.generators.providers import Price, price_of
 from ggt_hub.errors import JudgeError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
+from ggt_hub.vlm.openai_server import read_json
 from tests.servers.image_editors import KEY, OPENAI_USAGE, EditorServer, Step, encoded, openai_error, picture
+from tests.servers.odd_replies import keeps, spoilt
 
 PRICE = price_of("openai", "gpt-image-2", "medium", None)
 QUESTION = Question("remove the rain", pictures=(picture((96, 64)),))
@@ -54,7 +57,7 @@ def test_a_picture_in_an_address_is_read_and_one_elsewhere_is_a_refusal():
     url = "data:image/png;base64," + encoded(picture(seed=1))
     assert sent(Step(body={"data": [{"url": url}]}))[0].pictures == (picture(seed=1),)
     reply, _ = sent(Step(body={"data": [{"url": "http://elsewhere/x.png"}]}))
-    assert (reply.refusal, reply.pictures) == ("no picture in the reply: an empty reply", ())
+    assert (reply.refusal, reply.pictures) == ("no picture in the reply: an address in its place", ())
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,35 @@ def test_what_looks_like_success_and_has_no_picture_is_a_billed_refusal(body, wh
     reply, _ = sent(Step(body=body))
     assert reply.refusal == f"no picture in the reply: {why}"
     assert reply.cost == PRICE.expected  # nothing is said of usage
+
+
+def test_whatever_stands_in_a_reply_is_kept_and_counted():
+    service, ledger = editor(SimpleNamespace(root="http://here")), Ledger(":memory:")
+    whole = {
+        "id": "r-1",
+        "data": [{"b64_json": encoded(picture()), "url": None}],
+        "usage": OPENAI_USAGE | {"output_tokens_details": {"text_tokens": 0, "image_tokens": 2000}},
+        "error": {"message": ""},
+        "choices": [{"message": {"content": ""}}],
+    }
+    for text, place in spoilt(whole):
+        reply = service.reply_of(read_json(text))
+        assert keeps(ledger, reply), place
+        assert reply.cost >= 1000 * 8 / 1e6, place  # what is not counted is what is expected
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"output_tokens": None, "input_tokens": 9}, PRICE.expected),
+        ({"output_tokens": 2000.0, "input_tokens": 1000.0}, (1000 * 8 + 2000 * 30) / 1e6),
+        ({"output_tokens": 2000}, (1400 * 8 + 2000 * 30) / 1e6),
+        ({"output_tokens": 0, "input_tokens": 1000}, 1000 * 8 / 1e6),
+    ],
+)
+def test_what_is_not_counted_costs_what_is_expected(usage, cost):
+    reply, _ = sent(Step(body={"data": [{"b64_json": encoded(picture())}], "usage": usage}))
+    assert reply.cost == pytest.approx(cost, abs=1e-12)
 
 
 def test_cut_base64_is_a_billed_refusal_with_what_came():
