@@ -20,8 +20,9 @@ from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, O
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
 
-_CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
+_CLEARLY = {"brisque": 6.0, "piqe": 12.0, "niqe": 1.5}  # all three prefer a little noise to none
 _HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
+_FADED = ("old_photo",)  # a cast goes, too
 LIMITS = "limits.json"
 
 
@@ -60,11 +61,14 @@ CHECKS = (
     Check("another scene", "structure", "structure", "below"),
     Check("other colours", "colour", "colour", "above", but=MAY_CHANGE_COLOUR),
     Check("other colours", "colour", "any_colour", "above", only=MAY_CHANGE_COLOUR),
-    Check("a cast", "cast", "cast", "above"),
+    Check("a cast", "cast", "cast", "above", but=_FADED),
+    Check("a cast", "cast", "cast_of_old", "above", only=_FADED),
+    Check("other hues", "recoloured", "recoloured", "above", but=MAY_CHANGE_COLOUR),
     Check("smoothed away", "weaker", "weaker", "above"),
     Check("sharpened", "sharper", "sharper", "above"),
     Check("another thing in a place", "repainted", "repainted", "above", but=_HIDING),
     Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_HIDING),
+    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=("haze",)),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
     # Of what is measured only where `Measure.also` says so
@@ -97,7 +101,7 @@ class Measure(Deciding):
     also: tuple[Kind, ...] = ()
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
     gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
 
@@ -128,14 +132,15 @@ class Gate(Learning, Deciding):
         unchanged: PSNR in dB from which a candidate is the photograph that was given.
         colour: largest chromaticity drift, where colours may not change.
         any_colour: the same where they may: beyond, it is another scene.
-        cast: largest shift of all chromaticities, whatever the category, beyond what makes colours stronger.
-        repainted: most that a place of the photograph shows and the candidate does not, as a share of what places
-            show.
-        repainted_in_rain: the same under rain and snow. Of truths under much of it half are refused.
+        cast: largest shift of all chromaticities beyond what makes colours stronger.
+        cast_of_old: the same of old photographs, whose own cast goes.
+        recoloured: largest way of colours to others, in levels, where colours may not change.
+        recoloured_place: how far that of one place may stand out; not in haze, which is thicker in places.
+        repainted: how far a place may stand out in what it has lost of the photograph.
+        repainted_in_rain: the same under rain and snow; of truths behind large drops a quarter are refused.
         weaker, sharper: by how much the structures of the photograph may have become weaker, or stronger.
         worse: how many of the three free metrics may find the candidate clearly worse.
-        grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
-            another spectrum, in which a grid of six levels does not show.
+        grid: how much stronger the periods of decoders may become, as a multiple of other change around them.
         letters: largest share of the letters of the photograph that are others.
         new_letters: how many there may be where the photograph has none.
         lost_faces: how many faces may be gone.
@@ -151,13 +156,16 @@ class Gate(Learning, Deciding):
     unchanged: Annotated[float, Ge(0)] = 50.0
     colour: Annotated[float, Ge(0)] = 0.10
     any_colour: Annotated[float, Ge(0)] = 0.25
-    cast: Annotated[float, Ge(0)] = 0.075
+    cast: Annotated[float, Ge(0)] = 0.10
+    cast_of_old: Annotated[float, Ge(0)] = 0.16
+    recoloured: Annotated[float, Ge(0)] = 10.0
+    recoloured_place: Annotated[float, Ge(0)] = 1.4
     repainted: Annotated[float, Ge(0)] = 1.0
-    repainted_in_rain: Annotated[float, Ge(0)] = 2.5
+    repainted_in_rain: Annotated[float, Ge(0)] = 2.25
     weaker: Annotated[float, Ge(0)] = 0.06
     sharper: Annotated[float, Ge(0), Le(1)] = 0.15
     worse: Annotated[int, Ge(0), Le(3)] = 2
-    grid: Annotated[float, Ge(0)] = 4.0
+    grid: Annotated[float, Ge(0)] = 6.5
     letters: Annotated[float, Ge(0), Le(1)] = 0.1
     new_letters: Annotated[int, Ge(0)] = 2
     lost_faces: Annotated[int, Ge(0)] = 0
@@ -167,7 +175,7 @@ class Gate(Learning, Deciding):
     redegraded: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     name: ClassVar[str] = "gate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("measures", "category")
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
