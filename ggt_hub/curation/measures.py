@@ -5,9 +5,8 @@ which gates have their limits.
 """
 
 import math
-from collections.abc import Callable
-from heapq import nsmallest
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import cv2
@@ -15,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ggt_hub.curation.recoding import brightness, psnr, unchanged
 from ggt_hub.curation.structures import cast, recoloured, repainted, strengths
+from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
@@ -24,20 +25,19 @@ from ggt_hub.metrics.piqe import piqe
 
 Pixels = NDArray[np.uint8]
 
-_NEVER = 100.0  # dB, of equal pictures
-_EXPERTS: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
-    # A tensor is one batch, which takes little longer than one picture.
-    "brisque": lambda pair: brisque(torch.from_numpy(pair).permute(0, 3, 1, 2) / 255),
-    "piqe": piqe,
-    "niqe": niqe,
-}
-_QUALITIES = range(70, 101)
-_SUBSAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-_LOOKED_AT = 256  # side of the part that is coded again
+_AT_ONCE = 2**15  # pixels, of which few are scored together
 _GRIDS = (8, 16, 32)
 _FLAT = 1.5  # levels; the spread of a row below which it is a bar
 _CALM = 4.0  # pixels of a blur that leaves that many levels of strong noise
 _SAME_LEVEL = 16.0
+
+
+def measured_each(pairs: Iterable[tuple[Pixels, Pixels]]) -> Iterator[dict[str, float]]:
+    """`measured` of each pair, in order; of small ones it takes less time."""
+    for shape, alike in groupby(pairs, key=lambda pair: pair[0].shape):
+        for group in batched(alike, max(1, _AT_ONCE // (2 * shape[0] * shape[1]))):
+            for (lq, gt), gain in zip(group, _brisque_gains(group), strict=True):
+                yield _measured(lq, gt) | {"brisque": gain}
 
 
 def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
@@ -68,7 +68,12 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `grid`: how much stronger `gt` is at the periods of decoders (8, 16, 32 pixels), against other change
             around them; see `grid`.
     """
-    grey, grey_gt = _brightness(lq), _brightness(gt)
+    return next(measured_each([(lq, gt)]))
+
+
+def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
+    """All but BRISQUE, of which several are computed together."""
+    grey, grey_gt = brightness(lq), brightness(gt)
     matched = _with_histogram(grey_gt, grey)
     structure = _ssim(grey, matched)
     planes = grey.astype(np.float32), grey_gt.astype(np.float32)
@@ -88,35 +93,17 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "unchanged": unchanged(lq, gt),
         "colour": _number(lambda: chromaticity_drift(small[1][None], small[0][None])),
         "redegraded": redegraded(lq, gt),
-        **{name: _gain(expert, np.stack([lq, gt])) for name, expert in _EXPERTS.items()},
+        "piqe": _gain(piqe, lq, gt),
+        "niqe": _gain(niqe, lq, gt),
         "grid": grid(grey, grey_gt),
     }
-
-
-def unchanged(lq: Pixels, gt: Pixels) -> float:
-    """How much a picture is the one that was given, in dB.
-
-    A limit on SSIM refuses most good restorations of light damage, which change little. What was returned as it was
-    is equal, or equal to what a coder makes of it; a restoration is neither.
-    """
-    plain = _psnr(lq, gt)
-    if plain == _NEVER:
-        return plain
-    grey, grey_gt = _brightness(lq), _brightness(gt)
-    part = _most_detail(grey)
-    # Whatever becomes of the colours, the brightness tells the quality, up to its neighbours.
-    likely = nsmallest(3, _QUALITIES, key=lambda one: cv2.norm(_coded(grey[part], one), grey_gt[part]))
-    bgr, bgr_gt = (one[part][..., ::-1] for one in (lq, gt))
-    coded = max(_psnr(_coded(bgr, *how), bgr_gt) for how in product(likely, _SUBSAMPLINGS))
-    return coded if coded > plain + 6 else plain
 
 
 def redegraded(lq: Pixels, gt: Pixels) -> float:
     """How well a blur and a change of brightness lead back from a candidate: dB, of the brightness at half size."""
     size = max(1, lq.shape[1] // 2), max(1, lq.shape[0] // 2)
     ours, theirs = (
-        cv2.resize(_brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        for one in (gt, lq)
+        cv2.resize(brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in (gt, lq)
     )
     theirs = cv2.GaussianBlur(theirs, (0, 0), 1.0)  # noise, rain and the like need not come back
     return max(
@@ -151,10 +138,20 @@ def grid(grey: Pixels, grey_gt: Pixels) -> float:
     return found
 
 
-def _gain(expert: Callable[[NDArray[np.uint8]], Any], pair: NDArray[np.uint8]) -> float:
-    """All three are lower for better pictures."""
+def _brisque_gains(pairs: Sequence[tuple[Pixels, Pixels]]) -> list[float]:
+    """How much better the second of each pair is; pictures of one size."""
+    pictures = torch.from_numpy(np.stack([one for pair in pairs for one in pair])).permute(0, 3, 1, 2) / 255
     try:
-        before, after = expert(pair)
+        before, after = brisque(pictures).reshape(-1, 2).T
+    except MetricError:
+        return [math.nan] * len(pairs)
+    return [float(gain) for gain in before - after]
+
+
+def _gain(expert: Callable[[NDArray[np.uint8]], Any], lq: Pixels, gt: Pixels) -> float:
+    """Lower is better."""
+    try:
+        before, after = expert(np.stack([lq, gt]))
     except MetricError:
         return math.nan
     return float(before) - float(after)
@@ -171,53 +168,17 @@ def _ssim(x: Pixels, y: Pixels) -> float:
     return _number(lambda: ssim_at_192(x[None, ..., None], y[None, ..., None]))
 
 
-def _psnr(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:
-    error = float(np.square(x.astype(np.float32) - y.astype(np.float32)).mean())
-    return min(_NEVER, float(10 * np.log10(255**2 / error))) if error else _NEVER
-
-
 def _fitted_psnr(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     """After the gain and the offset that fit best."""
     centred = ours - ours.mean()
     gain = float((centred * (theirs - theirs.mean())).sum() / max(float(np.square(centred).sum()), 1e-6))
-    return _psnr(theirs.mean() + gain * centred, theirs)
-
-
-def _coded(pixels: Pixels, quality: int, subsampling: int = 0) -> Pixels:
-    """What JPEG makes of a plane, or of BGR; OpenCV's coder gives what Pillow's gives in half the time."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    if subsampling:
-        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, subsampling]
-    _, file = cv2.imencode(".jpg", pixels, settings)
-    return np.asarray(cv2.imdecode(file, cv2.IMREAD_UNCHANGED))
-
-
-def _most_detail(grey: Pixels) -> tuple[slice, slice]:
-    """The part with most detail, at a place where the blocks of coders begin."""
-    detail = np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F))
-    sums, (height, width) = cv2.integral(detail), (min(_LOOKED_AT, extent) for extent in grey.shape)
-    places = [
-        (top, left)
-        for top in range(0, grey.shape[0] - height + 1, 64)
-        for left in range(0, grey.shape[1] - width + 1, 64)
-    ]
-
-    def shows(place: tuple[int, int]) -> float:
-        (top, left), (bottom, right) = place, (place[0] + height, place[1] + width)
-        return float(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
-
-    top, left = max(places, key=shows)
-    return slice(top, top + height), slice(left, left + width)
+    return psnr(theirs.mean() + gain * centred, theirs)
 
 
 def _small(pixels: Pixels) -> Pixels:
     scale = min(1.0, 192 / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-
-
-def _brightness(pixels: Pixels) -> Pixels:
-    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
 
 
 def _with_histogram(plane: Pixels, like: Pixels) -> Pixels:

@@ -1,10 +1,9 @@
 """A picture as a screen shows it, and as it is shown to models."""
 
-import io
 from typing import Any
 
+import cv2
 import numpy as np
-from PIL import Image
 
 from ggt_hub.images.picture import Picture, to_eight_bits
 from ggt_hub.images.read import read_image
@@ -27,7 +26,13 @@ def shown_rgb(source: Any) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def png(picture: Image.Image) -> bytes:
-    """A file, quickly written."""
-    picture.save(buffer := io.BytesIO(), "PNG", compress_level=1)
-    return buffer.getvalue()
+def png(picture: Any) -> bytes:
+    """A file of 8-bit RGB, quickly written.
+
+    Args:
+        picture: array HW3, or a Pillow image of mode RGB.
+    """
+    # OpenCV takes half of Pillow's time, for files that are 3 % larger.
+    bgr = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
+    _, file = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT])
+    return file.tobytes()

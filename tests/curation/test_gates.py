@@ -1,6 +1,7 @@
 """Which gate catches which planted fault, and that good candidates pass all of them."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.measures import grid, measured, unchanged
+from ggt_hub.curation.measures import grid, measured, measured_each, unchanged
 from ggt_hub.curation.stage import Context, Dropped, Kept, Split
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.gate import Gate, Measure
@@ -257,3 +258,15 @@ def test_colours_that_average_out_are_seen_all_the_same(
     good = sample("china")
     found = verdict(damaged(good, "noise", 0.3), fault(good).astype(np.uint8), category, tmp_path)
     assert isinstance(found, Dropped) and found.reason == f"gate: {reason}"
+
+
+def test_what_is_measured_of_a_pair_does_not_depend_on_its_neighbours() -> None:
+    chelsea, rocket = sample("chelsea"), sample("rocket")
+    sizes = [(64, 64)] * 9 + [(96, 64), (64, 64), (12, 40), (160, 160)]
+    pairs = []
+    for n, (height, width) in enumerate(sizes):
+        gt = np.ascontiguousarray((chelsea, rocket)[n % 2][8 * n : 8 * n + height, 4 * n : 4 * n + width])
+        pairs.append((cv2.GaussianBlur(gt, (0, 0), 1.5), gt))
+    for told, pair in zip(measured_each(pairs), pairs, strict=True):
+        assert told == pytest.approx(measured(*pair), abs=1e-8, nan_ok=True)  # sums in another order
+        assert math.isnan(told["brisque"]) == (min(pair[0].shape[:2]) < 16)

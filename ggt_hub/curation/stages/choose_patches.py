@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, MultipleOf
-from PIL import Image
 
 from ggt_hub.curation.patches import Pixels, Place, common, detail, places, texture
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
@@ -131,4 +129,4 @@ def _told(score: float) -> float | None:
 
 
 def _file(patch: Pixels) -> bytes:
-    return png(Image.fromarray(np.ascontiguousarray(patch)))
+    return png(patch)

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from annotated_types import Ge, Le, Lt
 from ggt_hub.commit import commit_json
 from ggt_hub.curation.further_measures import FURTHER, Kind
 from ggt_hub.curation.further_measures import check as check_further
-from ggt_hub.curation.measures import Pixels, measured
+from ggt_hub.curation.measures import Pixels, measured_each
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
 from ggt_hub.images.shown import shown_rgb
@@ -111,10 +112,14 @@ class Measure(Deciding):
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all, with the values as JSON; null is a value that cannot be had."""
-        return [Kept({"measures": self._told(shown_rgb(row["lq"]), shown_rgb(row["gt"]))}) for row in rows]
+        pairs = ((shown_rgb(row["lq"]), shown_rgb(row["gt"])) for row in rows)
+        shown, measured = tee(pairs)
+        return [
+            Kept({"measures": self._told(values, *pair)})
+            for pair, values in zip(shown, measured_each(measured), strict=True)
+        ]
 
-    def _told(self, lq: Pixels, gt: Pixels) -> str:
-        values = measured(lq, gt)
+    def _told(self, values: dict[str, float], lq: Pixels, gt: Pixels) -> str:
         for kind in self.also:
             values |= FURTHER[kind](lq, gt)
         plain = {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}

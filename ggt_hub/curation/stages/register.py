@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 from numpy.typing import NDArray
-from PIL import Image
 
 from ggt_hub.curation.alignment import align, limits_of
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
@@ -72,7 +71,7 @@ class Register(Deciding):
         if found.lq is None or found.gt is None:
             return Dropped(f"register: {found.refused.partition(':')[0]}", f"{found.refused} {told}")
         gt = self._with_its_colours(found.gt, found.lq, row["category"])
-        pictures = {"lq": png(Image.fromarray(found.lq)), "gt": png(Image.fromarray(gt))}
+        pictures = {"lq": png(found.lq), "gt": png(gt)}
         return Kept({**pictures, "registration": told})
 
     def _with_its_colours(self, gt: Pixels, lq: Pixels, category: str | None) -> Pixels:
