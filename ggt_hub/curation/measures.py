@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ggt_hub.curation.recoding import brightness, psnr, unchanged
-from ggt_hub.curation.structures import cast, recoloured, repainted, strengths
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
 from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
@@ -57,6 +57,7 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `repainted`: how far the place stands out that has lost most of what `lq` shows; see
             `structures.repainted`.
         `weaker`, `sharper`: by how much the structures of `lq` are weaker, or stronger, in `gt`; see `structures`.
+        `noisier`: by how much more noise there is in `gt`, in levels of white noise of the brightness.
         `cast`: shift of all chromaticities, 0..0.8, beyond what makes colours stronger; see `structures.cast`.
         `recoloured`: how far colours are others, in levels, in a tenth of the places at least; see
             `structures.recoloured`.
@@ -87,6 +88,7 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "repainted": repainted(*planes),
         "weaker": weaker,
         "sharper": sharper,
+        "noisier": noise_of(planes[1]) - noise_of(planes[0]),
         "cast": cast(*small),
         "recoloured": others,
         "recoloured_place": other_place,

@@ -19,10 +19,11 @@ _FLAT = 20.0  # squared levels: places with less variance are alike
 _APART = 0.17  # of the side: what is nearer than that to a place belongs to it
 _QUIET = 0.5  # share of what places show, by which none stands out
 _HIDDEN = 1.0  # share that is damage at most, where several places have lost it
-_SIGMAS = (3.2, 6.4, 12.8)  # bands lie between these blurs, in pixels
+_SIGMAS = (0.8, 1.6, 3.2, 6.4, 12.8)  # bands lie between these blurs, in pixels
 _FORGIVEN = 0.6
 _DARK = 0.05 * 3 * 255  # sum of the channels below which colour is noise
 _FEWEST = 6  # blocks
+_PALER, _STRONGER = 0.5, 4.0  # factors of colours that are still the same
 _LEVELS = 5.0  # of 255, by which no colour stands out
 _NOISE = np.array(
     [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32
@@ -87,7 +88,9 @@ def strengths(photograph: Plane, candidate: Plane) -> tuple[float, float]:
     The slope of the photograph on the candidate in that band of the brightness, against that of coarser structures,
     in each of 64 places; of these the median, weighted by what they show. It is 1 for a perfect restoration of what
     has no structure, more where structures were smoothed away, less where they were sharpened. Where noise hides
-    them a good denoiser weakens them, too: so a share of what the candidate does not explain is taken off.
+    them a good denoiser weakens them, too: so a share of what the candidate does not explain is taken off. And who
+    takes a blur away strengthens detail more the finer it is, while a mask that sharpens does so at its own scale:
+    so is taken off how much further the slope falls from the next finer band to the finest.
 
     Args:
         photograph: brightness, 0..255.
@@ -96,17 +99,23 @@ def strengths(photograph: Plane, candidate: Plane) -> tuple[float, float]:
     Returns:
         By how much the slope lies above 1 after that, and how far it lies below 1.
     """
-    (fine_x, coarse_x), (fine_y, coarse_y) = map(_bands, (photograph, candidate))
+    ours, theirs = map(_bands, (photograph, candidate))
+    finest, finer, slope = (_slope(*ours[band : band + 2], *theirs[band : band + 2]) for band in range(3))
+    fine_x, fine_y = ours[2], theirs[2]
+    explained = float((fine_x * fine_y).mean()) ** 2 / max(float((fine_y * fine_y).mean()), 1e-3)
+    hidden = max(0.0, float((fine_x * fine_x).mean()) - explained) / max(explained, 1e-3)
+    return slope - 1 - _FORGIVEN * hidden, 1 - slope - max(0.0, finer - finest)
+
+
+def _slope(fine_x: Plane, coarse_x: Plane, fine_y: Plane, coarse_y: Plane) -> float:
+    """Of one picture on another in a band, against that in a coarser one; 1 where nothing tells."""
     both, own = _places(fine_x * fine_y), _places(fine_y * fine_y)
     coarse_both, coarse_own = _places(coarse_x * coarse_y), _places(coarse_y * coarse_y)
     told = (coarse_both > 0) & (own > 0)
     if not told.any():
-        return 0.0, 0.0
+        return 1.0
     slopes = both[told] / own[told] * coarse_own[told] / coarse_both[told]
-    slope = _median(slopes, np.sqrt(coarse_own[told]))
-    explained = float(both.mean()) ** 2 / float(own.mean())
-    hidden = max(0.0, float((fine_x * fine_x).mean()) - explained) / max(explained, 1e-3)
-    return slope - 1 - _FORGIVEN * hidden, 1 - slope
+    return _median(slopes, np.sqrt(coarse_own[told]))
 
 
 def _bands(plane: Plane) -> list[Plane]:
@@ -142,7 +151,7 @@ def cast(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
         return float("nan")
     ours, theirs = (one[bright] / total[bright] - 1 / 3 for one, total in zip(blocks, sums, strict=True))
     spreads = [float(np.sqrt(np.square(one - one.mean(0)).sum(1).mean())) for one in (ours, theirs)]
-    stronger = float(np.clip(spreads[1] / (spreads[0] + 1e-4), 1, 4))
+    stronger = float(np.clip(spreads[1] / (spreads[0] + 1e-4), 1, _STRONGER))
     return float(np.linalg.norm(theirs.mean(0) - stronger * ours.mean(0)))
 
 
@@ -161,7 +170,8 @@ def recoloured(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> t
         The 90th percentile of these ways; and that of the worst place, over that of the third worst and 5 levels.
     """
     ours, theirs = (one - one.mean(2, keepdims=True) for one in _blocks(photograph, candidate))
-    stronger = float(np.clip((ours * theirs).sum() / max(float((ours * ours).sum()), 1e-3), 0, 4))
+    factor = float((ours * theirs).sum()) / max(float((ours * ours).sum()), 1e-3)
+    stronger = min(max(_PALER, factor), _STRONGER)
     ways = np.linalg.norm(cv2.boxFilter(theirs - stronger * ours, -1, (3, 3)), axis=2)
     worst, third = _worst(ways)
     return float(np.quantile(ways, 0.9)), worst / (_LEVELS + third)

@@ -109,15 +109,26 @@ def test_a_flat_sky_from_which_noise_has_gone_is_no_bar_and_one_before_it_is() -
 def test_colours_may_become_stronger_where_they_may_change(tmp_path: Path) -> None:
     good = sample("china").astype(float)
     grey = good.mean(2, keepdims=True)
-    pale, strong = (np.clip(grey + gain * (good - grey), 0, 255).astype(np.uint8) for gain in (0.6, 2.6))
+    pale, strong = (np.clip(grey + gain * (good - grey), 0, 255).astype(np.uint8) for gain in (0.3, 4.0))
     found = [verdict(pale, strong, task, tmp_path) for task in ("general", "haze")]
     assert found[0].reason == "gate: other colours" and found[1] == Kept()
 
 
-def test_what_the_metrics_find_worse_leaves_where_nothing_else_does(tmp_path: Path) -> None:
+def test_noise_that_a_candidate_adds_shows(tmp_path: Path) -> None:
     good = sample("china")
-    found = verdict(good, noisier(good), "general", tmp_path)
-    assert found.reason == "gate: worse by the metrics"
+    assert verdict(good, noisier(good), "general", tmp_path).reason == "gate: noisier"
+
+
+def test_what_all_three_metrics_find_worse_leaves_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text("{}")
+    values = dict.fromkeys(measured(*[sample("chelsea")[:64, :64]] * 2))
+    values |= {"brisque": -6.0, "piqe": -11.0, "niqe": -1.1}
+    row, context = (
+        {"id": "a", "category": "rain", "measures": json.dumps(values)},
+        Context(0, learned={"gate": tmp_path}),
+    )
+    assert Gate().decide([row], context) == [Kept()]
+    assert Gate(worse=2).decide([row], context)[0].reason == "gate: worse by the metrics"
 
 
 def test_the_worst_of_each_category_leave(tmp_path: Path) -> None:
@@ -155,12 +166,12 @@ def test_a_value_that_cannot_be_had_refuses_nothing(tmp_path: Path) -> None:
     [
         ("cast", 0.12, "haze", "gate: a cast"),
         ("cast", 0.12, "old_photo", None),  # whose own cast goes
-        ("recoloured", 12.0, "snow", "gate: other hues"),
-        ("recoloured", 12.0, "low_light", None),  # colours may change
+        ("recoloured", 14.0, "snow", "gate: other hues"),
+        ("recoloured", 14.0, "low_light", None),  # colours may change
         ("recoloured_place", 2.0, "low_light", "gate: other hues in a place"),
         ("recoloured_place", 2.0, "haze", None),  # thicker in places
-        ("repainted", 1.5, "old_photo", "gate: another thing in a place"),
-        ("repainted", 1.5, "snow", None),  # flakes hide as much
+        ("repainted", 2.0, "old_photo", "gate: another thing in a place"),
+        ("repainted", 2.0, "snow", None),  # flakes hide as much
     ],
 )
 def test_some_limits_are_of_a_category(

@@ -68,8 +68,10 @@ def test_blur_is_weaker_and_sharpening_stronger_whatever_noise_there_was(china: 
         assert strengths(photograph, hard)[1] > 0.15
 
 
-def test_removing_a_blur_is_no_sharpening(china: np.ndarray) -> None:
-    weaker, sharper = strengths(cv2.GaussianBlur(china, (0, 0), 1.5), china)
+@pytest.mark.parametrize("radius", [1.5, 4.0])
+def test_removing_a_blur_is_no_sharpening(china: np.ndarray, radius: float) -> None:
+    """The wider one makes the band of 6 to 13 pixels stronger by more than a mask that sharpens."""
+    weaker, sharper = strengths(cv2.GaussianBlur(china, (0, 0), radius), china)
     assert weaker < 0 and sharper < 0.12
 
 
@@ -87,8 +89,10 @@ def test_other_hues_show_in_levels_and_stronger_colours_do_not() -> None:
     photograph = (120 + sides).astype(np.uint8)
     assert recoloured(photograph, (120 + 2 * sides).astype(np.uint8)) == pytest.approx((0, 0), abs=1e-3)
     most, place = recoloured(photograph, (120 - sides).astype(np.uint8))
-    assert most == pytest.approx(np.linalg.norm(way), rel=0.01)
+    assert most == pytest.approx(1.5 * np.linalg.norm(way), rel=0.01)
     assert place < 1
+    grey, _ = recoloured(photograph, np.full_like(photograph, 120))
+    assert grey == pytest.approx(0.5 * np.linalg.norm(way), rel=0.01)  # half as strong is the same
     changed = photograph.copy()
     changed[60:100, 30:70] = 120 - way
     most, place = recoloured(photograph, changed)
