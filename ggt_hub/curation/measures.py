@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ggt_hub.curation.recoding import brightness, psnr, unchanged
-from ggt_hub.curation.structures import cast, repainted, strengths
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
 from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
@@ -54,16 +54,20 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `structure`: SSIM at 192 pixels after the brightness of `gt` was given the histogram of `lq`'s, -1..1;
             without that, true pairs of low light have 0.17 to 0.43.
         `mirrored`: the same for the mirrored `gt`, less `structure`.
-        `repainted`: what the worst place of `lq` shows and `gt` does not, as a share of what places show; see
+        `repainted`: how far the place stands out that has lost most of what `lq` shows; see
             `structures.repainted`.
         `weaker`, `sharper`: by how much the structures of `lq` are weaker, or stronger, in `gt`; see `structures`.
+        `noisier`: by how much more noise there is in `gt`, in levels of white noise of the brightness.
         `cast`: shift of all chromaticities, 0..0.8, beyond what makes colours stronger; see `structures.cast`.
+        `recoloured`: how far colours are others, in levels, in a tenth of the places at least; see
+            `structures.recoloured`.
+        `recoloured_place`: the same of the worst place, over that of others.
         `unchanged`: PSNR of the two in dB, or of `gt` and what JPEG makes of `lq`, where that explains `gt` by far.
         `colour`: chromaticity drift at 192 pixels, where noise has none, 0..1.42.
         `redegraded`: PSNR in dB of `lq` and a copy of `gt` that was blurred and recoloured to fit it best.
         `brisque`, `piqe`, `niqe`: by how much `gt` is better than `lq`, in their own units.
-        `grid`: how far the spectrum of `gt` sticks out at the periods of decoders (8, 16, 32 pixels), in standard
-            deviations of its neighbourhood, less the same of `lq`.
+        `grid`: how much stronger `gt` is at the periods of decoders (8, 16, 32 pixels), against other change
+            around them; see `grid`.
     """
     return next(measured_each([(lq, gt)]))
 
@@ -75,6 +79,8 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
     structure = _ssim(grey, matched)
     planes = grey.astype(np.float32), grey_gt.astype(np.float32)
     weaker, sharper = strengths(*planes)
+    small = _small(lq), _small(gt)
+    others, other_place = recoloured(*small)
     return {
         "bar": _bar(matched, grey),
         "structure": structure,
@@ -82,13 +88,16 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "repainted": repainted(*planes),
         "weaker": weaker,
         "sharper": sharper,
-        "cast": cast(_small(lq), _small(gt)),
+        "noisier": noise_of(planes[1]) - noise_of(planes[0]),
+        "cast": cast(*small),
+        "recoloured": others,
+        "recoloured_place": other_place,
         "unchanged": unchanged(lq, gt),
-        "colour": _number(lambda: chromaticity_drift(_small(gt)[None], _small(lq)[None])),
+        "colour": _number(lambda: chromaticity_drift(small[1][None], small[0][None])),
         "redegraded": redegraded(lq, gt),
         "piqe": _gain(piqe, lq, gt),
         "niqe": _gain(niqe, lq, gt),
-        "grid": grid(grey_gt) - grid(grey),
+        "grid": grid(grey, grey_gt),
     }
 
 
@@ -104,21 +113,30 @@ def redegraded(lq: Pixels, gt: Pixels) -> float:
     )
 
 
-def grid(grey: Pixels) -> float:
-    """How far the spectrum sticks out at the periods of 8, 16 and 32 pixels, in standard deviations around them."""
-    plane = grey.astype(np.float32)
-    plane = plane - cv2.GaussianBlur(plane, (0, 0), 3)
+def grid(grey: Pixels, grey_gt: Pixels) -> float:
+    """How much stronger periods of 8, 16 and 32 pixels are in a candidate, over the median change around them.
+
+    In the spectra of the means of rows and columns: textures cancel out, a grid does not, and what both pictures
+    show cancels out of the change.
+
+    Args:
+        grey: brightness of the photograph, 8-bit.
+        grey_gt: that of the candidate, of the same size.
+    """
+    before, after = (
+        one - cv2.GaussianBlur(one, (0, 0), 3)
+        for one in (grey.astype(np.float32), grey_gt.astype(np.float32))
+    )
     found = 0.0
     for axis in (0, 1):
-        line = np.abs(np.fft.rfft(plane.mean(1 - axis)))  # textures cancel out, a grid does not
-        length = plane.shape[axis]
+        lines = before.mean(1 - axis), after.mean(1 - axis)
+        was, now, change = (np.abs(np.fft.rfft(line)) for line in (*lines, lines[1] - lines[0]))
         for period in _GRIDS:
-            place = round(length / period)
-            around = np.r_[line[max(1, place - 12) : place - 2], line[place + 3 : place + 13]]
+            place = round(grey.shape[axis] / period)
+            around = np.r_[change[max(1, place - 12) : place - 2], change[place + 3 : place + 13]]
             if len(around) >= 12:
-                peak = line[place - 1 : place + 2].max()
-                spread = 1.4826 * np.median(np.abs(around - np.median(around)))
-                found = max(found, float((peak - np.median(around)) / (spread + 1e-3)))
+                peak = slice(place - 1, place + 2)
+                found = max(found, float((now[peak].max() - was[peak].max()) / (np.median(around) + 1e-3)))
     return found
 
 

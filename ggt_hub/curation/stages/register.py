@@ -49,7 +49,7 @@ class Register(Deciding):
     drift: Limit = 0.10
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("lq", "candidate", "category")
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "lq": pa.large_binary(),
