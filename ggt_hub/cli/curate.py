@@ -1,5 +1,6 @@
 """`ggt-hub curate`: data sets that are made or chosen, stage by stage."""
 
+import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,7 @@ app = typer.Typer(help="Make or choose data, stage by stage, safe to kill.", no_
 @app.callback()
 def group() -> None:
     """Make or choose data, stage by stage, safe to kill."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is waited for
 
 
 @app.command()
