@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 from tqdm.auto import tqdm
 
 from ggt_hub.commit import RECORDS, commit_json, committed_file, file_sha256
@@ -80,11 +81,7 @@ def run_shards(
     done = {shard.name: report for shard in shards if (report := _finished(folder, shard, key)) is not None}
     left = [shard for shard in shards if shard.name not in done]
     for shard in left:
-        if os.path.lexists(folder / shard.name) and not is_result(folder, shard.name):
-            raise GGTHubError(
-                f"{folder / shard.name} was not made by an earlier run, or was changed since: move it away, or "
-                "choose another folder"
-            )
+        _check_place(folder, shard)
     if left and engine != "local":
         run_tasks(
             engine, partial(_run_task, work, left, folder, key), len(left), workers, folder / RECORDS / engine
@@ -97,6 +94,31 @@ def run_shards(
     return [done[shard.name] for shard in shards]
 
 
+def made_shard(work: Work, shard: Shard, folder: Path, *, settings: Any) -> dict[str, Any]:
+    """Make one shard, in this process, if it is not done yet; see `run_shards`.
+
+    Returns:
+        Its report.
+
+    Raises:
+        GGTHubError: if a file that no report names is where it belongs.
+    """
+    key = json.dumps(settings, sort_keys=True, default=str)
+    report = _finished(folder, shard, key)
+    if report is not None:
+        return report
+    _check_place(folder, shard)
+    return run_shard(work, shard, folder, key)
+
+
+def _check_place(folder: Path, shard: Shard) -> None:
+    if os.path.lexists(folder / shard.name) and not is_result(folder, shard.name):
+        raise GGTHubError(
+            f"{folder / shard.name} was not made by an earlier run, or was changed since: move it away, or "
+            "choose another folder"
+        )
+
+
 def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
     """Whether all shards are there, by whomever they were made; their bytes are not read again."""
     key = json.dumps(settings, sort_keys=True, default=str)
@@ -106,11 +128,16 @@ def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
 
 def processes(workers: int) -> ProcessPoolExecutor:
     """Processes that make shards: started with the first one, and not forked, for this process has threads."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the one that has started it is killed; its queues would keep it for ever."""
+def _begin_worker() -> None:
+    """Keep this process to one core, for as many are meant to run as there are cores, and to its parent's life.
+
+    Its queues would keep it for ever when the one that has started it is killed.
+    """
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

@@ -21,6 +21,8 @@ _FLOW_SIDE = 512
 _FEWEST_MATCHES = 16
 _ASPECT = 0.01
 _SAME_SHIFT = 0.1  # least response of the phase correlation
+_EXACT = 1e-4  # squared pixels; matches are never nearer
+_FOLLOWED = 0.5  # pixels of the picture in which ways are followed; shorter ones are not told from none
 _TEXTURED = 8.0  # size of the gradient, 0..255, below which a place cannot be followed
 
 
@@ -93,7 +95,7 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
     median, most = statistics["median"], statistics["most"]
     if median > limits.median or most > limits.most:
         return Alignment(None, None, "bent too far", statistics)
-    if median > limits.still:
+    if median > max(limits.still, _FOLLOWED / (unit * _flow_scale(lq))):
         moved, valid = (_bent(picture, flow) for picture in (moved, valid))
     cut = _border(valid)
     statistics["cut"] = cut / unit
@@ -129,13 +131,55 @@ def _global_way(moved: Pixels, fixed: Pixels) -> tuple[NDArray[np.float64] | Non
         cv2.setRNGSeed(0)
         way, inside = cv2.findHomography(theirs, ours, cv2.USAC_MAGSAC, 3.0)
         if way is not None:
-            return way, {"matches": float(len(points)), "inliers": float(inside.mean())}
+            agree = inside.ravel() > 0
+            told = {"matches": float(len(points)), "inliers": float(inside.mean())}
+            return _simplest(way, theirs[agree], ours[agree]), told
     window = cv2.createHanningWindow(fixed.shape[::-1], cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(fixed.astype(np.float32), moved.astype(np.float32), window)
     told = {"matches": float(len(points)), "response": float(response)}
     if response < _SAME_SHIFT:
         return None, told
     return np.array([[1, 0, right], [0, 1, down], [0, 0, 1.0]]), told
+
+
+def _simplest(
+    way: NDArray[np.float64], theirs: NDArray[np.float32], ours: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Of no way at all, a shift, a turn with a zoom, and a homography the one that matches speak for.
+
+    By the Bayesian information criterion (Schwarz, Annals of Statistics 1978): a homography that rests on a few
+    uncertain matches moves what lies right.
+
+    Args:
+        way: the homography.
+        theirs: matches that agree with it, x, y in the fixed picture.
+        ours: the same in the moved one.
+    """
+    found, least = way, np.inf
+    for parameters, one in (
+        (0, np.eye(3)),
+        (2, _shift(theirs, ours)),
+        (4, _similarity(theirs, ours)),
+        (8, way),
+    ):
+        left = cv2.perspectiveTransform(theirs[None].astype(np.float64), one)[0] - ours
+        score = left.size * np.log(np.square(left).mean() + _EXACT) + parameters * np.log(left.size)
+        if score < least:
+            found, least = one, score
+    return found
+
+
+def _shift(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> NDArray[np.float64]:
+    right, down = (ours - theirs).mean(0)
+    return np.array([[1, 0, right], [0, 1, down], [0, 0, 1.0]])
+
+
+def _similarity(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Least squares in complex numbers."""
+    x, y = (one[:, 0] + 1j * one[:, 1] for one in (theirs.astype(np.float64), ours.astype(np.float64)))
+    turn = np.vdot(x - x.mean(), y - y.mean()) / max(np.vdot(x - x.mean(), x - x.mean()).real, 1e-9)
+    offset = y.mean() - turn * x.mean()
+    return np.array([[turn.real, -turn.imag, offset.real], [turn.imag, turn.real, offset.imag], [0, 0, 1.0]])
 
 
 def _matches(moved: Pixels, fixed: Pixels) -> NDArray[np.float32]:
@@ -169,7 +213,7 @@ def _warped(picture: Pixels, way: NDArray[np.float64]) -> Pixels:
 
 def _residual(moved: Pixels, fixed: Pixels) -> tuple[Plane, dict[str, float]]:
     """The way from each place of the fixed picture to the moved one, in pixels; and its length where it is sure."""
-    scale = min(1.0, _FLOW_SIDE / max(fixed.shape))
+    scale = _flow_scale(fixed)
     size = round(fixed.shape[1] * scale), round(fixed.shape[0] * scale)
     small = [_evened(cv2.resize(plane, size, interpolation=cv2.INTER_AREA)) for plane in (fixed, moved)]
     follower = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -187,6 +231,11 @@ def _residual(moved: Pixels, fixed: Pixels) -> tuple[Plane, dict[str, float]]:
     weight = cv2.GaussianBlur(sure.astype(np.float32), (0, 0), 8)[..., None]
     smooth = cv2.GaussianBlur(there * sure[..., None], (0, 0), 8) / np.maximum(weight, 1e-3)
     return cv2.resize(smooth, fixed.shape[::-1]) / scale, told
+
+
+def _flow_scale(fixed: Pixels) -> float:
+    """Of the pictures in which ways are followed."""
+    return min(1.0, _FLOW_SIDE / max(fixed.shape[:2]))
 
 
 def _evened(plane: Pixels) -> Pixels:

@@ -5,9 +5,8 @@ which gates have their limits.
 """
 
 import math
-from collections.abc import Callable
-from heapq import nsmallest
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import cv2
@@ -15,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ggt_hub.curation.structures import cast, repainted, strengths
+from ggt_hub.curation.recoding import brightness, psnr, unchanged
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
+from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
@@ -24,20 +25,19 @@ from ggt_hub.metrics.piqe import piqe
 
 Pixels = NDArray[np.uint8]
 
-_NEVER = 100.0  # dB, of equal pictures
-_EXPERTS: dict[str, Callable[[NDArray[np.uint8]], Any]] = {
-    # A tensor is one batch, which takes little longer than one picture.
-    "brisque": lambda pair: brisque(torch.from_numpy(pair).permute(0, 3, 1, 2) / 255),
-    "piqe": piqe,
-    "niqe": niqe,
-}
-_QUALITIES = range(70, 101)
-_SUBSAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-_LOOKED_AT = 256  # side of the part that is coded again
+_AT_ONCE = 2**15  # pixels, of which few are scored together
 _GRIDS = (8, 16, 32)
 _FLAT = 1.5  # levels; the spread of a row below which it is a bar
 _CALM = 4.0  # pixels of a blur that leaves that many levels of strong noise
 _SAME_LEVEL = 16.0
+
+
+def measured_each(pairs: Iterable[tuple[Pixels, Pixels]]) -> Iterator[dict[str, float]]:
+    """`measured` of each pair, in order; of small ones it takes less time."""
+    for shape, alike in groupby(pairs, key=lambda pair: pair[0].shape):
+        for group in batched(alike, max(1, _AT_ONCE // (2 * shape[0] * shape[1]))):
+            for (lq, gt), gain in zip(group, _brisque_gains(group), strict=True):
+                yield _measured(lq, gt) | {"brisque": gain}
 
 
 def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
@@ -54,22 +54,33 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `structure`: SSIM at 192 pixels after the brightness of `gt` was given the histogram of `lq`'s, -1..1;
             without that, true pairs of low light have 0.17 to 0.43.
         `mirrored`: the same for the mirrored `gt`, less `structure`.
-        `repainted`: what the worst place of `lq` shows and `gt` does not, as a share of what places show; see
+        `repainted`: how far the place stands out that has lost most of what `lq` shows; see
             `structures.repainted`.
         `weaker`, `sharper`: by how much the structures of `lq` are weaker, or stronger, in `gt`; see `structures`.
+        `noisier`: by how much more noise there is in `gt`, in levels of white noise of the brightness.
         `cast`: shift of all chromaticities, 0..0.8, beyond what makes colours stronger; see `structures.cast`.
+        `recoloured`: how far colours are others, in levels, in a tenth of the places at least; see
+            `structures.recoloured`.
+        `recoloured_place`: the same of the worst place, over that of others.
         `unchanged`: PSNR of the two in dB, or of `gt` and what JPEG makes of `lq`, where that explains `gt` by far.
         `colour`: chromaticity drift at 192 pixels, where noise has none, 0..1.42.
         `redegraded`: PSNR in dB of `lq` and a copy of `gt` that was blurred and recoloured to fit it best.
         `brisque`, `piqe`, `niqe`: by how much `gt` is better than `lq`, in their own units.
-        `grid`: how far the spectrum of `gt` sticks out at the periods of decoders (8, 16, 32 pixels), in standard
-            deviations of its neighbourhood, less the same of `lq`.
+        `grid`: how much stronger `gt` is at the periods of decoders (8, 16, 32 pixels), against other change
+            around them; see `grid`.
     """
-    grey, grey_gt = _brightness(lq), _brightness(gt)
+    return next(measured_each([(lq, gt)]))
+
+
+def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
+    """All but BRISQUE, of which several are computed together."""
+    grey, grey_gt = brightness(lq), brightness(gt)
     matched = _with_histogram(grey_gt, grey)
     structure = _ssim(grey, matched)
     planes = grey.astype(np.float32), grey_gt.astype(np.float32)
     weaker, sharper = strengths(*planes)
+    small = _small(lq), _small(gt)
+    others, other_place = recoloured(*small)
     return {
         "bar": _bar(matched, grey),
         "structure": structure,
@@ -77,39 +88,24 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "repainted": repainted(*planes),
         "weaker": weaker,
         "sharper": sharper,
-        "cast": cast(_small(lq), _small(gt)),
+        "noisier": noise_of(planes[1]) - noise_of(planes[0]),
+        "cast": cast(*small),
+        "recoloured": others,
+        "recoloured_place": other_place,
         "unchanged": unchanged(lq, gt),
-        "colour": _number(lambda: chromaticity_drift(_small(gt)[None], _small(lq)[None])),
+        "colour": _number(lambda: chromaticity_drift(small[1][None], small[0][None])),
         "redegraded": redegraded(lq, gt),
-        **{name: _gain(expert, np.stack([lq, gt])) for name, expert in _EXPERTS.items()},
-        "grid": grid(grey_gt) - grid(grey),
+        "piqe": _gain(piqe, lq, gt),
+        "niqe": _gain(niqe, lq, gt),
+        "grid": grid(grey, grey_gt),
     }
-
-
-def unchanged(lq: Pixels, gt: Pixels) -> float:
-    """How much a picture is the one that was given, in dB.
-
-    A limit on SSIM refuses most good restorations of light damage, which change little. What was returned as it was
-    is equal, or equal to what a coder makes of it; a restoration is neither.
-    """
-    plain = _psnr(lq, gt)
-    if plain == _NEVER:
-        return plain
-    grey, grey_gt = _brightness(lq), _brightness(gt)
-    part = _most_detail(grey)
-    # Whatever becomes of the colours, the brightness tells the quality, up to its neighbours.
-    likely = nsmallest(3, _QUALITIES, key=lambda one: cv2.norm(_coded(grey[part], one), grey_gt[part]))
-    bgr, bgr_gt = (one[part][..., ::-1] for one in (lq, gt))
-    coded = max(_psnr(_coded(bgr, *how), bgr_gt) for how in product(likely, _SUBSAMPLINGS))
-    return coded if coded > plain + 6 else plain
 
 
 def redegraded(lq: Pixels, gt: Pixels) -> float:
     """How well a blur and a change of brightness lead back from a candidate: dB, of the brightness at half size."""
     size = max(1, lq.shape[1] // 2), max(1, lq.shape[0] // 2)
     ours, theirs = (
-        cv2.resize(_brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        for one in (gt, lq)
+        cv2.resize(brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in (gt, lq)
     )
     theirs = cv2.GaussianBlur(theirs, (0, 0), 1.0)  # noise, rain and the like need not come back
     return max(
@@ -117,28 +113,47 @@ def redegraded(lq: Pixels, gt: Pixels) -> float:
     )
 
 
-def grid(grey: Pixels) -> float:
-    """How far the spectrum sticks out at the periods of 8, 16 and 32 pixels, in standard deviations around them."""
-    plane = grey.astype(np.float32)
-    plane = plane - cv2.GaussianBlur(plane, (0, 0), 3)
+def grid(grey: Pixels, grey_gt: Pixels) -> float:
+    """How much stronger periods of 8, 16 and 32 pixels are in a candidate, over the median change around them.
+
+    In the spectra of the means of rows and columns: textures cancel out, a grid does not, and what both pictures
+    show cancels out of the change.
+
+    Args:
+        grey: brightness of the photograph, 8-bit.
+        grey_gt: that of the candidate, of the same size.
+    """
+    before, after = (
+        one - cv2.GaussianBlur(one, (0, 0), 3)
+        for one in (grey.astype(np.float32), grey_gt.astype(np.float32))
+    )
     found = 0.0
     for axis in (0, 1):
-        line = np.abs(np.fft.rfft(plane.mean(1 - axis)))  # textures cancel out, a grid does not
-        length = plane.shape[axis]
+        lines = before.mean(1 - axis), after.mean(1 - axis)
+        was, now, change = (np.abs(np.fft.rfft(line)) for line in (*lines, lines[1] - lines[0]))
         for period in _GRIDS:
-            place = round(length / period)
-            around = np.r_[line[max(1, place - 12) : place - 2], line[place + 3 : place + 13]]
+            place = round(grey.shape[axis] / period)
+            around = np.r_[change[max(1, place - 12) : place - 2], change[place + 3 : place + 13]]
             if len(around) >= 12:
-                peak = line[place - 1 : place + 2].max()
-                spread = 1.4826 * np.median(np.abs(around - np.median(around)))
-                found = max(found, float((peak - np.median(around)) / (spread + 1e-3)))
+                peak = slice(place - 1, place + 2)
+                found = max(found, float((now[peak].max() - was[peak].max()) / (np.median(around) + 1e-3)))
     return found
 
 
-def _gain(expert: Callable[[NDArray[np.uint8]], Any], pair: NDArray[np.uint8]) -> float:
-    """All three are lower for better pictures."""
+def _brisque_gains(pairs: Sequence[tuple[Pixels, Pixels]]) -> list[float]:
+    """How much better the second of each pair is; pictures of one size."""
+    pictures = torch.from_numpy(np.stack([one for pair in pairs for one in pair])).permute(0, 3, 1, 2) / 255
     try:
-        before, after = expert(pair)
+        before, after = brisque(pictures).reshape(-1, 2).T
+    except MetricError:
+        return [math.nan] * len(pairs)
+    return [float(gain) for gain in before - after]
+
+
+def _gain(expert: Callable[[NDArray[np.uint8]], Any], lq: Pixels, gt: Pixels) -> float:
+    """Lower is better."""
+    try:
+        before, after = expert(np.stack([lq, gt]))
     except MetricError:
         return math.nan
     return float(before) - float(after)
@@ -155,53 +170,17 @@ def _ssim(x: Pixels, y: Pixels) -> float:
     return _number(lambda: ssim_at_192(x[None, ..., None], y[None, ..., None]))
 
 
-def _psnr(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:
-    error = float(np.square(x.astype(np.float32) - y.astype(np.float32)).mean())
-    return min(_NEVER, float(10 * np.log10(255**2 / error))) if error else _NEVER
-
-
 def _fitted_psnr(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     """After the gain and the offset that fit best."""
     centred = ours - ours.mean()
     gain = float((centred * (theirs - theirs.mean())).sum() / max(float(np.square(centred).sum()), 1e-6))
-    return _psnr(theirs.mean() + gain * centred, theirs)
-
-
-def _coded(pixels: Pixels, quality: int, subsampling: int = 0) -> Pixels:
-    """What JPEG makes of a plane, or of BGR; OpenCV's coder gives what Pillow's gives in half the time."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    if subsampling:
-        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, subsampling]
-    _, file = cv2.imencode(".jpg", pixels, settings)
-    return np.asarray(cv2.imdecode(file, cv2.IMREAD_UNCHANGED))
-
-
-def _most_detail(grey: Pixels) -> tuple[slice, slice]:
-    """The part with most detail, at a place where the blocks of coders begin."""
-    detail = np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F))
-    sums, (height, width) = cv2.integral(detail), (min(_LOOKED_AT, extent) for extent in grey.shape)
-    places = [
-        (top, left)
-        for top in range(0, grey.shape[0] - height + 1, 64)
-        for left in range(0, grey.shape[1] - width + 1, 64)
-    ]
-
-    def shows(place: tuple[int, int]) -> float:
-        (top, left), (bottom, right) = place, (place[0] + height, place[1] + width)
-        return float(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
-
-    top, left = max(places, key=shows)
-    return slice(top, top + height), slice(left, left + width)
+    return psnr(theirs.mean() + gain * centred, theirs)
 
 
 def _small(pixels: Pixels) -> Pixels:
     scale = min(1.0, 192 / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-
-
-def _brightness(pixels: Pixels) -> Pixels:
-    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
 
 
 def _with_histogram(plane: Pixels, like: Pixels) -> Pixels:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.labels import LABELS, Fault, Label, Said, add_label, read_labels
 from ggt_hub.curation.run import RUN
@@ -96,7 +94,7 @@ class Review(Turns[Look, Verdict]):
         rows = read_kept(self._tables[turn.id], ("lq", "gt"), only={turn.id})
         if not rows:
             raise CurationError(f"{turn.id} has left the run: start the review again")
-        lq, gt = (png(Image.fromarray(shown_rgb(rows[0][side]))) for side in ("lq", "gt"))
+        lq, gt = (png(shown_rgb(rows[0][side])) for side in ("lq", "gt"))
         return lq, gt
 
 

@@ -1,4 +1,4 @@
-"""A run: the stages of a configuration, one after the other, each slice of rows a shard.
+"""A run: the stages of a configuration, each slice of rows a shard.
 
     OUT/run.yaml                     the configuration, with all settings, and the source
     OUT/takedown.json                what has left it for good
@@ -13,34 +13,34 @@ A stage's table of a slice is made anew when what it was made of has changed, or
 tried again; all else is done once, whoever is killed when.
 """
 
-import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tqdm.auto import tqdm
 
 from ggt_hub.commit import RECORDS, commit_json, commit_text, committed_folder, file_sha256, locked
 from ggt_hub.curation.configuration import GENERATOR, Configuration, identity
 from ggt_hub.curation.labels import LABELS, first_looks, read_labels
+from ggt_hub.curation.slices import Slice, Step, digest, flow
 from ggt_hub.curation.stage import (
     Beginning,
     Context,
     Deciding,
-    Kept,
     Learning,
-    Outcome,
     Packing,
     Row,
-    Seed,
     Stage,
 )
-from ggt_hub.curation.tables import TAKEN_DOWN, Rows, has_postponed, read_dropped, read_kept, write_table
+from ggt_hub.curation.tables import Rows, read_dropped, read_kept
 from ggt_hub.data.batches import batched
 from ggt_hub.data.reading.parts import NEGATIVES
 from ggt_hub.data.work.cards import write_card
@@ -53,6 +53,7 @@ RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
 RUNS = "runs"  # of a comparison
 TABLES = Path(RECORDS) / "curation"
 _LEARNED = "learned"
+_TELLING = 10.0  # seconds between funnels
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,10 @@ def run(
         if not (output / RUN).exists():
             commit_text(output / RUN, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
         made = _Run(configuration, source, output, askers, workers, engine, pool)
-        for stage in configuration.stages:
-            made.do(stage)
-            if made.counts[-1].later and not made.counts[-1].kept:
-                break  # all of it waits
+        for stretch in _stretches(configuration.stages):
+            made.do(stretch)
+            if made.is_waiting:
+                break
         return made.counts
 
 
@@ -128,9 +129,9 @@ class _Run:
     workers: int
     engine: str
     pool: Executor
-    slices: list[list[Path]] = field(default_factory=list)
-    hashes: list[list[str]] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
     learned: dict[str, Path] = field(default_factory=dict)
+    before: list[Count] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
 
     @property
@@ -152,60 +153,79 @@ class _Run:
         path = self.output / LABELS
         return first_looks(read_labels(path)) if path.is_file() else {}
 
-    def do(self, stage: Stage) -> None:
-        """One stage."""
-        seeds: list[list[Seed]] | None = None
-        if isinstance(stage, Beginning):
-            seeds = [*batched(stage.seeds(self.source), self.configuration.slice)]
-            self.slices, self.hashes = [[] for _ in seeds], [[] for _ in seeds]
-        if isinstance(stage, Learning):
-            self._learn(stage)
-        if isinstance(stage, Deciding):
-            self._decide(stage, seeds)
-        if isinstance(stage, Packing):
-            self._pack(stage)
+    def do(self, stretch: Sequence[Stage]) -> None:
+        """Some stages, of which only the first may have to wait for all slices."""
+        first = stretch[0]
+        if isinstance(first, Beginning):
+            begun = batched(first.seeds(self.source), self.configuration.slice)
+            self.slices = [Slice(f"{number:06d}", seeds) for number, seeds in enumerate(begun)]
+        if isinstance(first, Learning):
+            self._learn(first)
+        if deciding := [stage for stage in stretch if isinstance(stage, Deciding)]:
+            self._decide(deciding)
+        if isinstance(first, Packing):
+            self._pack(first)
 
-    def _decide(self, stage: Deciding, seeds: list[list[Seed]] | None) -> None:
-        shards, context = [], self.context(stage)
-        for number, (tables, hashes) in enumerate(zip(self.slices, self.hashes, strict=True)):
-            begun = seeds[number] if seeds is not None else None
-            told = [[one.id, one.version] for one in begun or ()]
-            learned = [self.learned[name].name for name in stage.uses if name in self.learned]
-            learned += [self.learned[stage.name].name] if stage.name in self.learned else []
-            learned += [_digest(sorted(context.labels.items()))] if stage.reviews else []
-            name = f"{stage.name}/{number:06d}.arrow"
-            if has_postponed(self.tables / name):
-                remove_result(self.tables, name)
-            shards.append(Shard(name, (begun, tuple(tables)), _digest([told, hashes, learned])))
-        asks = (
-            stage.asks is not None or stage.edits
-        )  # in this process alone, whose threads wait for the replies
-        reports = run_shards(
-            partial(_decide_slice, stage, context, read_taken(self.output)),
-            shards,
-            self.tables,
-            settings=identity(stage),
-            workers=1 if asks else self.workers,
-            engine="local" if asks else self.engine,
-            title=stage.name,
-            pool=self.pool,
-        )
-        for generator in context.generators.values():
-            generator.flush()
-        for number, report in enumerate(reports):
-            self.slices[number].append(self.tables / report["name"])
-            self.hashes[number].append(report.get("made_as", report["sha256"]))
-        self.counts.append(_count(stage.name, reports))
-        self._tell()
+    def _decide(self, stages: Sequence[Deciding]) -> None:
+        self.slices = [replace(one, reports=()) for one in self.slices]
+        self.before = self.counts
+        steps = [self._step(stage) for stage in stages]
+        try:
+            if self.engine == "local":
+                self._flow(steps)
+            else:
+                self._by_engine(steps)
+        finally:
+            self._tell(stages)
+        for stage in stages:
+            for generator in self.context(stage).generators.values():
+                generator.flush()
+
+    def _step(self, stage: Deciding) -> Step:
+        context = self.context(stage)
+        learned = [self.learned[name].name for name in stage.uses if name in self.learned]
+        learned += [self.learned[stage.name].name] if stage.name in self.learned else []
+        learned += [digest(sorted(context.labels.items()))] if stage.reviews else []
+        return Step(stage, context, tuple(learned), read_taken(self.output), self.tables)
+
+    def _flow(self, steps: Sequence[Step]) -> None:
+        """In this process and the pool's; the funnel grows meanwhile."""
+        names = [step.stage.name for step in (steps[0], steps[-1])]
+        pool = self.pool if self.workers > 1 and len(self.slices) > 1 else None
+        ahead = 2 * self.workers + 2 if pool else 1
+        title = " to ".join(dict.fromkeys(names))
+        told = time.monotonic()
+        with tqdm(total=len(self.slices), desc=title, unit="slice", disable=None) as progress:
+            for _ in flow(self.slices, steps, pool, ahead):
+                progress.update()
+                if time.monotonic() - told > _TELLING:
+                    self._tell([step.stage for step in steps])
+                    told = time.monotonic()
+
+    def _by_engine(self, steps: Sequence[Step]) -> None:
+        """One stage after the other."""
+        for step in steps:
+            here = step.stage.is_asking  # in this process alone, whose threads wait for the replies
+            reports = run_shards(
+                step.work,
+                [step.shard(one) for one in self.slices],
+                step.folder,
+                settings=step.settings,
+                workers=1 if here else self.workers,
+                engine="local" if here else self.engine,
+                title=step.stage.name,
+            )
+            self.slices = [step.after(one, made) for one, made in zip(self.slices, reports, strict=True)]
 
     def _learn(self, stage: Learning) -> None:
-        rows = Rows(tuple(map(tuple, self.slices)), stage.needs)
+        rows = Rows(tuple(one.tables for one in self.slices), stage.needs)
         if next(iter(replace(rows, columns=())), None) is None:
             raise NothingLeftError(
                 f"nothing is left for the stage {stage.name}: {self.output / FUNNEL} says which stages dropped it"
             )
-        told = [identity(stage), self.hashes, [self.learned[n].name for n in stage.uses]]
-        folder = self.output / _LEARNED / f"{stage.name}-{_digest(told)[:8]}"
+        hashes = [one.hashes for one in self.slices]
+        told = [identity(stage), hashes, [self.learned[n].name for n in stage.uses]]
+        folder = self.output / _LEARNED / f"{stage.name}-{digest(told)[:8]}"
         shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
         if not folder.is_dir():
             remove_result(self.tables, shard.name)
@@ -214,13 +234,13 @@ class _Run:
         self.learned[stage.name] = folder
 
     def _pack(self, stage: Packing) -> None:
-        counts = [len(read_kept(tables, ())) for tables in self.slices]
+        counts = [len(read_kept(one.tables, ())) for one in self.slices]
         if not sum(counts):
             raise NothingLeftError(
                 f"no row is left to pack: {self.output / FUNNEL} says which stages dropped them"
             )
         if stage.refusing:
-            refused = [sum(1 for _ in _refused(stage, [tables], ())) for tables in self.slices]
+            refused = [sum(1 for _ in _refused(stage, [one.tables], ())) for one in self.slices]
             self._write(stage, NEGATIVES, refused)
         self._write(stage, "default", counts)
 
@@ -232,8 +252,8 @@ class _Run:
         shards = [
             Shard(
                 name,
-                (tuple(tuple(self.slices[n]) for n in group),),
-                _digest([self.hashes[n] for n in group]),
+                (tuple(self.slices[n].tables for n in group),),
+                digest([self.slices[n].hashes for n in group]),
             )
             for name, group in zip(names, groups, strict=True)
         ]
@@ -249,40 +269,39 @@ class _Run:
             pool=self.pool,
         )
 
-    def _tell(self) -> None:
+    def _tell(self, stages: Sequence[Stage]) -> None:
+        """Count what the slices have come to so far in these stages."""
+        of_stages = zip_longest(*(one.reports for one in self.slices))
+        counts = [
+            _count(stage.name, [report for report in reports if report is not None])
+            for stage, reports in zip(stages, of_stages, strict=False)
+        ]
+        # Behind a stage in which all of it waits there is nothing to count.
+        waiting = next((n for n, one in enumerate(counts, 1) if one.later and not one.kept), None)
+        self.counts = [*self.before, *counts[:waiting]]
         commit_json(self.output / FUNNEL, [vars(count) for count in self.counts])
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing goes on before all that the last stage has waited for is there."""
+        return bool(self.counts and self.counts[-1].later and not self.counts[-1].kept)
 
-def _decide_slice(
-    stage: Deciding,
-    context: Context,
-    taken: frozenset[str],
-    seeds: list[Seed] | None,
-    tables: tuple[Path, ...],
-    path: Path,
-) -> dict[str, Any]:
-    """Write what a stage decides of a slice."""
-    if seeds is not None:
-        rows = [{"id": seed.id, "seed": seed.content} for seed in seeds]
-    else:
-        rows = read_kept(tables, stage.needs)
-    outcomes = stage.decide(rows, context) if rows else []
-    if seeds is not None and taken:
-        outcomes = [
-            TAKEN_DOWN if _is_taken(row["id"], one, taken) else one
-            for row, one in zip(rows, outcomes, strict=True)
-        ]
-    return write_table(path, [row["id"] for row in rows], outcomes, stage.gives)
+
+def _stretches(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Stages in groups: through one of them slices go by themselves, whatever becomes of the others."""
+    stretches: list[list[Stage]] = []
+    for stage in stages:
+        waits_for_all = isinstance(stage, (Beginning, Learning, Packing))
+        if waits_for_all or not stretches:
+            stretches.append([])
+        stretches[-1].append(stage)
+    return stretches
 
 
 def read_taken(output: Path) -> frozenset[str]:
     """The ids and hashes that have left a run for good; see `takedown`."""
     path = output / TAKEN
     return frozenset(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ())
-
-
-def _is_taken(name: str, outcome: Outcome, taken: frozenset[str]) -> bool:
-    return name in taken or (isinstance(outcome, Kept) and outcome.values.get("sha256") in taken)
 
 
 def _learn(
@@ -410,7 +429,3 @@ def _difference(there: Any, here: Any, place: str = "") -> str:
         pairs = enumerate(zip(there, here, strict=True), 1)
         return next((found for n, both in pairs if (found := _difference(*both, f"{place}[{n}]"))), "")
     return "" if there == here else f"{place} is {there!r} there, and {here!r} here"
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()

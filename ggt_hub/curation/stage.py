@@ -159,6 +159,11 @@ class Deciding(Stage):
 
     gives: ClassVar[Mapping[str, pa.DataType]] = {}
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether it waits for others most of the time."""
+        return self.asks is not None or self.edits
+
     @abstractmethod
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """One outcome for each row, in order."""

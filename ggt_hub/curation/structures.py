@@ -16,10 +16,15 @@ Plane = NDArray[np.float32]
 
 _GRIDS = ((64, 5), (128, 9))  # cells along a side, and cells of a window
 _FLAT = 20.0  # squared levels: places with less variance are alike
-_SIGMAS = (3.2, 6.4, 12.8)  # bands lie between these blurs, in pixels
+_APART = 0.17  # of the side: what is nearer than that to a place belongs to it
+_QUIET = 0.5  # share of what places show, by which none stands out
+_HIDDEN = 1.0  # share that is damage at most, where several places have lost it
+_SIGMAS = (0.8, 1.6, 3.2, 6.4, 12.8)  # bands lie between these blurs, in pixels
 _FORGIVEN = 0.6
 _DARK = 0.05 * 3 * 255  # sum of the channels below which colour is noise
 _FEWEST = 6  # blocks
+_PALER, _STRONGER = 0.5, 4.0  # factors of colours that are still the same
+_LEVELS = 5.0  # of 255, by which no colour stands out
 _NOISE = np.array(
     [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32
 )  # Immerkaer 1996; of unit noise its spread is 6
@@ -31,10 +36,12 @@ def noise_of(plane: Plane) -> float:
 
 
 def repainted(photograph: Plane, candidate: Plane) -> float:
-    """What the worst place of a photograph shows and the candidate does not, as a share of what places show.
+    """How far the place stands out that has lost most of what the photograph shows.
 
     In windows of a thirteenth and a fourteenth of the side, on grids of 64 and 128 cells: the variance of the
-    photograph that no gain and offset of the candidate explains, over the mean variance; 0 for equal pictures.
+    photograph that no gain and offset of the candidate explains, over the mean variance. Drops, flakes and
+    scratches hide something in many places, a painter changes one or two: so the worst place counts against the
+    third worst apart from it. About 0.1 for equal pictures, above 1 where one place is another.
 
     Args:
         photograph: brightness, 0..255.
@@ -59,7 +66,20 @@ def _repainted(x: Plane, y: Plane, noise: float, cells: int, window: int) -> flo
     gain = max(float(spread_y.mean()), 1.0) / max(float(spread_x.mean()), 1.0)  # a dark photograph has less
     left = noise**2 / (4 * np.pi * sigma**2) * gain
     unexplained = spread_x * gain - both**2 * gain / (spread_y + _FLAT + 4 * left)
-    return max(0.0, float((unexplained - left).max())) / (float(spread_x.mean()) * gain + _FLAT + 4 * left)
+    lost = (unexplained - left) / (float(spread_x.mean()) * gain + _FLAT + 4 * left)
+    worst, third = _worst(lost)
+    return worst / (_QUIET + min(third, _HIDDEN))
+
+
+def _worst(values: Plane) -> tuple[float, float]:
+    """The largest value and the third largest of places apart from each other, both at least 0."""
+    left, found = values.copy(), []
+    reach = round(_APART * max(values.shape))
+    for _ in range(3):
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        found.append(max(0.0, float(left[row, column])))
+        left[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = 0
+    return found[0], found[2]
 
 
 def strengths(photograph: Plane, candidate: Plane) -> tuple[float, float]:
@@ -68,7 +88,9 @@ def strengths(photograph: Plane, candidate: Plane) -> tuple[float, float]:
     The slope of the photograph on the candidate in that band of the brightness, against that of coarser structures,
     in each of 64 places; of these the median, weighted by what they show. It is 1 for a perfect restoration of what
     has no structure, more where structures were smoothed away, less where they were sharpened. Where noise hides
-    them a good denoiser weakens them, too: so a share of what the candidate does not explain is taken off.
+    them a good denoiser weakens them, too: so a share of what the candidate does not explain is taken off. And who
+    takes a blur away strengthens detail more the finer it is, while a mask that sharpens does so at its own scale:
+    so is taken off how much further the slope falls from the next finer band to the finest.
 
     Args:
         photograph: brightness, 0..255.
@@ -77,17 +99,23 @@ def strengths(photograph: Plane, candidate: Plane) -> tuple[float, float]:
     Returns:
         By how much the slope lies above 1 after that, and how far it lies below 1.
     """
-    (fine_x, coarse_x), (fine_y, coarse_y) = map(_bands, (photograph, candidate))
+    ours, theirs = map(_bands, (photograph, candidate))
+    finest, finer, slope = (_slope(*ours[band : band + 2], *theirs[band : band + 2]) for band in range(3))
+    fine_x, fine_y = ours[2], theirs[2]
+    explained = float((fine_x * fine_y).mean()) ** 2 / max(float((fine_y * fine_y).mean()), 1e-3)
+    hidden = max(0.0, float((fine_x * fine_x).mean()) - explained) / max(explained, 1e-3)
+    return slope - 1 - _FORGIVEN * hidden, 1 - slope - max(0.0, finer - finest)
+
+
+def _slope(fine_x: Plane, coarse_x: Plane, fine_y: Plane, coarse_y: Plane) -> float:
+    """Of one picture on another in a band, against that in a coarser one; 1 where nothing tells."""
     both, own = _places(fine_x * fine_y), _places(fine_y * fine_y)
     coarse_both, coarse_own = _places(coarse_x * coarse_y), _places(coarse_y * coarse_y)
     told = (coarse_both > 0) & (own > 0)
     if not told.any():
-        return 0.0, 0.0
+        return 1.0
     slopes = both[told] / own[told] * coarse_own[told] / coarse_both[told]
-    slope = _median(slopes, np.sqrt(coarse_own[told]))
-    explained = float(both.mean()) ** 2 / float(own.mean())
-    hidden = max(0.0, float((fine_x * fine_x).mean()) - explained) / max(explained, 1e-3)
-    return slope - 1 - _FORGIVEN * hidden, 1 - slope
+    return _median(slopes, np.sqrt(coarse_own[told]))
 
 
 def _bands(plane: Plane) -> list[Plane]:
@@ -116,17 +144,42 @@ def cast(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
         photograph: 8-bit RGB, of about 192 pixels.
         candidate: likewise, of the same size.
     """
-    blocks = [
-        cv2.boxFilter(one.astype(np.float32), -1, (9, 9), borderType=cv2.BORDER_REFLECT)[4::9, 4::9].reshape(
-            -1, 3
-        )
-        for one in (photograph, candidate)
-    ]
+    blocks = [one.reshape(-1, 3) for one in _blocks(photograph, candidate)]
     sums = [one.sum(1, keepdims=True) for one in blocks]
     bright = np.minimum(*sums)[:, 0] > _DARK
     if bright.sum() < _FEWEST:
         return float("nan")
     ours, theirs = (one[bright] / total[bright] - 1 / 3 for one, total in zip(blocks, sums, strict=True))
     spreads = [float(np.sqrt(np.square(one - one.mean(0)).sum(1).mean())) for one in (ours, theirs)]
-    stronger = float(np.clip(spreads[1] / (spreads[0] + 1e-4), 1, 4))
+    stronger = float(np.clip(spreads[1] / (spreads[0] + 1e-4), 1, _STRONGER))
     return float(np.linalg.norm(theirs.mean(0) - stronger * ours.mean(0)))
+
+
+def recoloured(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> tuple[float, float]:
+    """How far colours are others than stronger or weaker ones: in most places, and in one of them alone.
+
+    What is not grey of both, in blocks: the way, in levels, from the photograph's, made stronger by the factor that
+    fits best, to the candidate's. A cast of all can be seen in `cast`; other hues, grey for colours, and casts of a
+    half can not.
+
+    Args:
+        photograph: 8-bit RGB, of about 192 pixels.
+        candidate: likewise, of the same size.
+
+    Returns:
+        The 90th percentile of these ways; and that of the worst place, over that of the third worst and 5 levels.
+    """
+    ours, theirs = (one - one.mean(2, keepdims=True) for one in _blocks(photograph, candidate))
+    factor = float((ours * theirs).sum()) / max(float((ours * ours).sum()), 1e-3)
+    stronger = min(max(_PALER, factor), _STRONGER)
+    ways = np.linalg.norm(cv2.boxFilter(theirs - stronger * ours, -1, (3, 3)), axis=2)
+    worst, third = _worst(ways)
+    return float(np.quantile(ways, 0.9)), worst / (_LEVELS + third)
+
+
+def _blocks(*pictures: NDArray[np.uint8]) -> list[Plane]:
+    """Means of 9 x 9 pixels, as rows, columns, channels."""
+    return [
+        cv2.boxFilter(one.astype(np.float32), -1, (9, 9), borderType=cv2.BORDER_REFLECT)[4::9, 4::9]
+        for one in pictures
+    ]

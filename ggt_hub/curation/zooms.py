@@ -1,5 +1,6 @@
 """What models are shown: whole pictures, and details where a candidate is least like its photograph."""
 
+import math
 from typing import Any
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import is_plain_png, png, png_size, shown_rgb
 from ggt_hub.vlm.protocols import RATED_AREA, resized_for_rating
 
 Pixels = NDArray[np.uint8]
@@ -23,26 +24,33 @@ _COARSE = 4  # places are compared at a quarter of the size, where noise does no
 def glance(picture: Any) -> bytes:
     """A picture as it is shown to a model that describes it: PNG of about 512x512 pixels in area, never enlarged.
 
+    Args:
+        picture: anything that `read_image` takes; a file that can be shown as it is is not read.
+
     Raises:
         ImageError: if it cannot be read.
     """
+    if isinstance(picture, bytes) and is_plain_png(picture) and math.prod(png_size(picture)) <= RATED_AREA:
+        return picture
     shown = Image.fromarray(shown_rgb(picture))
     return png(resized_for_rating(shown) if shown.width * shown.height > RATED_AREA else shown)
 
 
-def whole(pixels: Pixels, side: int) -> Image.Image:
+def whole(pixels: Pixels, side: int) -> Pixels:
     """A picture, shrunk where it is longer than `side`.
 
     Args:
         pixels: 8-bit RGB.
         side: of the longer side, in pixels.
     """
+    if max(pixels.shape[:2]) <= side:
+        return pixels
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
+    return np.asarray(picture)
 
 
-def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
+def details(lq: Pixels, gt: Pixels, count: int) -> Pixels:
     """Pairs of details one below the other, of `lq` on the left and of `gt` on the right.
 
     Args:
@@ -58,7 +66,7 @@ def details(lq: Pixels, gt: Pixels, count: int) -> Image.Image:
         sheet[here, :side], sheet[here, -side:] = (
             one[top : top + side, left : left + side] for one in (lq, gt)
         )
-    return Image.fromarray(sheet)
+    return sheet
 
 
 def unlike_places(lq: Pixels, gt: Pixels, count: int) -> list[tuple[int, int]]:

@@ -68,7 +68,7 @@ def _scores(pictures: Tensor) -> Tensor:
     weights = _LUMA if pictures.shape[1] == 3 else (1.0,)
     grey = torch.einsum("nchw,c->nhw", pictures, pictures.new_tensor(weights))
     model = {name: values.to(pictures.device) for name, values in _model().items()}
-    features = torch.cat([_features(grey), _features(_half(grey))], dim=1)
+    features = _features(torch.cat([_moments_of(grey), _moments_of(_half(grey))], dim=1))
     scaled = 2 * (features - model["lowest"]) / (model["highest"] - model["lowest"]) - 1
     distances = (scaled[:, None] - model["support"]).square().sum(2)
     return (-model["gamma"] * distances).exp() @ model["coefficients"] - model["rho"]
@@ -84,8 +84,16 @@ def _half(grey: Tensor) -> Tensor:
     return grey
 
 
-def _features(grey: Tensor) -> Tensor:
-    """The 18 features (table I) of one scale, of (N, H, W)."""
+def _features(moments: Tensor) -> Tensor:
+    """The features (table I) of scales, 18 of each, of what `_moments_of` gives of them."""
+    shape, mean, left, right = _asymmetric_fit(*moments.unbind(2))
+    of_products = torch.stack([shape, mean, left, right], dim=2).unflatten(1, (-1, 5))
+    of_pixels = torch.stack([shape, (left + right) / 2], dim=2).unflatten(1, (-1, 5))[:, :, 0]
+    return torch.cat([of_pixels, of_products[:, :, 1:].flatten(2)], dim=2).flatten(1)
+
+
+def _moments_of(grey: Tensor) -> Tensor:
+    """Of one scale (N, H, W) the moments of the pixels, and of their products with four neighbours: (N, 5, 3)."""
     pixels = _normalised(grey)
     planes = (
         pixels,
@@ -94,11 +102,7 @@ def _features(grey: Tensor) -> Tensor:
         pixels[:, :-1, :-1] * pixels[:, 1:, 1:],
         pixels[:, 1:, :-1] * pixels[:, :-1, 1:],
     )
-    moments = (torch.stack(one, dim=1) for one in zip(*map(_moments, planes), strict=True))
-    shape, mean, left, right = _asymmetric_fit(*moments)
-    of_products = torch.stack([shape, mean, left, right], dim=2)[:, 1:]
-    of_pixels = torch.stack([shape[:, 0], (left[:, 0] + right[:, 0]) / 2], dim=1)
-    return torch.cat([of_pixels, of_products.flatten(1)], dim=1)
+    return torch.stack([_moments(plane.flatten(1)) for plane in planes], dim=1)
 
 
 def _normalised(grey: Tensor) -> Tensor:
@@ -114,13 +118,14 @@ def _blurred(grey: Tensor) -> Tensor:
     return F.conv2d(columns, window.view(1, 1, 7, 1), padding=(3, 0))[:, 0]
 
 
-def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Left and right variance of (N, H, W), and the squared mean of what is without sign over that of squares."""
-    values = values.flatten(1)
-    squares, negative = values.square(), values < 0
-    of_left, on_left = (squares * negative).sum(1), negative.sum(1)
-    left, right = of_left / on_left, (squares * ~negative).sum(1) / (values.shape[1] - on_left)
-    return left, right, values.abs().mean(1).square() / squares.mean(1)
+def _moments(values: Tensor) -> Tensor:
+    """Left and right variance of (N, P), and the squared mean of what is without sign over that of squares."""
+    below = values.clamp(max=0)
+    of_left, of_all = torch.linalg.vecdot(below, below), torch.linalg.vecdot(values, values)
+    count, on_left = values.shape[1], (values < 0).sum(1)
+    mean = values.abs().mean(1)
+    left, right = of_left / on_left, (of_all - of_left) / (count - on_left)
+    return torch.stack([left, right, mean.square() * count / of_all], dim=1)
 
 
 def _asymmetric_fit(left: Tensor, right: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

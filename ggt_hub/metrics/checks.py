@@ -111,8 +111,8 @@ def _drift(x: Array, y: Array) -> float:
     bright = (np.minimum(*sums) > _DARK * 255)[..., 0]
     if not bright.any():
         return math.nan
-    difference = x[bright] / sums[0][bright] - y[bright] / sums[1][bright]
-    return float(np.sqrt(np.einsum("nc,nc->n", difference, difference)).mean())
+    difference = x / np.maximum(sums[0], 1) - y / np.maximum(sums[1], 1)
+    return float(np.sqrt(np.einsum("hwc,hwc->hw", difference, difference))[bright].mean())
 
 
 def _shift(x: Array, y: Array) -> float:

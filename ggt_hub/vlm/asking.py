@@ -272,7 +272,8 @@ class Asker:
         key = self.key(question, number)
         entry = self.claim(key)
         if entry is None:
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             entry = self._asked(key, replace(question, number=tuple(number)))
         if entry.source:
             self.sources.add(entry.source)

@@ -1,6 +1,7 @@
 """Which gate catches which planted fault, and that good candidates pass all of them."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.measures import measured, unchanged
+from ggt_hub.curation.measures import grid, measured, measured_each, unchanged
 from ggt_hub.curation.stage import Context, Dropped, Kept, Split
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.gate import Gate, Measure
 from ggt_hub.curation.stages.register import Register, affine_colours, mean_colours
 from ggt_hub.images.shown import png
-from tests.curation.planted import barred, coded, damaged, graded, gridded, sample, shifted
+from tests.curation.planted import SIDE, barred, coded, damaged, graded, gridded, sample, shifted
 
 CASES = [
     ("chelsea", "noise", 0.15),
@@ -44,6 +45,12 @@ def sharpened(good: np.ndarray) -> np.ndarray:
 
 def noisier(good: np.ndarray) -> np.ndarray:
     return np.clip(good + np.random.default_rng(0).normal(0, 25, good.shape), 0, 255).astype(np.uint8)
+
+
+def in_a_place(good: np.ndarray, gains: list[float]) -> np.ndarray:
+    changed = good.astype(float)
+    changed[170:250, 170:250] *= gains
+    return changed.clip(0, 255)
 
 
 def verdict(lq: np.ndarray, gt: np.ndarray, category: str, folder: Path) -> Any:
@@ -102,15 +109,26 @@ def test_a_flat_sky_from_which_noise_has_gone_is_no_bar_and_one_before_it_is() -
 def test_colours_may_become_stronger_where_they_may_change(tmp_path: Path) -> None:
     good = sample("china").astype(float)
     grey = good.mean(2, keepdims=True)
-    pale, strong = (np.clip(grey + gain * (good - grey), 0, 255).astype(np.uint8) for gain in (0.6, 2.6))
+    pale, strong = (np.clip(grey + gain * (good - grey), 0, 255).astype(np.uint8) for gain in (0.3, 4.0))
     found = [verdict(pale, strong, task, tmp_path) for task in ("general", "haze")]
     assert found[0].reason == "gate: other colours" and found[1] == Kept()
 
 
-def test_what_the_metrics_find_worse_leaves_where_nothing_else_does(tmp_path: Path) -> None:
+def test_noise_that_a_candidate_adds_shows(tmp_path: Path) -> None:
     good = sample("china")
-    found = verdict(good, noisier(good), "general", tmp_path)
-    assert found.reason == "gate: worse by the metrics"
+    assert verdict(good, noisier(good), "general", tmp_path).reason == "gate: noisier"
+
+
+def test_what_all_three_metrics_find_worse_leaves_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text("{}")
+    values = dict.fromkeys(measured(*[sample("chelsea")[:64, :64]] * 2))
+    values |= {"brisque": -6.0, "piqe": -11.0, "niqe": -1.1}
+    row, context = (
+        {"id": "a", "category": "rain", "measures": json.dumps(values)},
+        Context(0, learned={"gate": tmp_path}),
+    )
+    assert Gate().decide([row], context) == [Kept()]
+    assert Gate(worse=2).decide([row], context)[0].reason == "gate: worse by the metrics"
 
 
 def test_the_worst_of_each_category_leave(tmp_path: Path) -> None:
@@ -141,6 +159,29 @@ def test_a_value_that_cannot_be_had_refuses_nothing(tmp_path: Path) -> None:
         "measures": json.dumps(dict.fromkeys(measured(*[sample("chelsea")] * 2))),
     }
     assert Gate().decide([row], Context(0, learned={"gate": tmp_path})) == [Kept()]
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "category", "reason"),
+    [
+        ("cast", 0.12, "haze", "gate: a cast"),
+        ("cast", 0.12, "old_photo", None),  # whose own cast goes
+        ("recoloured", 14.0, "snow", "gate: other hues"),
+        ("recoloured", 14.0, "low_light", None),  # colours may change
+        ("recoloured_place", 2.0, "low_light", "gate: other hues in a place"),
+        ("recoloured_place", 2.0, "haze", None),  # thicker in places
+        ("repainted", 2.0, "old_photo", "gate: another thing in a place"),
+        ("repainted", 2.0, "snow", None),  # flakes hide as much
+    ],
+)
+def test_some_limits_are_of_a_category(
+    measure: str, value: float, category: str, reason: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "limits.json").write_text("{}")
+    values = dict.fromkeys(measured(*[sample("chelsea")[:64, :64]] * 2)) | {measure: value}
+    row = {"id": "a", "category": category, "measures": json.dumps(values)}
+    (found,) = Gate().decide([row], Context(0, learned={"gate": tmp_path}))
+    assert getattr(found, "reason", None) == reason
 
 
 @pytest.mark.parametrize(("bring_back", "tolerance"), [(affine_colours, 1.5), (mean_colours, 4.0)])
@@ -199,3 +240,44 @@ def test_what_a_coder_made_of_the_photograph_is_told_at_every_quality() -> None:
     found = [unchanged(lq, coded(lq, quality, chroma)) for quality in range(70, 101) for chroma in (0, 2)]
     assert found == [100.0] * len(found)
     assert unchanged(lq, np.clip(lq + 9.0, 0, 255).astype(np.uint8)) < 30
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_grid_shows_whatever_the_photograph_has_along_its_lines(axis: int) -> None:
+    """Six levels at every eighth line, under noise. A grid that goes is none."""
+    good = cv2.cvtColor(sample("china"), cv2.COLOR_RGB2GRAY)
+    noise = np.random.default_rng(0).normal(0, 15, good.shape)
+    lq = np.clip(good + noise, 0, 255).astype(np.uint8)
+    gridded = good.astype(np.int16)
+    np.moveaxis(gridded, axis, 0)[::8] += 6
+    changed = np.clip(gridded, 0, 255).astype(np.uint8)
+    assert grid(lq, changed) > 13
+    assert grid(lq, good) < 5
+    assert grid(changed, good) < 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "category", "reason"),
+    [
+        (lambda p: (p * np.linspace([1.3, 1, 0.7], [0.7, 1, 1.3], SIDE)).clip(0, 255), "rain", "other hues"),
+        (lambda p: in_a_place(p, [1.35, 1, 0.65]), "general", "other hues in a place"),
+    ],
+)
+def test_colours_that_average_out_are_seen_all_the_same(
+    fault: Callable[[np.ndarray], np.ndarray], category: str, reason: str, tmp_path: Path
+) -> None:
+    good = sample("china")
+    found = verdict(damaged(good, "noise", 0.3), fault(good).astype(np.uint8), category, tmp_path)
+    assert isinstance(found, Dropped) and found.reason == f"gate: {reason}"
+
+
+def test_what_is_measured_of_a_pair_does_not_depend_on_its_neighbours() -> None:
+    chelsea, rocket = sample("chelsea"), sample("rocket")
+    sizes = [(64, 64)] * 9 + [(96, 64), (64, 64), (12, 40), (160, 160)]
+    pairs = []
+    for n, (height, width) in enumerate(sizes):
+        gt = np.ascontiguousarray((chelsea, rocket)[n % 2][8 * n : 8 * n + height, 4 * n : 4 * n + width])
+        pairs.append((cv2.GaussianBlur(gt, (0, 0), 1.5), gt))
+    for told, pair in zip(measured_each(pairs), pairs, strict=True):
+        assert told == pytest.approx(measured(*pair), abs=1e-8, nan_ok=True)  # sums in another order
+        assert math.isnan(told["brisque"]) == (min(pair[0].shape[:2]) < 16)

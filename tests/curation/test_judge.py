@@ -215,14 +215,14 @@ def test_details_are_where_a_candidate_differs_from_its_photograph() -> None:
     changed[320:400, 96:176] = changed[320:400, 96:176][::-1, ::-1]
     top, left = unlike_places(lq, changed, 1)[0]
     assert top <= 320 and top + 256 >= 400 and left <= 96 and left + 256 >= 176
-    sheet = np.asarray(details(lq, changed, 2))
+    sheet = details(lq, changed, 2)
     assert sheet.shape == (2 * 256 + 8, 2 * 256 + 8, 3)
     assert np.array_equal(sheet[:256, :256], lq[top : top + 256, left : left + 256])
     assert np.array_equal(sheet[:256, -256:], changed[top : top + 256, left : left + 256])
 
 
 def test_small_pictures_have_details_too() -> None:
-    assert details(grey(1)[:20], grey(2)[:20], 3).size == (2 * 20 + 8, 3 * 28 - 8)
+    assert details(grey(1)[:20], grey(2)[:20], 3).shape == (3 * 28 - 8, 2 * 20 + 8, 3)
 
 
 def test_a_judgement_is_read_as_strictly_as_any_reply() -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ggt_hub.curation.structures import cast, noise_of, repainted, strengths
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
 from tests.curation.planted import damaged, sample
 
 
@@ -28,10 +28,10 @@ def test_noise_is_found_to_a_twentieth(sigma: float) -> None:
 
 
 def test_what_has_no_structure_may_go_and_exposure_may_change(china: np.ndarray) -> None:
-    assert repainted(china, china) == pytest.approx(0, abs=0.05)
-    assert repainted(noisy(china, 25), china) < 0.2
-    assert repainted(china * 0.3, china) < 0.2
-    assert repainted(bright(damaged(sample("china"), "haze")), china) < 0.8
+    assert repainted(china, china) == pytest.approx(0, abs=0.1)
+    assert repainted(noisy(china, 25), china) < 0.3
+    assert repainted(china * 0.3, china) < 0.3
+    assert repainted(bright(damaged(sample("china"), "haze")), china) < 0.4
 
 
 @pytest.mark.parametrize("sigma", [0.0, 15.0])
@@ -39,10 +39,23 @@ def test_a_place_that_was_painted_over_shows(china: np.ndarray, sigma: float) ->
     """A fifth of the side, filled with its mean; the photograph in noise too."""
     changed = china.copy()
     changed[200:300, 150:250] = china[200:300, 150:250].mean()
-    assert repainted(noisy(china, sigma), changed) > 1.5
+    assert repainted(noisy(china, sigma), changed) > 3
     other = bright(sample("flower"))
     changed[200:300, 150:250] = other[200:300, 150:250]
-    assert repainted(noisy(china, sigma), changed) > 1.5
+    assert repainted(noisy(china, sigma), changed) > 3
+
+
+@pytest.mark.parametrize(("name", "task", "most"), [("chelsea", "old_photo", 0.3), ("coffee", "snow", 2.25)])
+def test_what_hides_in_many_places_is_no_painter_and_one_among_it_is(
+    name: str, task: str, most: float
+) -> None:
+    """Scratches and flakes; the limits are the gate's, or below."""
+    truth = bright(sample(name))
+    photograph = bright(damaged(sample(name), task, 0.6))
+    assert repainted(photograph, truth) < most
+    changed = truth.copy()
+    changed[200:300, 150:250] = truth[200:300, 150:250].mean()
+    assert repainted(photograph, changed) > 2.5
 
 
 def test_blur_is_weaker_and_sharpening_stronger_whatever_noise_there_was(china: np.ndarray) -> None:
@@ -55,8 +68,10 @@ def test_blur_is_weaker_and_sharpening_stronger_whatever_noise_there_was(china: 
         assert strengths(photograph, hard)[1] > 0.15
 
 
-def test_removing_a_blur_is_no_sharpening(china: np.ndarray) -> None:
-    weaker, sharper = strengths(cv2.GaussianBlur(china, (0, 0), 1.5), china)
+@pytest.mark.parametrize("radius", [1.5, 4.0])
+def test_removing_a_blur_is_no_sharpening(china: np.ndarray, radius: float) -> None:
+    """The wider one makes the band of 6 to 13 pixels stronger by more than a mask that sharpens."""
+    weaker, sharper = strengths(cv2.GaussianBlur(china, (0, 0), radius), china)
     assert weaker < 0 and sharper < 0.12
 
 
@@ -66,6 +81,23 @@ def test_a_denoiser_is_not_blamed_for_what_noise_hid() -> None:
     photograph = np.clip(noisy(good, 70), 0, 255).astype(np.uint8)
     restored = cv2.fastNlMeansDenoising(photograph, None, 70, 7, 15)
     assert strengths(photograph.astype(np.float32), restored.astype(np.float32))[0] < 0.1
+
+
+def test_other_hues_show_in_levels_and_stronger_colours_do_not() -> None:
+    way = np.array([30, 0, -30], np.int16)
+    sides = np.where(np.arange(192)[None, :, None] < 96, way, -way) + np.zeros((192, 1, 1), np.int16)
+    photograph = (120 + sides).astype(np.uint8)
+    assert recoloured(photograph, (120 + 2 * sides).astype(np.uint8)) == pytest.approx((0, 0), abs=1e-3)
+    most, place = recoloured(photograph, (120 - sides).astype(np.uint8))
+    assert most == pytest.approx(1.5 * np.linalg.norm(way), rel=0.01)
+    assert place < 1
+    grey, _ = recoloured(photograph, np.full_like(photograph, 120))
+    assert grey == pytest.approx(0.5 * np.linalg.norm(way), rel=0.01)  # half as strong is the same
+    changed = photograph.copy()
+    changed[60:100, 30:70] = 120 - way
+    most, place = recoloured(photograph, changed)
+    assert most < 5  # the factor that fits best is a little less than 1
+    assert place > 5
 
 
 def test_a_grade_is_a_cast_and_stronger_colours_are_none() -> None:

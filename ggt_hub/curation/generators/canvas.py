@@ -7,11 +7,10 @@ canvas of the next shape while it is edited, as HarnessIR has it.
 import io
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from ggt_hub.errors import ImageError
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png, shown_rgb
 
 Size = tuple[int, int]
 
@@ -41,9 +40,8 @@ def on_canvas(data: bytes, size: Size) -> tuple[bytes, Box | None]:
     left, top = (size[0] - own[0]) // 2, (size[1] - own[1]) // 2
     canvas = Image.new("RGB", size)
     canvas.paste(Image.fromarray(shown_rgb(data)), (left, top))
-    canvas.save(buffer := io.BytesIO(), "PNG", compress_level=1)
     box = Box(left / size[0], top / size[1], (left + own[0]) / size[0], (top + own[1]) / size[1])
-    return buffer.getvalue(), box
+    return png(canvas), box
 
 
 def off_canvas(data: bytes, box: Box | None) -> bytes:
@@ -57,9 +55,7 @@ def off_canvas(data: bytes, box: Box | None) -> bytes:
     height, width = pixels.shape[:2]
     rows = slice(round(box.top * height), round(box.bottom * height))
     columns = slice(round(box.left * width), round(box.right * width))
-    cut = Image.fromarray(np.ascontiguousarray(pixels[rows, columns]))
-    cut.save(buffer := io.BytesIO(), "PNG", compress_level=1)
-    return buffer.getvalue()
+    return png(pixels[rows, columns])
 
 
 def nearest_ratio(size: Size, ratios: tuple[str, ...]) -> str:

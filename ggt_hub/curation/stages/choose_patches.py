@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, MultipleOf
-from PIL import Image
 
 from ggt_hub.curation.patches import Pixels, Place, common, detail, places, texture
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
 from ggt_hub.curation.stages.judge import NOT_THE_BEST, photograph_of
 from ggt_hub.errors import CurationError
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb
 from ggt_hub.metrics.registry import available, compute, get_metric
 
 _NO_TEXTURE = "no texture"
@@ -80,8 +78,8 @@ class ChoosePatches(Deciding):
     def _chosen(self, group: Sequence[Row]) -> dict[str, Outcome]:
         """The outcome of each candidate of a photograph, by its id."""
         names = [row["id"] for row in group]
-        drawn = common({row["id"]: shown_rgb(row["gt"]) for row in group})
-        lq = common({row["id"]: shown_rgb(row["lq"]) for row in group})[names[0]]
+        drawn = common({row["id"]: png_rgb(row["gt"]) for row in group})
+        lq = common({row["id"]: png_rgb(row["lq"]) for row in group})[names[0]]
         wanted = places(lq.shape, self.side)
         if not wanted:
             size = f"{lq.shape[1]}x{lq.shape[0]}"
@@ -131,4 +129,4 @@ def _told(score: float) -> float | None:
 
 
 def _file(patch: Pixels) -> bytes:
-    return png(Image.fromarray(np.ascontiguousarray(patch)))
+    return png(patch)

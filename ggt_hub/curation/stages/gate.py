@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -15,13 +16,14 @@ from annotated_types import Ge, Le, Lt
 from ggt_hub.commit import commit_json
 from ggt_hub.curation.further_measures import FURTHER, Kind
 from ggt_hub.curation.further_measures import check as check_further
-from ggt_hub.curation.measures import Pixels, measured
+from ggt_hub.curation.measures import Pixels, measured_each
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Learning, Outcome, Row
 from ggt_hub.curation.stages.register import MAY_CHANGE_COLOUR
-from ggt_hub.images.shown import shown_rgb
+from ggt_hub.images.shown import png_rgb
 
 _CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
 _HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
+_FADED = ("old_photo",)  # a cast goes, too
 LIMITS = "limits.json"
 
 
@@ -60,11 +62,15 @@ CHECKS = (
     Check("another scene", "structure", "structure", "below"),
     Check("other colours", "colour", "colour", "above", but=MAY_CHANGE_COLOUR),
     Check("other colours", "colour", "any_colour", "above", only=MAY_CHANGE_COLOUR),
-    Check("a cast", "cast", "cast", "above"),
+    Check("a cast", "cast", "cast", "above", but=_FADED),
+    Check("a cast", "cast", "cast_of_old", "above", only=_FADED),
+    Check("other hues", "recoloured", "recoloured", "above", but=MAY_CHANGE_COLOUR),
     Check("smoothed away", "weaker", "weaker", "above"),
     Check("sharpened", "sharper", "sharper", "above"),
+    Check("noisier", "noisier", "noisier", "above"),
     Check("another thing in a place", "repainted", "repainted", "above", but=_HIDING),
     Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_HIDING),
+    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=("haze", "rain")),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
     # Of what is measured only where `Measure.also` says so
@@ -97,7 +103,7 @@ class Measure(Deciding):
     also: tuple[Kind, ...] = ()
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 5
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
     gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
 
@@ -107,10 +113,14 @@ class Measure(Deciding):
 
     def decide(self, rows: list[Row], context: Context) -> Sequence[Outcome]:
         """Keep all, with the values as JSON; null is a value that cannot be had."""
-        return [Kept({"measures": self._told(shown_rgb(row["lq"]), shown_rgb(row["gt"]))}) for row in rows]
+        pairs = ((png_rgb(row["lq"]), png_rgb(row["gt"])) for row in rows)
+        shown, measured = tee(pairs)
+        return [
+            Kept({"measures": self._told(values, *pair)})
+            for pair, values in zip(shown, measured_each(measured), strict=True)
+        ]
 
-    def _told(self, lq: Pixels, gt: Pixels) -> str:
-        values = measured(lq, gt)
+    def _told(self, values: dict[str, float], lq: Pixels, gt: Pixels) -> str:
         for kind in self.also:
             values |= FURTHER[kind](lq, gt)
         plain = {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
@@ -126,16 +136,20 @@ class Gate(Learning, Deciding):
         structure: least likeness of the scenes.
         mirrored: largest gain in likeness by mirroring.
         unchanged: PSNR in dB from which a candidate is the photograph that was given.
-        colour: largest chromaticity drift, where colours may not change.
+        colour: largest chromaticity drift, where colours may not change; of truths under heavy noise it is 0.15.
         any_colour: the same where they may: beyond, it is another scene.
-        cast: largest shift of all chromaticities, whatever the category, beyond what makes colours stronger.
-        repainted: most that a place of the photograph shows and the candidate does not, as a share of what places
-            show.
-        repainted_in_rain: the same under rain and snow. Of truths under much of it half are refused.
+        cast: largest shift of all chromaticities beyond what makes colours stronger.
+        cast_of_old: the same of old photographs, whose own cast goes.
+        recoloured: largest way of colours to others, in levels, where colours may not change.
+        recoloured_place: how far that of one place may stand out; not in haze, which is thicker in places, nor in
+            rain, whose drops show what is elsewhere.
+        repainted: how far a place may stand out in what it has lost of the photograph.
+        repainted_in_rain: the same under rain and snow; of truths behind large drops a quarter are refused.
         weaker, sharper: by how much the structures of the photograph may have become weaker, or stronger.
-        worse: how many of the three free metrics may find the candidate clearly worse.
-        grid: largest peak of the spectrum at the periods of decoders, in standard deviations; peers take 8, of
-            another spectrum, in which a grid of six levels does not show.
+        noisier: how much more noise there may be, in levels.
+        worse: how many of the three free metrics may find the candidate clearly worse: all, for of what only they
+            refused as many were originals and good restorations as faults.
+        grid: how much stronger the periods of decoders may become, as a multiple of other change around them.
         letters: largest share of the letters of the photograph that are others.
         new_letters: how many there may be where the photograph has none.
         lost_faces: how many faces may be gone.
@@ -149,15 +163,19 @@ class Gate(Learning, Deciding):
     structure: Annotated[float, Ge(-1), Le(1)] = 0.30
     mirrored: Annotated[float, Ge(0)] = 0.05
     unchanged: Annotated[float, Ge(0)] = 50.0
-    colour: Annotated[float, Ge(0)] = 0.10
+    colour: Annotated[float, Ge(0)] = 0.20
     any_colour: Annotated[float, Ge(0)] = 0.25
-    cast: Annotated[float, Ge(0)] = 0.075
-    repainted: Annotated[float, Ge(0)] = 1.0
-    repainted_in_rain: Annotated[float, Ge(0)] = 2.5
+    cast: Annotated[float, Ge(0)] = 0.10
+    cast_of_old: Annotated[float, Ge(0)] = 0.16
+    recoloured: Annotated[float, Ge(0)] = 12.0
+    recoloured_place: Annotated[float, Ge(0)] = 1.4
+    repainted: Annotated[float, Ge(0)] = 1.25
+    repainted_in_rain: Annotated[float, Ge(0)] = 2.25
     weaker: Annotated[float, Ge(0)] = 0.06
-    sharper: Annotated[float, Ge(0), Le(1)] = 0.15
-    worse: Annotated[int, Ge(0), Le(3)] = 2
-    grid: Annotated[float, Ge(0)] = 4.0
+    sharper: Annotated[float, Ge(0), Le(1)] = 0.12
+    noisier: Annotated[float, Ge(0)] = 6.0
+    worse: Annotated[int, Ge(0), Le(3)] = 3
+    grid: Annotated[float, Ge(0)] = 6.5
     letters: Annotated[float, Ge(0), Le(1)] = 0.1
     new_letters: Annotated[int, Ge(0)] = 2
     lost_faces: Annotated[int, Ge(0)] = 0
@@ -167,7 +185,7 @@ class Gate(Learning, Deciding):
     redegraded: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     name: ClassVar[str] = "gate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("measures", "category")
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ggt_hub.curation.verdicts import Judgement, Scores, Verdict, judgement_of, 
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import details, whole
 from ggt_hub.errors import JudgeError
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.ledger import Entry
@@ -118,7 +118,7 @@ class Judge(Learning, Deciding):
     def _judged(self, group: list[Row], seed: int, asker: Asker) -> dict[str, Outcome]:
         """The outcome of each candidate of a photograph, by its id."""
         shown = sorted(group, key=lambda row: _draw(seed, row["id"]))
-        pairs = [(shown_rgb(row["lq"]), shown_rgb(row["gt"])) for row in shown]
+        pairs = [(png_rgb(row["lq"]), png_rgb(row["gt"])) for row in shown]
         judgement, entry = self._ask(pairs, shown[0]["category"], asker)
         if judgement is None:
             return {row["id"]: unanswered(entry) for row in shown}
@@ -135,7 +135,7 @@ class Judge(Learning, Deciding):
 
     def _tried(self, kind: str, row: Row, gt: Pixels, asker: Asker) -> dict[str, Any]:
         """What the judge says of a planted pair; its own words count, not what the pixels say."""
-        judgement, _ = self._ask([(shown_rgb(row["lq"]), gt)], row["category"], asker)
+        judgement, _ = self._ask([(png_rgb(row["lq"]), gt)], row["category"], asker)
         if judgement is None:
             return {"id": row["id"], "planted": kind, "state": "unanswered"}
         scores = scored(judgement.candidates[0], self.removed, self.faithful)
@@ -167,11 +167,11 @@ def photograph_of(row: Mapping[str, Any]) -> str:
 
 def _planted(drawn: Sequence[Row]) -> list[tuple[str, Row, Pixels]]:
     """Of each row the photograph itself, and a candidate of another one, as candidates."""
-    found = [("unchanged", row, shown_rgb(row["lq"])) for row in drawn]
+    found = [("unchanged", row, png_rgb(row["lq"])) for row in drawn]
     for row, other in pairwise([*drawn, *drawn[:1]]):
         if photograph_of(row) != photograph_of(other):
-            height, width = shown_rgb(row["lq"]).shape[:2]
-            scene = cv2.resize(shown_rgb(other["gt"]), (width, height), interpolation=cv2.INTER_AREA)
+            height, width = png_rgb(row["lq"]).shape[:2]
+            scene = cv2.resize(png_rgb(other["gt"]), (width, height), interpolation=cv2.INTER_AREA)
             found.append(("another scene", row, scene))
     return found
 

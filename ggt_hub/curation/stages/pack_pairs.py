@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 from datasets import Features, Value
-from PIL import Image
 
 from ggt_hub.curation.stage import Packing, Row
 from ggt_hub.data.pairs import PAIR_FEATURES, PICTURES, pair_row
@@ -70,7 +69,7 @@ class PackPairs(Packing):
             provenance["refused"] = {name: row[name] for name in ("refused_by", "reason", "detail")}
         diagnosis = json.loads(row.get("diagnosis") or "{}")
         if "gt" not in row:  # what could not be laid over its photograph is as it was drawn
-            row = row | {"gt": png(Image.fromarray(shown_rgb(row["candidate"])))}
+            row = row | {"gt": png(shown_rgb(row["candidate"]))}
         lq, gt = ({"bytes": row[side], "path": f"{row['id']}.{side}.png"} for side in PICTURES)
         return pair_row(
             row["id"],

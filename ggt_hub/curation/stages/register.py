@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 from numpy.typing import NDArray
-from PIL import Image
 
 from ggt_hub.curation.alignment import align, limits_of
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
 from ggt_hub.errors import ImageError
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb, shown_rgb
 from ggt_hub.metrics.checks import chromaticity_drift
 
 Pixels = NDArray[np.uint8]
@@ -50,7 +49,7 @@ class Register(Deciding):
     drift: Limit = 0.10
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("lq", "candidate", "category")
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "lq": pa.large_binary(),
@@ -67,12 +66,13 @@ class Register(Deciding):
             candidate = shown_rgb(row["candidate"])
         except ImageError as error:
             return Dropped("unreadable candidate", str(error))
-        found = align(candidate, shown_rgb(row["lq"]), limits_of(self))
+        lq = png_rgb(row["lq"])
+        found = align(candidate, lq, limits_of(self))
         told = json.dumps({name: round(value, 4) for name, value in found.statistics.items()})
         if found.lq is None or found.gt is None:
             return Dropped(f"register: {found.refused.partition(':')[0]}", f"{found.refused} {told}")
         gt = self._with_its_colours(found.gt, found.lq, row["category"])
-        pictures = {"lq": png(Image.fromarray(found.lq)), "gt": png(Image.fromarray(gt))}
+        pictures = {"lq": row["lq"] if found.lq.shape == lq.shape else png(found.lq), "gt": png(gt)}
         return Kept({**pictures, "registration": told})
 
     def _with_its_colours(self, gt: Pixels, lq: Pixels, category: str | None) -> Pixels:

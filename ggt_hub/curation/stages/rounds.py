@@ -18,7 +18,7 @@ from ggt_hub.curation.stages.edit import Edit, drawn
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import Pixels, whole
 from ggt_hub.errors import ImageError
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb, shown_rgb
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
@@ -101,7 +101,7 @@ class EditInRounds(Deciding):
     def _compared(
         self, row: Row, attempts: Sequence[Mapping[str, Any]], eyes: Asker
     ) -> Comparison | Dropped | Later:
-        lq = shown_rgb(row["lq"])
+        lq = png_rgb(row["lq"])
         try:
             shown = [shown_rgb(one["candidate"]) for one in attempts]
         except ImageError as error:

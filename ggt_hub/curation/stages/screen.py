@@ -15,7 +15,7 @@ from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Ro
 from ggt_hub.curation.stages.asking import unanswered
 from ggt_hub.curation.words import words
 from ggt_hub.curation.zooms import whole
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import png, png_rgb
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 from ggt_hub.vlm.structured import ask_structured
@@ -58,7 +58,7 @@ class Resemble(Deciding):
         told = words("resemblance")
         prompts = {name: told["prompts"][name] for name in told["prompts"] if self.category in (None, name)}
         clip = _clip(self.model)
-        found = clip.likeness([shown_rgb(row["lq"]) for row in rows], [*prompts.values(), told["plain"]])
+        found = clip.likeness([png_rgb(row["lq"]) for row in rows], [*prompts.values(), told["plain"]])
         return [self._decide([*prompts, "plain"], one, clip.identity) for one in found]
 
     def _decide(self, names: Sequence[str], found: Likeness, by: str) -> Outcome:
@@ -109,7 +109,7 @@ class Screen(Deciding):
 
     def _decide(self, row: Row, asker: Asker) -> Outcome:
         told, damage = words("screening"), words("judging")["categories"][row["category"]]
-        shown = png(whole(shown_rgb(row["lq"]), self.side))
+        shown = png(whole(png_rgb(row["lq"]), self.side))
         question = Question(told["request"].format(category=damage), told["system"], (shown,))
         found, entry = ask_structured(asker, question, Screening)
         if found is None:

@@ -73,7 +73,9 @@ def jpeg(x: Tensor, qualities: list[int], *, full_colour: bool = False) -> Tenso
     mixed = _mixed(F.pad(levels, (0, -width % unit, 0, -height % unit), mode="replicate"), _TO_YCC)
     light = _rounded(mixed[:, :1]) - 128
     colours = _straight(mixed[:, 1:], lambda y: (y - 0.5).ceil())  # ties go down, by libjpeg's offset
-    tables = torch.stack([torch.from_numpy(_tables(quality)) for quality in qualities]).to(x.device)
+    tables = torch.stack([torch.from_numpy(quantisation_tables(quality)) for quality in qualities]).to(
+        x.device
+    )
     light = _coded(light, tables[:, :1])[..., :height, :width]
     colours = _coded(colours if full_colour else _halved(colours), tables[:, 1:])
     if not full_colour:
@@ -127,7 +129,7 @@ def _coded(planes: Tensor, tables: Tensor) -> Tensor:
 
 
 @cache
-def _tables(quality: int) -> NDArray[np.float64]:
+def quantisation_tables(quality: int) -> NDArray[np.float64]:
     """For brightness and colours, as the library behind Pillow has them: (2, 8, 8)."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)

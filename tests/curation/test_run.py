@@ -1,0 +1,49 @@
+"""A run tells what has become of its rows, also where it ends early."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggt_hub.curation.configuration import load_configuration
+from ggt_hub.curation.run import _stretches
+from ggt_hub.errors import JudgeError
+from tests.curation.pairs import Maker, Place, write_photographs
+
+
+def test_slices_wait_for_each_other_only_where_something_is_learned() -> None:
+    stretches = [
+        [stage.name for stage in stretch] for stretch in _stretches(load_configuration("ggt").stages)
+    ]
+    assert stretches == [
+        ["gather"],
+        ["unlike"],
+        ["apart", "crop", "diagnose", "compose-adaptive", "edit", "register", "measure"],
+        ["gate"],
+        ["judge"],
+        ["pack-pairs"],
+    ]
+
+
+def test_a_run_that_ends_early_tells_what_came_of_the_slices_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, write_photographs(tmp_path / "photographs"))
+    sent = Maker.send
+
+    def send(self: Maker, question: Any) -> Any:
+        if self.asked >= 4:
+            raise JudgeError("no more")
+        return sent(self, question)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Maker, "send", send)
+        with pytest.raises(JudgeError, match="no more"):
+            place.run()
+    funnel = {one["stage"]: one for one in json.loads((place.output / "funnel.json").read_text())}
+    assert [*funnel] == ["gather", "unlike", "crop", "diagnose", "compose", "edit", "register", "measure"]
+    assert funnel["gather"]["kept"] == 5
+    # The first slice, two photographs with two candidates each, is through; the next ended while it was edited.
+    assert [(funnel[name]["rows"], funnel[name]["kept"]) for name in ("unlike", "edit")] == [(2, 2), (2, 4)]
+    assert place.run()["edit"].rows == 5
