@@ -23,8 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.curation_run import whole_configuration
-from benchmarks.curation_servers import DIAGNOSIS, Judge, Maker, digest, file_of, verdict
+from benchmarks.curation_servers import DIAGNOSIS, Judge, Maker, digest, file_of, verdict, whole_configuration
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import GENERATOR, Configuration
 from ggt_hub.curation.generators import accept_terms
@@ -144,7 +143,7 @@ def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Cou
     servers = spawning.Process(target=_serve, args=(answers, theirs))
     servers.start()
     try:
-        configuration = whole_configuration(SIDE, *ours.recv())
+        configuration = whole_configuration(SIDE, *ours.recv(), workers=8)
         return _run(configuration, output, open_askers(configuration, output, ledger), workers)
     finally:
         ours.send("enough")
