@@ -51,7 +51,7 @@ def test_the_funnel_says_where_every_candidate_went(made: Any) -> None:
     assert (counts["edit"].rows, counts["edit"].kept) == (5, 9)
     assert counts["edit"].dropped == {"maker: IMAGE_SAFETY": 1}
     assert counts["register"].dropped == {"register: moved too far": 1}
-    assert counts["gate"].dropped == {"gate: other colours": 3}
+    assert counts["gate"].dropped == {"gate: a cast": 3}
     assert counts["judge"].dropped == {"judge: text": 1}
     assert counts["judge"].kept == 4
 
@@ -79,7 +79,7 @@ def test_negatives_stay_apart_with_their_reasons(made: Any) -> None:
     found = rows(place.output, "negatives")
     reasons = {row["id"]: row["reason"] for row in found}
     assert reasons == {
-        **{f"{name}.png/0/maker-1": "gate: other colours" for name in ("astronaut", "chelsea", "china")},
+        **{f"{name}.png/0/maker-1": "gate: a cast" for name in ("astronaut", "chelsea", "china")},
         "flower.png/0/maker-1": "register: moved too far",
         "china.png/0/maker-0": "judge: text",
     }

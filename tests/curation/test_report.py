@@ -43,7 +43,7 @@ def test_the_funnel_is_that_of_the_run(page: str) -> None:
 def test_reasons_are_counted_by_category(page: str) -> None:
     rows = table(page, "Reasons")
     assert ["edit", "dropped: maker: IMAGE_SAFETY", "1", "1"] in rows
-    assert ["gate", "dropped: gate: other colours", "3", "3"] in rows
+    assert ["gate", "dropped: gate: a cast", "3", "3"] in rows
     assert ["register", "dropped: register: moved too far", "1", "1"] in rows
     assert ["judge", "dropped: judge: text", "1", "1"] in rows
     assert ["judge", "kept", "4", "4"] in rows
@@ -58,7 +58,7 @@ def test_the_judge_is_shown_as_it_was_tried(page: str) -> None:
 
 
 def test_each_gate_has_its_histogram_with_its_limit(page: str) -> None:
-    for title, limit in (("structure", "structure 0.3"), ("grid", "grid 4"), ("colour", "any_colour 0.25")):
+    for title, limit in (("structure", "structure 0.3"), ("grid", "grid 6.5"), ("colour", "any_colour 0.25")):
         plot = next(
             svg
             for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)
@@ -74,7 +74,7 @@ def test_kept_and_refused_are_shown_and_nothing_is_loaded(page: str) -> None:
         for section in page.split("<section>")
         for heading in re.findall(r"<h2>(.*?)</h2>", section)
     }
-    assert (sections["Kept"], sections["Refused: gate: other colours"], sections["Refused: judge: text"]) == (
+    assert (sections["Kept"], sections["Refused: gate: a cast"], sections["Refused: judge: text"]) == (
         4,
         3,
         1,
@@ -92,7 +92,7 @@ def test_contact_sheets_hold_what_was_kept_and_refused_drawn_by_chance(page: str
     assert {*sheets["kept"]} == {
         f"{name}.png/0/maker-0" for name in ("astronaut", "chelsea", "coffee", "flower")
     }
-    assert len(sheets["refused: gate: other colours"]) == 3
+    assert len(sheets["refused: gate: a cast"]) == 3
 
     run = write_run(tmp_path, count=80)
     many = report_run(run, tmp_path / "many.html", Ledger(":memory:")).read_text()
