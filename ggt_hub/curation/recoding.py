@@ -12,7 +12,7 @@ from ggt_hub.degradations.tensors.compression import quantisation_tables
 Pixels = NDArray[np.uint8]
 
 _NEVER = 100.0  # dB, of equal pictures
-_QUALITIES = range(70, 101)
+_QUALITIES = range(30, 101)
 _SUBSAMPLINGS = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
 _LOOKED_AT = 256  # side of the part that is coded again
 _CLEARLY = 6.0  # dB

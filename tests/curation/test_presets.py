@@ -69,7 +69,7 @@ def test_realrestorer_real_from_photographs_to_three_reviewers(photographs: Path
     counts = place.run()
     assert counts["screen"].dropped == {"screen: watermark": 1, "screen: barely damaged": 1}
     assert (counts["edit"].rows, counts["edit"].kept) == (3, 6)
-    assert counts["gate"].dropped == {"gate: other colours": 3}
+    assert counts["gate"].dropped == {"gate: other hues": 2, "gate: a cast": 1}
     assert counts["reviewed"].later == {"to be reviewed": 3} and "pack-pairs" not in counts
     for who in ("anna", "ben"):
         add_label(place.output / "labels.jsonl", Label("coffee.png/0/banana-0", "keep", who))

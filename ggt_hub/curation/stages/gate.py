@@ -171,7 +171,7 @@ class Gate(Learning, Deciding):
     recoloured_place: Annotated[float, Ge(0)] = 1.4
     repainted: Annotated[float, Ge(0)] = 1.25
     repainted_in_rain: Annotated[float, Ge(0)] = 2.25
-    weaker: Annotated[float, Ge(0)] = 0.06
+    weaker: Annotated[float, Ge(0)] = 0.05
     sharper: Annotated[float, Ge(0), Le(1)] = 0.12
     noisier: Annotated[float, Ge(0)] = 6.0
     worse: Annotated[int, Ge(0), Le(3)] = 3
