@@ -87,7 +87,7 @@ def run(
     check_engine(engine)
     check_apart(output, source)
     if dry_run:
-        _show_estimates(estimate(configuration, source))
+        _show_estimates(estimate(configuration, source, batch=batch))
         return
     limits = {"max_calls": max_calls, "max_cost": max_cost}
     kept = _open_ledger(ledger, accept_terms)
@@ -227,7 +227,7 @@ def compare(
     check_engine(engine)
     check_apart(output, source)
     if dry_run:
-        _show_estimates(estimate_entrants(found, source))
+        _show_estimates(estimate_entrants(found, source, batch=batch))
         return
     kept = _open_ledger(ledger, accept_terms)
     askers = open_askers(

@@ -201,6 +201,9 @@ def test_the_estimate_counts_candidates_and_asks_nobody(tmp_path):
         found = {one.stage: one for one in estimate(place.configuration, str(place.photographs))}
         assert (found["edit"].questions, found["edit"].model) == (6, "gemini-nano-banana-2.1")
         assert found["edit"].cost == pytest.approx(6 * (1400 * 1.5 + 1120 * 30) / 1e6)
+        half = {one.stage: one for one in estimate(place.configuration, str(place.photographs), batch=True)}
+        assert half["edit"].cost == pytest.approx(3 * (1400 * 1.5 + 1120 * 30) / 1e6)
+        assert half["diagnose"] == found["diagnose"]  # which is asked at once
         assert maker.requests == eyes.requests == []
 
 
