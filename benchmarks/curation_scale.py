@@ -111,17 +111,20 @@ def _seen(picture: bytes) -> Pixels:
 
 def write_photographs(output: Path, rows: int) -> dict[str, Path]:
     """The poor pictures, and the files of the clean ones by the digests of the poor ones."""
-    answers = {}
-    for folder in ("photographs", "clean"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(rows):
-        photograph, answer = (output / folder / f"{number:06d}.png" for folder in ("photographs", "clean"))
-        pixels = poor(number)
-        if not photograph.exists():
-            answer.write_bytes(file_of(clean(number)))
-            photograph.write_bytes(file_of(pixels))
-        answers[digest(pixels)] = answer
-    return answers
+    listed = output / f"answers-{rows}.json"
+    if not listed.exists():
+        for folder in ("photographs", "clean"):
+            (output / folder).mkdir(parents=True, exist_ok=True)
+        listed.write_text(json.dumps(dict(_write_pair(output, number) for number in range(rows))))
+    return {told: output / "clean" / name for told, name in json.loads(listed.read_text()).items()}
+
+
+def _write_pair(output: Path, number: int) -> tuple[str, str]:
+    pixels, name = poor(number), f"{number:06d}.png"
+    if not (output / "photographs" / name).exists():
+        (output / "clean" / name).write_bytes(file_of(clean(number)))
+        (output / "photographs" / name).write_bytes(file_of(pixels))
+    return digest(pixels), name
 
 
 def run_in_process(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
