@@ -32,10 +32,10 @@ import yaml
 from PIL import Image
 
 from benchmarks.curation_faults import Box, Pixels, Scene, plant, with_sign
-from benchmarks.curation_servers import Judge, Maker, digest, file_of
+from benchmarks.curation_servers import Judge, Maker, digest, file_of, whole_configuration
 from ggt_hub import RestorerPipeline, read_image
 from ggt_hub.curation.askers import open_askers
-from ggt_hub.curation.configuration import Configuration, load_configuration
+from ggt_hub.curation.configuration import Configuration
 from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.generators import accept_terms
 from ggt_hub.curation.run import run
@@ -190,22 +190,6 @@ def configuration_of(side: int, judge: str, maker: str) -> Configuration:
     """The preset `ggt`, between two servers, without the search for duplicates."""
     whole = whole_configuration(side, judge, maker)
     return replace(whole, stages=tuple(one for one in whole.stages if one.name not in ("unlike", "apart")))
-
-
-def whole_configuration(side: int, judge: str, maker: str) -> Configuration:
-    """The preset `ggt`, between two servers, with one candidate of each photograph."""
-    changes = {
-        "models.vision.url": judge,
-        "models.vision.workers": "2",
-        "generators.banana.url": maker,
-        "generators.banana.workers": "2",
-        "gather.smallest": str(side),
-        "crop.side": str(side),
-        "crop.count": "1",
-        "crop.texture": "0",
-        "edit.candidates": "1",
-    }
-    return load_configuration("ggt", changes)
 
 
 def run_once(found: Sequence[Case], side: int, output: Path, seed: int) -> Generator:

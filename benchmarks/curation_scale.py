@@ -23,8 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.curation_run import whole_configuration
-from benchmarks.curation_servers import DIAGNOSIS, Judge, Maker, digest, file_of, verdict
+from benchmarks.curation_servers import DIAGNOSIS, Judge, Maker, digest, file_of, verdict, whole_configuration
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import GENERATOR, Configuration
 from ggt_hub.curation.generators import accept_terms
@@ -112,17 +111,20 @@ def _seen(picture: bytes) -> Pixels:
 
 def write_photographs(output: Path, rows: int) -> dict[str, Path]:
     """The poor pictures, and the files of the clean ones by the digests of the poor ones."""
-    answers = {}
-    for folder in ("photographs", "clean"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(rows):
-        photograph, answer = (output / folder / f"{number:06d}.png" for folder in ("photographs", "clean"))
-        pixels = poor(number)
-        if not photograph.exists():
-            answer.write_bytes(file_of(clean(number)))
-            photograph.write_bytes(file_of(pixels))
-        answers[digest(pixels)] = answer
-    return answers
+    listed = output / f"answers-{rows}.json"
+    if not listed.exists():
+        for folder in ("photographs", "clean"):
+            (output / folder).mkdir(parents=True, exist_ok=True)
+        listed.write_text(json.dumps(dict(_write_pair(output, number) for number in range(rows))))
+    return {told: output / "clean" / name for told, name in json.loads(listed.read_text()).items()}
+
+
+def _write_pair(output: Path, number: int) -> tuple[str, str]:
+    pixels, name = poor(number), f"{number:06d}.png"
+    if not (output / "photographs" / name).exists():
+        (output / "clean" / name).write_bytes(file_of(clean(number)))
+        (output / "photographs" / name).write_bytes(file_of(pixels))
+    return digest(pixels), name
 
 
 def run_in_process(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
@@ -144,7 +146,7 @@ def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Cou
     servers = spawning.Process(target=_serve, args=(answers, theirs))
     servers.start()
     try:
-        configuration = whole_configuration(SIDE, *ours.recv())
+        configuration = whole_configuration(SIDE, *ours.recv(), workers=8)
         return _run(configuration, output, open_askers(configuration, output, ledger), workers)
     finally:
         ours.send("enough")

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.curation_faults import Pixels
+from ggt_hub.curation.configuration import Configuration, load_configuration
 from ggt_hub.images.shown import shown_rgb
 from tests.servers.image_editors import EditorServer, Step, google_error, google_reply, inline
 from tests.servers.openai_chat import ChatServer
@@ -33,6 +34,22 @@ DIAGNOSIS = {
 }
 _SAME_SCENE = 0.5  # correlation at 64 pixels
 _CHANGED = 0.5  # levels, of the mean difference
+
+
+def whole_configuration(side: int, judge: str, maker: str, workers: int = 2) -> Configuration:
+    """The preset `ggt`, between two servers, with one candidate of each photograph."""
+    changes = {
+        "models.vision.url": judge,
+        "models.vision.workers": str(workers),
+        "generators.banana.url": maker,
+        "generators.banana.workers": str(workers),
+        "gather.smallest": str(side),
+        "crop.side": str(side),
+        "crop.count": "1",
+        "crop.texture": "0",
+        "edit.candidates": "1",
+    }
+    return load_configuration("ggt", changes)
 
 
 def digest(pixels: Pixels) -> str:

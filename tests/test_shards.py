@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import psutil
 import pytest
 
 from ggt_hub.errors import GGTHubError
-from ggt_hub.shards import Shard, processes, run_shards
+from ggt_hub.shards import Shard, made_shard, processes, run_shards
 
 SHARDS = [Shard(f"{n}.txt", (n,)) for n in range(4)]
 
@@ -36,6 +37,30 @@ def test_every_shard_is_made_once(tmp_path, workers):
         assert [report["number"] for report in reports] == [0, 1, 2, 3]
         assert set(made(tmp_path).split()) == expected
     assert [(tmp_path / f"{n}.txt").read_text() for n in range(4)] == ["0", "1", "2", "3"]
+
+
+def test_one_shard_is_made_once_and_takes_the_place_of_nothing(tmp_path):
+    first, second = SHARDS[:2]
+    for expected in ("0", ""):
+        assert made_shard(write_number, first, tmp_path, settings={"a": 1})["number"] == 0
+        assert made(tmp_path) == expected
+    assert run_shards(write_number, [first], tmp_path, settings={"a": 1})[0]["number"] == 0
+    assert made(tmp_path) == ""
+    (tmp_path / "1.txt").write_text("mine")
+    with pytest.raises(GGTHubError, match="was not made by an earlier run"):
+        made_shard(write_number, second, tmp_path, settings={"a": 1})
+    assert (tmp_path / "1.txt").read_text() == "mine"
+
+
+def write_threads(number: int, path: Path) -> dict:
+    path.touch()
+    return {"threads": cv2.getNumThreads(), "of_torch": os.environ["OMP_NUM_THREADS"]}
+
+
+def test_each_process_keeps_to_one_core(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    reports = run_shards(write_threads, SHARDS, tmp_path, settings=1, workers=2)
+    assert {(report["threads"], report["of_torch"]) for report in reports} == {(1, "1")}
 
 
 def write_process(number: int, path: Path) -> dict:

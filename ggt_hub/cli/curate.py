@@ -1,5 +1,6 @@
 """`ggt-hub curate`: data sets that are made or chosen, stage by stage."""
 
+import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,7 @@ app = typer.Typer(help="Make or choose data, stage by stage, safe to kill.", no_
 @app.callback()
 def group() -> None:
     """Make or choose data, stage by stage, safe to kill."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was sent is waited for
 
 
 @app.command()
@@ -85,7 +87,7 @@ def run(
     check_engine(engine)
     check_apart(output, source)
     if dry_run:
-        _show_estimates(estimate(configuration, source))
+        _show_estimates(estimate(configuration, source, batch=batch))
         return
     limits = {"max_calls": max_calls, "max_cost": max_cost}
     kept = _open_ledger(ledger, accept_terms)
@@ -225,7 +227,7 @@ def compare(
     check_engine(engine)
     check_apart(output, source)
     if dry_run:
-        _show_estimates(estimate_entrants(found, source))
+        _show_estimates(estimate_entrants(found, source, batch=batch))
         return
     kept = _open_ledger(ledger, accept_terms)
     askers = open_askers(

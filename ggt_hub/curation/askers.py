@@ -160,8 +160,8 @@ def check_generators(askers: Mapping[str, Asker]) -> None:
             cast("Generator", asker.service).check()
 
 
-def estimate(configuration: Configuration, source: str) -> list[Estimate]:
-    """What a run would ask if no row were dropped before.
+def estimate(configuration: Configuration, source: str, *, batch: bool = False) -> list[Estimate]:
+    """What a run would ask if no row were dropped before; in batches, where generators take them, if so told.
 
     Raises:
         DatasetError: if there is nothing to begin with.
@@ -175,13 +175,15 @@ def estimate(configuration: Configuration, source: str) -> list[Estimate]:
         if isinstance(stage, Deciding) and stage.edits:
             questions = stage.questions(rows)
             for named in configuration.generators.values():
-                cost = questions * named.priced().expected
+                price = named.priced()
+                share = price.batch if batch and named.provider in BATCHING else 1.0
+                cost = share * questions * price.expected
                 found.append(Estimate(stage.name, named.model, questions, cost))
         if not isinstance(stage, Deciding) or stage.asks is None:
             continue
         model, questions = configuration.models[stage.asks], stage.questions(rows)
-        price = (_TOKENS_ASKED * model.price[0] + stage.tokens * model.price[1]) / 1e6
-        found.append(Estimate(stage.name, model.model, questions, questions * price))
+        each = (_TOKENS_ASKED * model.price[0] + stage.tokens * model.price[1]) / 1e6
+        found.append(Estimate(stage.name, model.model, questions, questions * each))
     return found
 
 

@@ -114,7 +114,7 @@ def run_entrants(
     return waiting
 
 
-def estimate_entrants(found: Sequence[Entrant], source: str) -> list[Estimate]:
+def estimate_entrants(found: Sequence[Entrant], source: str, *, batch: bool = False) -> list[Estimate]:
     """What they would ask if no row were dropped before; what all share is there once.
 
     Raises:
@@ -124,7 +124,7 @@ def estimate_entrants(found: Sequence[Entrant], source: str) -> list[Estimate]:
     own = []
     for entrant in found:
         names = [stage.name for stage in entrant.configuration.stages]
-        for one in estimate(entrant.configuration, source):
+        for one in estimate(entrant.configuration, source, batch=batch):
             if names.index(one.stage) < names.index(Edit.name):
                 shared[one.stage, one.model] = one
             else:

@@ -29,9 +29,16 @@ class Decided:
 
     @property
     def funnel(self) -> list[dict[str, Any]]:
-        """What `funnel.json` says, of each stage."""
+        """What `funnel.json` says, of each stage.
+
+        Raises:
+            CurationError: if it is damaged.
+        """
         path = self.folder / FUNNEL
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        except ValueError as error:
+            raise CurationError(f"{path} is damaged ({error}): run again, which writes it anew") from error
 
     @property
     def stages(self) -> list[str]:

@@ -72,9 +72,10 @@ def take_down(output: Path, listed: Path) -> Gone:
             name = path.relative_to(output / TABLES).as_posix()
             replace_result(output / TABLES, name, partial(rewrite_without, path, gone.ids))
         forget(output / LABELS, gone.ids)
-        packing = PackPairs(**told["stages"][-1][PackPairs.name])
-        write_card(output, **packing.card(told))
-        write_sums(output)
+        if parquet_below(output):  # a run that has not come so far has packed nothing yet
+            packing = PackPairs(**told["stages"][-1][PackPairs.name])
+            write_card(output, **packing.card(told))
+            write_sums(output)
     return gone
 
 

@@ -172,16 +172,27 @@ def _try(service: Service, budget: Budget, question: Question, key: str | None) 
         raise
     seconds = time.monotonic() - began
     receipt = Receipt("billed", reply.cost, reply.usage, reply.request_id, seconds)
+    _keep(budget, request, receipt, key, entry_of(reply, service.endpoint))
+    return reply
+
+
+def _keep(budget: Budget, request: int, receipt: Receipt, key: str | None, entry: Entry) -> None:
+    """Write down a reply that was paid; where that fails twice, at least that it was.
+
+    Raises:
+        JudgeError: if it cannot be written down.
+    """
     try:
-        budget.end(request, receipt, key, entry_of(reply, service.endpoint))
-    except JudgeError as error:  # a disk that has no place for a picture may have some for this
-        lost = Entry(
-            "possibly billed", reason=f"its reply could not be kept: {error}", source=service.endpoint
-        )
+        budget.end(request, receipt, key, entry)
+    except JudgeError as error:
+        # A ledger that somebody holds may be free by now, and a full disk have room for less.
+        lost = Entry("possibly billed", reason=f"its reply could not be kept: {error}", source=entry.source)
+        with suppress(JudgeError):
+            budget.end(request, receipt, key, entry)
+            return
         with suppress(JudgeError):
             budget.end(request, receipt, key, lost)
         raise
-    return reply
 
 
 def _failed(service: Service, error: BaseException) -> tuple[Outcome, Entry | None]:

@@ -96,15 +96,14 @@ class ServerChat:
         except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
             raise self._server.failure(error, self.model) from None
         text = _text_of(body)
-        if text is None:
+        refusal = None if text else _refusal_of(body)
+        if text is None and refusal is None:
             shown = " ".join(body.split())[:120]
-            text, refusal = body, f"{self.model} sent a reply without text: {shown or 'an empty one'}"
-        else:
-            refusal = None
+            refusal = f"{self.model} sent a reply without text: {shown or 'an empty one'}"
         content = read_json(body)
         usage = member(content, "usage")
         return Reply(
-            text,
+            body if text is None else text,
             refusal=refusal,
             cost=self._cost(body),
             usage=usage if isinstance(usage, dict) else {},
@@ -141,6 +140,15 @@ def _text_of(body: str) -> str | None:
     if isinstance(content, str):
         return content
     return "" if content is None and isinstance(message, dict) and "content" in message else None
+
+
+def _refusal_of(body: str) -> str | None:
+    """Why there is no text, where a server says it: in words, or by the name of its filter."""
+    first = member(member(read_json(body), "choices"), 0)
+    said = name_of(member(member(first, "message"), "refusal"))
+    if said is None and member(first, "finish_reason") == "content_filter":
+        said = "content_filter"
+    return said and f"the model refuses: {said}"[:300]
 
 
 def _messages(question: Question) -> Any:

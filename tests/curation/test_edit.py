@@ -201,6 +201,9 @@ def test_the_estimate_counts_candidates_and_asks_nobody(tmp_path):
         found = {one.stage: one for one in estimate(place.configuration, str(place.photographs))}
         assert (found["edit"].questions, found["edit"].model) == (6, "gemini-nano-banana-2.1")
         assert found["edit"].cost == pytest.approx(6 * (1400 * 1.5 + 1120 * 30) / 1e6)
+        half = {one.stage: one for one in estimate(place.configuration, str(place.photographs), batch=True)}
+        assert half["edit"].cost == pytest.approx(3 * (1400 * 1.5 + 1120 * 30) / 1e6)
+        assert half["diagnose"] == found["diagnose"]  # which is asked at once
         assert maker.requests == eyes.requests == []
 
 
@@ -304,6 +307,38 @@ def test_after_a_kill_nothing_is_paid_twice_and_the_bill_is_the_servers(tmp_path
             one.state: one.requests for one in place.ledger.bill(str(place.output)) if "banana" in one.model
         }
         assert bills == {"billed": 7, "possibly billed": 3}
+
+
+def test_who_is_asked_to_end_keeps_what_was_sent_and_sends_nothing_more(tmp_path):
+    with ChatServer(Eyes()) as eyes, EditorServer(Step(delay=1.5)) as maker:
+        place = Place(tmp_path, eyes, maker, 5)
+        command = [
+            tmp_path / "ggt.yaml",
+            place.photographs,
+            "-o",
+            place.output,
+            "--ledger",
+            place.ledger.path,
+        ]
+        asked = subprocess.Popen(
+            [sys.executable, "-m", "ggt_hub", "curate", "run", *map(str, command)],
+            env=os.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while len(maker.asked) < 3:  # of three workers
+            assert asked.poll() is None
+            time.sleep(0.02)
+        asked.send_signal(signal.SIGTERM)
+        _, said = asked.communicate()
+        assert asked.returncode == 130 and "stopping: what was sent is paid, and is waited for" in said
+        assert [one.requests for one in place.ledger.bill(str(place.output)) if one.state == "billed"][
+            -1
+        ] == 3
+        maker.script = [Step()]
+        edit = place.run()["edit"]
+        assert (edit.kept, edit.later) == (10, {})
+        assert maker.billed == len(maker.asked) == 10
 
 
 def test_the_key_is_in_no_file_of_a_run(tmp_path):

@@ -58,7 +58,7 @@ def test_the_judge_is_shown_as_it_was_tried(page: str) -> None:
 
 
 def test_each_gate_has_its_histogram_with_its_limit(page: str) -> None:
-    for title, limit in (("structure", "structure 0.3"), ("grid", "grid 4"), ("colour", "any_colour 0.25")):
+    for title, limit in (("structure", "structure 0.3"), ("grid", "grid 6.5"), ("colour", "any_colour 0.25")):
         plot = next(
             svg
             for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)
@@ -116,3 +116,10 @@ def test_the_page_lies_beside_the_run_that_may_be_published(tmp_path: Path, monk
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CurationError, match="is the folder of no run"):
         report_run(tmp_path, tmp_path / "page.html", Ledger(":memory:"))
+
+
+def test_a_funnel_that_is_damaged_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (run / "funnel.json").write_text("{")
+    with pytest.raises(CurationError, match=r"funnel\.json is damaged .* run again"):
+        report_run(run, tmp_path / "page.html", Ledger(":memory:"))

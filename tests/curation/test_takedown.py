@@ -131,6 +131,13 @@ def test_the_command_says_what_it_does_not_know(place: Place, tmp_path: Path) ->
     assert "chelsea.png" in json.loads((place.output / "takedown.json").read_text())
 
 
+def test_a_photograph_leaves_a_run_that_has_packed_nothing_yet(place: Place, tmp_path: Path) -> None:
+    shutil.rmtree(place.output / "data")
+    gone = take_down(place.output, listed(tmp_path, "chelsea.png"))
+    assert (gone.ids, gone.pairs) == ({"chelsea.png"}, 0)
+    assert not any(row["id"].startswith("chelsea") for row in (place.run() and packed(place)))
+
+
 def test_a_name_may_have_the_sign_of_remarks_and_a_list_the_mark_of_windows(
     place: Place, tmp_path: Path
 ) -> None:

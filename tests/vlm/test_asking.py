@@ -150,6 +150,29 @@ def test_a_reply_that_a_full_disk_cannot_hold_is_billed_and_not_asked_again(ledg
     assert "its reply could not be kept" in entry.reason
 
 
+def test_a_reply_is_kept_though_somebody_holds_the_ledger_for_a_while(ledger, monkeypatch):
+    holder = sqlite3.connect(ledger.path, isolation_level=None)
+    ledger._connection.execute("PRAGMA busy_timeout = 100")
+
+    class Held(Painter):
+        def send(self, question):
+            holder.execute("BEGIN IMMEDIATE")
+            return super().send(question)
+
+    end = Ledger.end_request
+    tries = []
+
+    def end_request(*args, **more):
+        tries.append(len(tries))
+        if len(tries) == 2:
+            holder.execute("ROLLBACK")
+        return end(*args, **more)
+
+    monkeypatch.setattr(Ledger, "end_request", end_request)
+    assert Asker(Held(Reply("done", cost=0.5)), ledger).ask(Question("paint")).content == "done"
+    assert (tries, bills(ledger)) == ([0, 1], {"billed": (1, 0.5, 0)})
+
+
 def test_nothing_is_asked_where_the_reply_could_not_be_kept(ledger, monkeypatch):
     free = {"bytes": 99_000_000}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))

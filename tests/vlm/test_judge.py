@@ -203,6 +203,20 @@ def test_a_reply_that_is_none_is_a_refusal_of_one_picture_and_is_kept(kind, tmp_
     assert kept[0] == sent.decode() if isinstance(sent, bytes) else "choices" in kept[0]
 
 
+@pytest.mark.parametrize(
+    ("choice", "why"),
+    [
+        ({"message": {"content": None, "refusal": "I cannot look at this"}}, "I cannot look at this"),
+        ({"message": {"content": ""}, "finish_reason": "content_filter"}, "content_filter"),
+    ],
+)
+def test_a_refusal_in_place_of_text_is_one_and_is_asked_once(choice, why, tmp_path):
+    with ChatServer({"choices": [choice]}) as server:
+        (rating,) = judge_at(server, tmp_path).rate(PICTURES[:1], ["noise"])
+    assert rating.refused.startswith(f"the model refuses: {why};")
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}, "many"])
 def test_a_reply_that_does_not_say_what_it_cost_is_read_and_counted_dearly(usage, tmp_path):
     budget = Budget(price_in=1, price_out=1)

@@ -6,7 +6,7 @@ The client gives a PIL picture, not the file that came; it is kept as PNG, which
 import io
 from typing import Any
 
-from huggingface_hub import InferenceClient
+from huggingface_hub import HfApi, InferenceClient
 from PIL import UnidentifiedImageError
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
@@ -70,6 +70,7 @@ class InferenceEditor:
             check_address(url)
         self.model, self.price, self.budget, self.per_minute = model, price, budget, per_minute
         self.endpoint = public_address(url or "https://router.huggingface.co")
+        self._is_on_the_hub = url is None
         self._key, self._via = checked_key(api_key), via
         self._client = InferenceClient(
             model=url or model,
@@ -88,7 +89,23 @@ class InferenceEditor:
         return canvas_of_grid(size, _GRID, _STEEPEST)
 
     def check(self) -> None:
-        """Nothing can be asked for free here; the first request tells."""
+        """Ask the Hub, for nothing, whether the token is taken and the model is there; an endpoint has no question.
+
+        Raises:
+            JudgeError: if the Hub says no; of one that says something else nothing is concluded.
+        """
+        if not self._is_on_the_hub:
+            return
+        hub = HfApi(token=self._key)
+        for ask in (hub.whoami, lambda: hub.model_info(self.model)):
+            try:
+                ask()
+            except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
+                status = getattr(_response_to(error), "status_code", None)
+                if status == 404:
+                    raise JudgeError(f"{hub.endpoint} has no model {self.model}") from None
+                if status in (401, 403):
+                    raise JudgeError(f"{hub.endpoint} rejects the token: set HF_TOKEN anew") from None
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""

@@ -4,12 +4,13 @@ import io
 
 import numpy as np
 import pytest
+from huggingface_hub import HfApi
 from PIL import EpsImagePlugin, Image
 
 from ggt_hub.curation.generators.inference import InferenceEditor
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import fault_of
-from ggt_hub.errors import PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question
 from tests.servers.image_editors import KEY, EditorServer, Step, picture
 
@@ -54,6 +55,21 @@ def test_colours_of_print_are_shown_as_a_screen_does():
     inks.save(file := io.BytesIO(), "JPEG")
     (shown,) = sent(Step(body=file.getvalue()))[0].pictures
     assert Image.open(io.BytesIO(shown)).getpixel((5, 5)) == pytest.approx((255, 0, 0), abs=2)  # of JPEG
+
+
+def test_a_rejected_token_and_an_unknown_model_are_known_before_anything_is_paid(hub):
+    hub.members.add("hf_member")
+    HfApi(token="hf_member").create_repo("tester/editor")
+
+    def check(model, token, **more):
+        InferenceEditor(model, api_key=token, price=PRICE, budget=Budget(), **more).check()
+
+    check("tester/editor", "hf_member")
+    with pytest.raises(JudgeError, match="rejects the token: set HF_TOKEN anew"):
+        check("tester/editor", "hf_stranger")
+    with pytest.raises(JudgeError, match="has no model tester/edtor"):
+        check("tester/edtor", "hf_member")
+    check("tester/edtor", "hf_stranger", url="http://127.0.0.1:9/endpoint")  # has a token of its own, maybe
 
 
 def test_a_model_that_is_loaded_says_how_long_that_takes():
