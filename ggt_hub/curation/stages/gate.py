@@ -144,7 +144,7 @@ class Gate(Learning, Deciding):
         recoloured_place: how far that of one place may stand out; not in haze, which is thicker in places, nor in
             rain, whose drops show what is elsewhere.
         repainted: how far a place may stand out in what it has lost of the photograph.
-        repainted_in_rain: the same under rain and snow; of truths behind large drops a quarter are refused.
+        repainted_in_rain: the same under rain and snow; of truths behind large drops a third are refused.
         weaker, sharper: by how much the structures of the photograph may have become weaker, or stronger.
         noisier: how much more noise there may be, in levels.
         worse: how many of the three free metrics may find the candidate clearly worse: all, for of what only they
@@ -170,7 +170,7 @@ class Gate(Learning, Deciding):
     recoloured: Annotated[float, Ge(0)] = 12.0
     recoloured_place: Annotated[float, Ge(0)] = 1.4
     repainted: Annotated[float, Ge(0)] = 1.25
-    repainted_in_rain: Annotated[float, Ge(0)] = 2.25
+    repainted_in_rain: Annotated[float, Ge(0)] = 2.0
     weaker: Annotated[float, Ge(0)] = 0.05
     sharper: Annotated[float, Ge(0), Le(1)] = 0.12
     noisier: Annotated[float, Ge(0)] = 6.0
