@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import curation_others
 from benchmarks import curation_run as benchmark
 from benchmarks.curation_faults import FAULTS, Scene, plant, with_sign
 from benchmarks.curation_run import Case, Fate, Fault
@@ -39,6 +40,37 @@ def test_every_fault_changes_the_candidate_and_is_the_same_again() -> None:
         assert np.array_equal(*planted), fault
         assert planted[0].shape != good.shape or not np.array_equal(planted[0], good), fault
         assert planted[0].dtype == np.uint8
+
+
+def test_faults_between_and_beyond_the_plan_change_what_they_say() -> None:
+    """Colours of the flower are strong, so that eight bits keep a hue to two levels."""
+    good = sample("flower")
+
+    def planted(fault: str, size: float) -> np.ndarray:
+        scene = Scene(good, good, good, (0, 0, 1, 1), np.random.default_rng(0))
+        return curation_others.planted(fault, size, scene).astype(int) - good
+
+    assert abs(planted("other hues", 360)).mean() < 2 < abs(planted("other hues", 90)).mean()
+    for fault in ("copied", "moved in a place", "graded in a place"):
+        changed = np.argwhere(abs(planted(fault, 0.25)).sum(2))
+        assert (np.ptp(changed, axis=0) < 0.25 * good.shape[0]).all() and len(changed) > 1000, fault
+    rows = planted("gridded across", 6)
+    assert not rows[1:8].any() and rows[0].max() == 6
+    assert {fault for fault, _ in curation_others.FAULTS} <= {*FAULTS, *curation_others.OTHERS}
+
+
+def test_only_ways_and_casts_that_were_undone_count_as_mended() -> None:
+    told = curation_others.report(
+        [
+            curation_others.Found("shifted 4", "", "noise", "", 2.0),
+            curation_others.Found("shifted 4", "", "noise", "", 0.1),
+            curation_others.Found("removed 0.15", "", "noise", "", 2.0),
+            curation_others.Found("good", "softer", "noise", "a cast", 2.0),
+        ]
+    )
+    assert told["faults"]["shifted 4"] == {"planted": 2, "passed": 1, "mended": 1, "refused": {}}
+    assert told["faults"]["removed 0.15"]["passed"] == 1
+    assert told["by candidate"]["softer"]["refused"] == {"a cast": 1}
 
 
 def test_the_judge_sees_scenes_and_nothing_finer() -> None:
