@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
@@ -97,13 +98,16 @@ def run(
         One for each stage that decides, in order.
 
     Raises:
-        CurationError: if the folder is of a run of another configuration or source.
+        CurationError: if the folder is none, or of a run of another configuration or source.
         NothingLeftError: if all rows are dropped before a stage that needs some.
         RestorerError, HubError: if the text-to-image pipeline cannot be had.
         JudgeError: if a model cannot be asked, or the budget is spent; run again to go on.
         BusyError: if another process runs there.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        output.mkdir(parents=True, exist_ok=True)
+    if not output.is_dir():
+        raise CurationError(f"{output} is a file: name a folder by --output")
     with locked(output / RECORDS / "lock-of-the-run", waits=False), processes(workers) as pool:
         told = _told(configuration, source)
         _check_folder(output, told)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ggt_hub.curation.stage import Dropped, Kept, Later, Outcome, Row, Split
+from ggt_hub.errors import CurationError
 
 TAKEN_DOWN = Dropped("taken down")
 
@@ -88,8 +90,11 @@ def _row(name: str, parent: str, outcome: Mapping[str, Any] | Kept | Dropped | L
 
 
 def has_postponed(path: Path) -> bool:
-    """Whether a table has rows that are to be tried again."""
-    return path.is_file() and "later" in _read(path, ["state"])["state"].to_pylist()
+    """Whether a table has rows that are to be tried again; of a damaged one it is not known."""
+    try:
+        return path.is_file() and "later" in _read(path, ["state"])["state"].to_pylist()
+    except CurationError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -168,11 +173,20 @@ def read_columns(path: Path, columns: Sequence[str], only: Collection[str] | Non
 
 
 def _names(path: Path) -> list[str]:
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).schema.names
+    with _opened(path) as reader:
+        return reader.schema.names
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
+    with _opened(path) as reader:
+        table = reader.read_all()
         return table if columns is None else table.select(columns)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    try:
+        with pa.memory_map(str(path)) as file:
+            yield pa.ipc.open_file(file)
+    except pa.ArrowInvalid as error:
+        raise CurationError(f"{path} is damaged: move it away and run again, which makes it anew") from error

@@ -33,6 +33,7 @@ class Batch(NamedTuple):
         told: what is needed to read the replies.
         name: the server's; None where it is not known whether it has it.
         owner: the process that is sending it.
+        age: seconds since it was written down.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     told: Mapping[str, Any]
     name: str | None
     owner: str | None
+    age: int = 0
 
 
 class BatchBook(ABC):
@@ -122,13 +124,13 @@ class BatchBook(ABC):
         """Those of a purse that have not come back."""
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT id, generator, endpoint, told, name, owner FROM batches "
-                "WHERE purse = ? AND state != 'done' ORDER BY rowid",
+                "SELECT id, generator, endpoint, told, name, owner, strftime('%s', 'now') - strftime('%s', at) "
+                "FROM batches WHERE purse = ? AND state != 'done' ORDER BY rowid",
                 (purse,),
             ).fetchall()
         return [
-            Batch(name, generator, endpoint, json.loads(told), there, owner)
-            for name, generator, endpoint, told, there, owner in rows
+            Batch(name, generator, endpoint, json.loads(told), there, owner, age)
+            for name, generator, endpoint, told, there, owner, age in rows
         ]
 
     def purses_that_wait(self) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ggt_hub.curation.configuration import load_configuration
+from ggt_hub.curation.decided import read_run
 from ggt_hub.curation.run import _stretches
-from ggt_hub.errors import JudgeError
+from ggt_hub.errors import CurationError, GGTHubError, JudgeError
 from tests.curation.pairs import Maker, Place, write_photographs
 
 
@@ -47,3 +48,27 @@ def test_a_run_that_ends_early_tells_what_came_of_the_slices_so_far(
     # The first slice, two photographs with two candidates each, is through; the next ended while it was edited.
     assert [(funnel[name]["rows"], funnel[name]["kept"]) for name in ("unlike", "edit")] == [(2, 2), (2, 4)]
     assert place.run()["edit"].rows == 5
+
+
+def test_a_damaged_table_is_named_and_made_anew_once_it_is_away(tmp_path: Path) -> None:
+    place = Place(tmp_path, write_photographs(tmp_path / "photographs"))
+    counts = place.run()
+    table = place.output / ".ggt-hub/curation/measure/000001.arrow"
+    whole = table.read_bytes()
+    table.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CurationError, match=r"000001\.arrow is damaged: move it away and run again"):
+        [*read_run(place.output).outcomes("measure", ["measures"])]
+    with pytest.raises(
+        GGTHubError, match=r"000001\.arrow was not made by an earlier run, or was changed since"
+    ):
+        place.run()
+    table.unlink()
+    assert place.run() == counts
+    assert table.read_bytes() == whole
+
+
+def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
+    place = Place(tmp_path, write_photographs(tmp_path / "photographs"))
+    place.output.touch()
+    with pytest.raises(CurationError, match="out is a file: name a folder"):
+        place.run()

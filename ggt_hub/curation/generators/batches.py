@@ -17,6 +17,7 @@ from ggt_hub.vlm.ledger import Entry, Receipt
 from ggt_hub.vlm.owners import lives, owner
 
 _MOST_LINES, _MOST_BYTES = 1000, 100_000_000
+_LISTED_AFTER = 600  # seconds, in which a server may have a batch that it does not list yet
 
 
 class Batching(Service, Protocol):
@@ -147,6 +148,8 @@ def fetch(ledger: Ledger, batch: Batch, service: Batching) -> Fetched:
         if batch.owner is not None and lives(batch.owner):
             return waiting
         name = service.find(batch.id)
+        if name is None and batch.age < _LISTED_AFTER:
+            return waiting
         if name is None:  # it was never sent
             return _end(ledger, batch, Collected((), are_all=False))
         ledger.name_batch(batch.id, name)

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +75,12 @@ class Place:
             for one in self.ledger.bill(str(self.output.resolve()))
             if one.model != "eyes"
         }
+
+
+def age(ledger, seconds):
+    """Let what was written down of batches be so old."""
+    with closing(sqlite3.connect(ledger.path)) as connection, connection:
+        connection.execute(f"UPDATE batches SET at = datetime('now', '-{seconds} seconds')")
 
 
 @pytest.fixture
@@ -286,7 +294,9 @@ def test_what_two_rows_have_in_common_is_one_line(tmp_path, eyes):
 
 
 @pytest.mark.parametrize("provider", ["google", "openai"])
-def test_a_batch_that_is_refused_outright_frees_its_questions_at_once(provider, tmp_path, eyes):
+def test_a_batch_that_is_refused_outright_frees_its_questions_and_one_that_fails_once_it_would_be_listed(
+    provider, tmp_path, eyes
+):
     with BatchServer() as maker:
         place = Place(tmp_path, maker, provider)
         maker.refuses = 400
@@ -296,9 +306,10 @@ def test_a_batch_that_is_refused_outright_frees_its_questions_at_once(provider, 
         maker.refuses = 500
         with pytest.raises(JudgeError):
             place.run(eyes, batch=True)
-        assert fetch_batches(place.output, place.ledger) == {
-            "banana": Fetched(0, 0, 6, 0)
-        }  # it has none of that name
+        # It has none of that name, or none that it lists yet.
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(waiting=6)}
+        age(place.ledger, 601)
+        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(free=6)}
         assert place.run(eyes)["edit"].kept == 6
         assert maker.billed == 6
 
@@ -369,7 +380,10 @@ def test_a_kill_while_a_batch_is_sent_loses_nothing_and_pays_nothing_twice(when,
             maker.work()
             assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6, 0, 0, 0)}
         else:
-            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(0, 0, 6, 0)}
+            age(place.ledger, 590)
+            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(waiting=6)}
+            age(place.ledger, 610)
+            assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(free=6)}
         assert place.run(eyes)["edit"].kept == 6
         assert maker.billed == 6
 
