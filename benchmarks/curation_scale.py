@@ -87,10 +87,12 @@ class FakeMaker(Fake):
     """Gives the clean picture.
 
     Attributes:
-        answers: files, by the digest of the poor picture.
+        folder: of the clean pictures.
+        answers: their names, by the digest of the poor ones.
     """
 
-    answers: dict[str, Path] = field(default_factory=dict)
+    folder: Path = Path()
+    answers: dict[str, str] = field(default_factory=dict)
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """Any."""
@@ -101,7 +103,8 @@ class FakeMaker(Fake):
 
     def send(self, question: Question) -> Reply:
         """The picture alone."""
-        return Reply(pictures=(self.answers[digest(_seen(question.pictures[0]))].read_bytes(),))
+        name = self.answers[digest(_seen(question.pictures[0]))]
+        return Reply(pictures=((self.folder / name).read_bytes(),))
 
 
 def _seen(picture: bytes) -> Pixels:
@@ -109,14 +112,14 @@ def _seen(picture: bytes) -> Pixels:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def write_photographs(output: Path, rows: int) -> dict[str, Path]:
-    """The poor pictures, and the files of the clean ones by the digests of the poor ones."""
+def write_photographs(output: Path, rows: int) -> dict[str, str]:
+    """The poor pictures, and the names of the clean ones by the digests of the poor ones."""
     listed = output / f"answers-{rows}.json"
     if not listed.exists():
         for folder in ("photographs", "clean"):
             (output / folder).mkdir(parents=True, exist_ok=True)
         listed.write_text(json.dumps(dict(_write_pair(output, number) for number in range(rows))))
-    return {told: output / "clean" / name for told, name in json.loads(listed.read_text()).items()}
+    return dict(json.loads(listed.read_text()))
 
 
 def _write_pair(output: Path, number: int) -> tuple[str, str]:
@@ -127,23 +130,27 @@ def _write_pair(output: Path, number: int) -> tuple[str, str]:
     return digest(pixels), name
 
 
-def run_in_process(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
+def run_in_process(output: Path, answers: dict[str, str], workers: int) -> list[Count]:
     """All stages, asking nobody outside."""
     configuration = whole_configuration(SIDE, "http://127.0.0.1:9", "http://127.0.0.1:9")
-    ledger, eyes, maker = Ledger(output / "ledger.sqlite"), Fake(), FakeMaker(answers=answers)
+    ledger, eyes, maker = (
+        Ledger(output / "ledger.sqlite"),
+        Fake(),
+        FakeMaker(folder=output / "clean", answers=answers),
+    )
     askers = {stage.name: Asker(eyes, ledger) for stage in configuration.stages if stage.asks}
     askers |= {GENERATOR + name: Asker(maker, ledger) for name in configuration.generators}
     return _run(configuration, output, askers, workers)
 
 
-def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Count]:
+def run_served(output: Path, answers: dict[str, str], workers: int) -> list[Count]:
     """All stages, through the real clients."""
     os.environ["GEMINI_API_KEY"] = "no-key"
     ledger = Ledger(output / "ledger.sqlite")
     accept_terms(ledger, "google")
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
-    servers = spawning.Process(target=_serve, args=(answers, theirs))
+    servers = spawning.Process(target=_serve, args=(output / "clean", answers, theirs))
     servers.start()
     try:
         configuration = whole_configuration(SIDE, *ours.recv(), workers=8)
@@ -153,9 +160,9 @@ def run_served(output: Path, answers: dict[str, Path], workers: int) -> list[Cou
         servers.join()
 
 
-def _serve(answers: dict[str, Path], told: Connection) -> None:
+def _serve(folder: Path, answers: dict[str, str], told: Connection) -> None:
     """A process of both servers, until it is told that it is enough."""
-    made = {name: partial(_picture, path) for name, path in answers.items()}
+    made = {poor: partial(_picture, folder / name) for poor, name in answers.items()}
     with Maker(made) as maker, Judge(dict.fromkeys(answers, "general"), 0.0, 0) as judge:
         told.send((judge.url, maker.root))
         told.recv()
