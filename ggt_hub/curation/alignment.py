@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ggt_hub.images.shown import brightness
+
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
@@ -78,7 +80,7 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
     moved = _resized(candidate, lq.shape[:2])
     valid = np.full(lq.shape[:2], 255, np.uint8)
     unit = max(lq.shape[:2]) / _NATIVE
-    way, told = _global_way(_brightness(moved), _brightness(lq))
+    way, told = _global_way(brightness(moved), brightness(lq))
     statistics |= told
     if way is not None:
         mean, corner = (length / unit for length in _lengths(way, lq.shape[:2]))
@@ -89,7 +91,7 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
             return Alignment(None, None, "moved too far", statistics)
         if mean > limits.still / 2:
             moved, valid = (_warped(picture, way) for picture in (moved, valid))
-    flow, residual = _residual(_brightness(moved), _brightness(lq))
+    flow, residual = _residual(brightness(moved), brightness(lq))
     statistics |= {name: value / unit for name, value in residual.items()}
     statistics["is_known"] = float(way is not None)
     median, most = statistics["median"], statistics["most"]
@@ -108,10 +110,6 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
 def limits_of(settings: Any) -> Limits:
     """Limits from the fields of the same names of a stage's settings."""
     return Limits(**{name: getattr(settings, name) for name in asdict(Limits())})
-
-
-def _brightness(pixels: Pixels) -> Pixels:
-    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
 
 
 def _resized(pixels: Pixels, size: tuple[int, ...]) -> Pixels:

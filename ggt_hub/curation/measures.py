@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ggt_hub.curation.recoding import brightness, psnr, unchanged
+from ggt_hub.curation.recoding import psnr, unchanged
 from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
 from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
+from ggt_hub.images.shown import brightness
 from ggt_hub.metrics.brisque import brisque
 from ggt_hub.metrics.checks import chromaticity_drift, ssim_at_192
 from ggt_hub.metrics.niqe import niqe

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ggt_hub.images.shown import brightness
+
 Pixels = NDArray[np.uint8]
 
 _LEVELS = 3  # of the Laplacian pyramid; WildMoire's number is not published
@@ -57,7 +59,7 @@ def detail(patch: Pixels) -> float:
 
     WildMoire keeps patches from 30 on, and does not say how many bands it has.
     """
-    plane = cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    plane = brightness(patch).astype(np.float32)
     found = []
     for _ in range(_LEVELS):
         smaller = cv2.pyrDown(plane)
@@ -68,7 +70,7 @@ def detail(patch: Pixels) -> float:
 
 def texture(patch: Pixels) -> float:
     """The standard deviation of the brightness, 0..127.5."""
-    return float(cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY).std())
+    return float(brightness(patch).std())
 
 
 def _spread(extent: int, side: int) -> list[int]:

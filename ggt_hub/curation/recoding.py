@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggt_hub.degradations.tensors.compression import quantisation_tables
+from ggt_hub.images.shown import brightness
 
 Pixels = NDArray[np.uint8]
 
@@ -86,11 +87,6 @@ def _most_detail(grey: Pixels) -> tuple[slice, slice]:
 
     top, left = max(places, key=shows)
     return slice(top, top + height), slice(left, left + width)
-
-
-def brightness(pixels: Pixels) -> Pixels:
-    """The grey plane of 8-bit RGB."""
-    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
 
 
 def psnr(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:

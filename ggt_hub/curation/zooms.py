@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ggt_hub.images.shown import is_plain_png, png, png_size, shown_rgb
+from ggt_hub.images.shown import brightness, is_plain_png, png, png_size, shown_rgb
 from ggt_hub.vlm.protocols import RATED_AREA, resized_for_rating
 
 Pixels = NDArray[np.uint8]
@@ -98,10 +98,8 @@ def _structure(lq: Pixels, gt: Pixels) -> NDArray[np.float32]:
     """(2 cov + c) / (var + var + c) in windows, -1..1."""
     size = max(1, lq.shape[1] // _COARSE), max(1, lq.shape[0] // _COARSE)
     x, y = (
-        cv2.resize(cv2.cvtColor(np.ascontiguousarray(one), cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-        .astype(np.float32)
-        for one in (lq, gt)
-    )  # fmt: skip
+        cv2.resize(brightness(one), size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in (lq, gt)
+    )
 
     def mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
         return cv2.boxFilter(plane, -1, (8, 8), borderType=cv2.BORDER_REFLECT)

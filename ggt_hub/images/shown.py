@@ -29,6 +29,11 @@ def shown_rgb(source: Any) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    """The grey plane of 8-bit RGB (ITU-R BT.601), HW."""
+    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+
+
 def is_plain_png(data: bytes) -> bool:
     """Whether a file is a PNG of 8-bit RGB that holds nothing but pixels, as `png` writes it."""
     if data[:8] != _SIGNATURE or data[24:29] != _EIGHT_BIT_RGB:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Outcome, Row, Split
-from ggt_hub.images.shown import png, shown_rgb
+from ggt_hub.images.shown import brightness, png, shown_rgb
 
 Pixels = NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ class Crop(Deciding):
         else:
             boxes, scale = self._boxes(pixels), 1.0
         cut = {box: pixels[box[1] : box[3], box[0] : box[2]] for box in boxes}
-        shown = {box: piece for box, piece in cut.items() if _brightness(piece).std() >= self.texture}
+        shown = {box: piece for box, piece in cut.items() if brightness(piece).std() >= self.texture}
         if not shown:
             return Dropped("no texture")
         return Split(
@@ -66,7 +66,7 @@ class Crop(Deciding):
 
     def _boxes(self, pixels: Pixels) -> list[tuple[int, int, int, int]]:
         """The squares with most detail first, none over another by more than a little."""
-        detail = np.abs(cv2.Laplacian(_brightness(pixels).astype(np.float32), cv2.CV_32F))
+        detail = np.abs(cv2.Laplacian(brightness(pixels).astype(np.float32), cv2.CV_32F))
         sums = cv2.integral(np.minimum(detail, 64))  # noise and edges alike count up to a limit
         tops, lefts = (sorted({*_spread(extent - self.side)}) for extent in pixels.shape[:2])
         places = [(left, top, left + self.side, top + self.side) for top in tops for left in lefts]
@@ -80,10 +80,6 @@ class Crop(Deciding):
             if len(chosen) < self.count and all(_overlap(box, other) <= _LARGEST_OVERLAP for other in chosen):
                 chosen.append(box)
         return chosen
-
-
-def _brightness(pixels: Pixels) -> Pixels:
-    return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
 
 
 def _spread(room: int) -> list[int]:

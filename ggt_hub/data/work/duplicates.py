@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ggt_hub.images.shown import brightness
+
 DISTANCE = 3
 """Bits of 64 in which two pictures may differ and still count as the same, such as after recompression."""
 _BANDS = 4  # with one more than DISTANCE, two near hashes agree in at least one band (pigeonhole)
@@ -21,7 +23,7 @@ def perceptual_hash(pixels: np.ndarray) -> int | None:
     Returns:
         The hash; None for a picture that is flat, of which there is nothing to say.
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    grey = brightness(pixels)
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.float32)
     if small.std() < _FLAT:
         return None
