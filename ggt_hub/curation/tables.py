@@ -60,6 +60,7 @@ def rewrite_without(path: Path, gone: Collection[str], unfinished: Path) -> dict
 def _write(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
+    pa.default_memory_pool().release_unused()  # else each process keeps what its largest tables took
 
 
 def _counts(rows: Sequence[Row]) -> dict[str, Any]:
