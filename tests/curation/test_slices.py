@@ -157,6 +157,11 @@ def test_a_table_depends_on_what_was_learned_and_on_the_tables_before(tmp_path: 
         through([step], one)
     assert len(done) == 3
     begun = through(steps(tmp_path, Begins()), one)
+    assert begun.hashes == (begun.reports[0]["sha256"],)
+    rewritten = {**begun.reports[0], "sha256": "another", "made_as": "as it was"}
+    assert Step(Begins(), Context(0), (), frozenset(), tmp_path).after(one, rewritten).hashes == (
+        "as it was",
+    )
     versions = {Step(Asks(), Context(0), (), frozenset(), tmp_path).shard(other).version
                 for other in (begun, Slice(begun.name, (), begun.tables, ("another",)))}  # fmt: skip
     assert len(versions) == 2
