@@ -9,7 +9,7 @@ import pytest
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.decided import read_run
 from ggt_hub.curation.run import _stretches
-from ggt_hub.errors import CurationError, GGTHubError, JudgeError
+from ggt_hub.errors import CurationError, GGTHubError, JudgeError, PossiblyBilledError
 from tests.curation.pairs import Maker, Place, write_photographs
 
 
@@ -72,3 +72,24 @@ def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
     place.output.touch()
     with pytest.raises(CurationError, match="out is a file: name a folder"):
         place.run()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "last"), [(1, ["edit", "register", "measure", "gate", "judge"]), (10, ["edit"])]
+)
+def test_only_where_all_of_it_waits_the_funnel_ends(
+    waiting: int, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, write_photographs(tmp_path / "photographs"))
+    sent = Maker.send
+
+    def send(self: Maker, question: Any) -> Any:
+        if self.asked < waiting:
+            self.count()
+            raise PossiblyBilledError("cut")
+        return sent(self, question)
+
+    monkeypatch.setattr(Maker, "send", send)
+    counts = place.run()
+    assert counts["edit"].later == {"maker: possibly billed": waiting}
+    assert [*counts][-len(told) :] == told
