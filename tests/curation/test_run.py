@@ -75,7 +75,7 @@ def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "last"), [(1, ["edit", "register", "measure", "gate", "judge"]), (10, ["edit"])]
+    ("waiting", "told"), [(1, ["edit", "register", "measure", "gate", "judge"]), (10, ["edit"])]
 )
 def test_only_where_all_of_it_waits_the_funnel_ends(
     waiting: int, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
