@@ -170,7 +170,8 @@ def test_a_value_that_cannot_be_had_refuses_nothing(tmp_path: Path) -> None:
         ("recoloured", 14.0, "low_light", None),  # colours may change
         ("recoloured_place", 2.0, "low_light", "gate: other hues in a place"),
         ("recoloured_place", 2.0, "haze", None),  # thicker in places
-        ("repainted", 1.9, "old_photo", "gate: another thing in a place"),
+        ("recoloured_place", 2.6, "rain", "gate: other hues in a place"),
+        ("repainted", 1.2, "old_photo", "gate: another thing in a place"),
         ("repainted", 2.1, "rain", "gate: another thing in a place"),
         ("repainted", 9.0, "snow", None),  # flakes hide as much
         ("replaced", 1.3, "snow", "gate: another thing in a place"),

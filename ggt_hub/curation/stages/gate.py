@@ -24,6 +24,7 @@ from ggt_hub.images.shown import png_rgb
 _CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
 _HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
 _RAIN, _SNOW = ("rain",), ("snow",)  # drops hide whole places, flakes a part of each
+_UNEVEN = ("haze", "rain")  # thicker in places; drops show what is elsewhere
 _FADED = ("old_photo",)  # a cast goes, too
 LIMITS = "limits.json"
 
@@ -73,7 +74,8 @@ CHECKS = (
     Check("another thing in a place", "repainted", "repainted", "above", but=_HIDING),
     Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_RAIN),
     Check("another thing in a place", "replaced", "replaced_in_snow", "above", only=_SNOW),
-    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=("haze", "rain")),
+    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=_UNEVEN),
+    Check("other hues in a place", "recoloured_place", "recoloured_place_in_haze", "above", only=_UNEVEN),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
     # Of what is measured only where `Measure.also` says so
@@ -145,8 +147,9 @@ class Gate(Learning, Deciding):
         cast: largest shift of all chromaticities beyond what makes colours stronger.
         cast_of_old: the same of old photographs, whose own cast goes.
         recoloured: largest way of colours to others, in levels, where colours may not change.
-        recoloured_place: how far that of one place may stand out; not in haze, which is thicker in places, nor in
-            rain, whose drops show what is elsewhere.
+        recoloured_place: how far that of one place may stand out.
+        recoloured_place_in_haze: the same in haze, which is thicker in places, and rain, whose drops show what is
+            elsewhere.
         repainted: how far a place may stand out in what it has lost of the photograph.
         repainted_in_rain: the same under rain; of truths behind large drops a third are refused.
         replaced_in_snow: how far a place may stand out of which most is another, under snow.
@@ -175,7 +178,8 @@ class Gate(Learning, Deciding):
     cast_of_old: Annotated[float, Ge(0)] = 0.16
     recoloured: Annotated[float, Ge(0)] = 12.0
     recoloured_place: Annotated[float, Ge(0)] = 1.4
-    repainted: Annotated[float, Ge(0)] = 1.25
+    recoloured_place_in_haze: Annotated[float, Ge(0)] = 2.5
+    repainted: Annotated[float, Ge(0)] = 1.1
     repainted_in_rain: Annotated[float, Ge(0)] = 2.0
     replaced_in_snow: Annotated[float, Ge(0)] = 1.2
     weaker: Annotated[float, Ge(0)] = 0.05
