@@ -17,8 +17,8 @@ from tests.servers.local_hub import LocalHub
 PLACE = Path(tempfile.mkdtemp(prefix="ggt-hub-tests-"))
 HOME = PLACE / "home"
 
-# What clients and processes of tests leave behind goes with the tests: gradio's client alone makes a folder for each
-# prediction. pytest's own folders stay where they are, for whoever looks why a test failed.
+# What clients and processes of tests leave behind goes with the tests: gradio's client alone makes a folder for
+# each prediction. pytest's own folders stay where they are, for whoever looks why a test failed.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 TEMPORARY = PLACE / "tmp"
 TEMPORARY.mkdir()

@@ -17,6 +17,7 @@ PASSING = (408, 409, 429, 500, 502, 503, 529)
 UNKNOWN = (504,)
 """A gateway gave up waiting; the model may have gone on."""
 
+_LONGEST_CHECK = 30.0  # seconds
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
 _A_DAY_IS_FULL = 3600.0
 _OF_THE_ACCOUNT = ("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key")
@@ -58,6 +59,24 @@ class OpenAIServer:
             http_client=DefaultHttpxClient(follow_redirects=False),
         )
         self.endpoint = public_address(base_url or str(self.client.base_url))
+
+    def check(self, model: str) -> None:
+        """Ask, for nothing, whether the key is taken and the model is there.
+
+        Raises:
+            JudgeError: if the server says no; of one that says something else nothing is concluded.
+        """
+        try:
+            self.client.with_options(timeout=_LONGEST_CHECK).models.with_raw_response.retrieve(model)
+        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
+            status, code = getattr(error, "status_code", None), getattr(error, "code", None)
+            # A key of OpenAI's may be let ask models and not be let list them: it lacks a scope then.
+            if status == 401 or (status == 403 and "scope" not in str(error)):
+                raise JudgeError(f"{self.endpoint} rejects the key: {self.failure(error, model)}") from None
+            if status == 404 and code == "model_not_found":
+                raise JudgeError(
+                    f"{self.endpoint} has no model {model}: {self.failure(error, model)}"
+                ) from None
 
     def read(self, opened: Any, longest: int) -> tuple[str, str | None]:
         """The body of a reply, masked, and its name; in pieces, so that a server that drips does not hold us.
