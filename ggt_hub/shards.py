@@ -201,7 +201,7 @@ def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any
 
 def is_result(folder: Path, name: str) -> bool:
     """Whether a file of `folder` is what a shard of that name has made, unchanged since."""
-    path, report = folder / name, _read_report(folder, name)
+    path, report = folder / name, read_report(folder, name)
     if report is None or path.is_symlink() or not path.is_file():
         return False
     return file_sha256(path) in (report["sha256"], report.get("replaces"))
@@ -233,7 +233,7 @@ def replace_result(folder: Path, name: str, work: Work) -> None:
     Raises:
         GGTHubError: if no shard of that name has made a file there, or it was changed since.
     """
-    report, path = _read_report(folder, name), folder / name
+    report, path = read_report(folder, name), folder / name
     if report is None or not is_result(folder, name):
         raise GGTHubError(
             f"{path} was not made by a run, or was changed since: put back what the run has made"
@@ -253,14 +253,15 @@ def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
 
 def _report_of(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     """The report of a shard of these settings, if its file is there and has the size that it states."""
-    report, path = _read_report(folder, shard.name), folder / shard.name
+    report, path = read_report(folder, shard.name), folder / shard.name
     if report is None or report.pop("key", None) != _full_key(shard, key):
         return None
     report.pop("replaces", None)
     return report if path.is_file() and path.stat().st_size == report["size"] else None
 
 
-def _read_report(folder: Path, name: str) -> dict[str, Any] | None:
+def read_report(folder: Path, name: str) -> dict[str, Any] | None:
+    """What is known of a shard that was made once; None where there is nothing whole."""
     try:
         report = json.loads(_report_path(folder, name).read_text())
     except (OSError, ValueError):
