@@ -68,7 +68,8 @@ def fault_of(data: bytes) -> str | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             picture.load()
     except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
-        return f"the picture is damaged: {' '.join(str(error).split())[:120]}"
+        said = " ".join(str(error).partition(" <")[0].split())  # without the place of an object in memory
+        return f"the picture is damaged: {said[:120]}"
     return None
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from ggt_hub.cli import app
 from ggt_hub.curation.askers import fetch_batches, open_askers
 from ggt_hub.curation.configuration import load_configuration
-from ggt_hub.curation.generators import Price, accept_terms, google
+from ggt_hub.curation.generators import Price, accept_terms, wire
 from ggt_hub.curation.generators.batches import BatchAsker, Fetched
 from ggt_hub.curation.run import run
 from ggt_hub.errors import CurationError, JudgeError
@@ -164,7 +164,7 @@ def test_what_came_of_a_batch_and_was_cut_on_its_way_is_fetched_again(provider, 
 
 
 def test_what_came_of_a_batch_may_be_longer_than_a_reply(tmp_path, eyes, monkeypatch):
-    monkeypatch.setattr(google, "LONGEST_REPLY", 1000)
+    monkeypatch.setattr(wire, "LONGEST_REPLY", 1000)
     with BatchServer() as maker:
         place = Place(tmp_path, maker)
         place.run(eyes, batch=True)
