@@ -118,7 +118,7 @@ class BatchAsker(Asker):
         budget, share = service.budget, service.price.batch
         try:
             self.ledger.begin_batch(
-                batch, budget.purse, service.model, [*lines], (budget.max_calls, budget.max_cost),
+                batch, budget.hold(), service.model, [*lines], (budget.max_calls, budget.max_cost),
                 share * budget.expected,
             )  # fmt: skip
         except BaseException:

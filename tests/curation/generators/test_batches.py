@@ -22,7 +22,7 @@ from ggt_hub.curation.generators import Price, accept_terms, wire
 from ggt_hub.curation.generators.batches import BatchAsker, Fetched
 from ggt_hub.curation.run import run
 from ggt_hub.errors import CurationError, JudgeError
-from ggt_hub.vlm import Ledger, Question
+from ggt_hub.vlm import Ledger, Question, purse_of
 from ggt_hub.vlm.ledger import Entry, Receipt
 from tests.curation.ggt import Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import KEY, BatchServer, EditorServer, Step, google_reply
@@ -72,7 +72,7 @@ class Place:
     def bills(self):
         return {
             one.state: (one.requests, one.cost)
-            for one in self.ledger.bill(str(self.output.resolve()))
+            for one in self.ledger.bill(purse_of(self.output, self.ledger))
             if one.model != "eyes"
         }
 
@@ -268,7 +268,8 @@ def test_a_batch_that_two_fetch_at_once_is_counted_once(tmp_path, eyes):
         place = Place(tmp_path, maker)
         place.run(eyes, batch=True)
         maker.work()
-        purse, another = str(place.output.resolve()), Ledger(place.ledger.path)
+        another = Ledger(place.ledger.path)
+        purse = purse_of(place.output, another)
         (batch,) = place.ledger.open_batches(purse)
         lines = [*place.ledger.open_lines(batch.id)]
         assert fetch_batches(place.output, another) == {"banana": Fetched(6)}
@@ -345,7 +346,7 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger, Question
+from ggt_hub.vlm import Ledger, Question, purse_of
 import time
 configuration, source, output, ledger, when = sys.argv[1:]
 own = GoogleEditor.submit
@@ -398,9 +399,13 @@ def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
         assert (sent.exit_code, "later: banana: in a batch 6" in sent.stdout) == (1, True)
         assert "gemini-nano-banana-2.1: 6 in a batch" in sent.stdout
         fetch = ["curate", "fetch", str(place.output), *kept]
-        shutil.copytree(place.output, tmp_path / "moved")
-        moved = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "moved"), *kept])
-        assert moved.stdout == f"{tmp_path / 'moved'} has no batches out; {place.output} has\n"
+        shutil.copytree(place.output, tmp_path / "another")
+        (tmp_path / "another/.ggt-hub/purse").unlink()  # as of another run
+        another = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "another"), *kept])
+        name = (place.output / ".ggt-hub/purse").read_text().strip()
+        assert another.stdout == f"{tmp_path / 'another'} has no batches out; {name} has\n"
+        fetch[2] = str(place.output.rename(tmp_path / "moved"))
+        asked[5] = fetch[2]
         waiting = CliRunner().invoke(app, fetch)
         assert (waiting.exit_code, waiting.stdout.split(maxsplit=1)) == (
             1, ["banana", "0 answered, 0 refused, 0 not done and free again, 6 waiting\n"],
