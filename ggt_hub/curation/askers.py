@@ -125,6 +125,11 @@ def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
     problems: list[JudgeError] = []
     batches = ledger.open_batches(purse_of(output, ledger))
     for batch in batches:
+        if batch.generator not in told:
+            problems.append(
+                JudgeError(f"{output} has no generator {batch.generator}, of which it has a batch out")
+            )
+            continue
         named = Named(**told[batch.generator], url=batch.endpoint)
         service = open_generator(named, Budget(ledger=ledger), Price(**batch.told))
         try:

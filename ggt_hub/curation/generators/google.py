@@ -49,7 +49,8 @@ _OF_ALL_QUESTIONS = (
     "billing",
     "location",
 )
-_ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
+_WITHOUT_RESULTS = ("FAILED", "CANCELLED", "EXPIRED")  # or with some
+_ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", *_WITHOUT_RESULTS)
 _CLOSED = ("PUP_LIMITED_DISABLED",)  # a finish reason: the account may ask no more
 
 
@@ -198,9 +199,12 @@ class GoogleEditor:
             return None
         output = content.get("response") or member(member(content, "metadata"), "output") or {}
         file = member(output, "responsesFile")
+        # Numbers of 64 bits are texts in Google's JSON.
+        told = member(member(member(content, "metadata"), "batchStats"), "successfulRequestCount")
+        done = int(told) if str(told).isdecimal() else 0
         if isinstance(file, str):
-            return Collected(self._results(file), are_all=state == "SUCCEEDED")
-        if state == "SUCCEEDED":
+            return Collected(self._results(file), are_all=state == "SUCCEEDED", done=done)
+        if done or state not in _WITHOUT_RESULTS:
             raise JudgeError(f"{self.model} has done the batch {name} and says not where it is: fetch again")
         return Collected((), are_all=False)
 
@@ -218,14 +222,17 @@ class GoogleEditor:
             for line in lines_of(path, self._key):
                 yield name_of(member(line, "key")), line and self._outcome(line)
 
-    def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError:
+    def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError | None:
+        """A reply, or why it was not done; None where it says neither, and so was done, perhaps."""
         response = member(line, "response")
         if isinstance(response, dict):
             try:
                 return self.reply_of(response, share=self.price.batch)
             except RejectedError as error:
                 return error
-        said = member(member(line, "error"), "message") or "no reply in its line"
+        if not member(line, "error"):
+            return None
+        said = member(member(line, "error"), "message") or "it does not say why"
         code = member(member(line, "error"), "code")
         # 3 is INVALID_ARGUMENT among the codes of gRPC, in which lines of batches speak.
         kind = QuestionRefusedError if code in (3, 400) else JudgeError
