@@ -26,7 +26,7 @@ from ggt_hub.curation.tables import read_kept
 from ggt_hub.curation.words import text_of, words
 from ggt_hub.errors import CurationError, JudgeError
 from ggt_hub.tasks import TASKS
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 from ggt_hub.vlm.ledger import Bill
 from tests.curation.ggt import DIAGNOSIS, Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import (
@@ -287,7 +287,7 @@ from pathlib import Path
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 configuration, source, output, ledger = sys.argv[1:]
 configuration, output = load_configuration(configuration), Path(output)
 run(configuration, source, output, open_askers(configuration, output, Ledger(ledger)))
@@ -309,7 +309,9 @@ def test_after_a_kill_nothing_is_paid_twice_and_the_bill_is_the_servers(tmp_path
         assert (edit.kept, edit.later) == (7, {"banana: possibly billed": 3})
         assert maker.billed == len(maker.asked) == 10
         bills = {
-            one.state: one.requests for one in place.ledger.bill(str(place.output)) if "banana" in one.model
+            one.state: one.requests
+            for one in place.ledger.bill(purse_of(place.output, place.ledger))
+            if "banana" in one.model
         }
         assert bills == {"billed": 7, "possibly billed": 3}
 
@@ -337,9 +339,11 @@ def test_who_is_asked_to_end_keeps_what_was_sent_and_sends_nothing_more(tmp_path
         asked.send_signal(signal.SIGTERM)
         _, said = asked.communicate()
         assert asked.returncode == 130 and "stopping: what was sent is paid, and is waited for" in said
-        assert [one.requests for one in place.ledger.bill(str(place.output)) if one.state == "billed"][
-            -1
-        ] == 3
+        assert [
+            one.requests
+            for one in place.ledger.bill(purse_of(place.output, place.ledger))
+            if one.state == "billed"
+        ][-1] == 3
         maker.script = [Step()]
         edit = place.run()["edit"]
         assert (edit.kept, edit.later) == (10, {})

@@ -94,6 +94,7 @@ def test_whatever_stands_in_a_reply_is_kept_and_counted():
     ("usage", "cost"),
     [
         ({"output_tokens": None, "input_tokens": 9}, PRICE.expected),
+        ({"output_tokens": 10**400, "input_tokens": 10**400}, PRICE.expected),
         ({"output_tokens": 2000.0, "input_tokens": 1000.0}, (1000 * 8 + 2000 * 30) / 1e6),
         ({"output_tokens": 2000}, (1400 * 8 + 2000 * 30) / 1e6),
         ({"output_tokens": 0, "input_tokens": 1000}, 1000 * 8 / 1e6),
