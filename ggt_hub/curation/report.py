@@ -19,7 +19,7 @@ from ggt_hub.errors import ImageError
 from ggt_hub.images import read_image
 from ggt_hub.reports.page import Cell, Comparison, Sheet, Table, write_report
 from ggt_hub.reports.plots import histogram
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 
 _OF_EACH_REASON = 6
 _ON_A_SHEET = {True: 60, False: 24}  # of what is kept, and of each reason
@@ -101,7 +101,7 @@ def _costs(folder: Path, ledger: Ledger) -> Table:
             one.unknown,
             round(one.seconds / one.requests, 2) if one.requests else None,
         ]
-        for one in ledger.bill(str(folder.resolve()))
+        for one in ledger.bill(purse_of(folder, ledger))
     ]
     columns = ["model", "requests", "cost", "of unknown cost", "seconds a request"]
     return Table(
@@ -111,15 +111,16 @@ def _costs(folder: Path, ledger: Ledger) -> Table:
 
 def _audit(run: Decided) -> Iterator[Table]:
     """What came of the planted pairs."""
-    for path in sorted((run.folder / "learned").glob(f"{Judge.name}-*/{AUDIT}")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        counts = Counter((one["planted"], one["state"]) for one in told["pairs"])
-        rows = [
-            [kind, *(counts[kind, state] for state in ("caught", "missed", "unanswered"))]
-            for kind in ("unchanged", "another scene")
-        ]
-        note = "Pairs that the judge has to refuse, planted before it was believed."
-        yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
+    if (learned := run.learned(Judge.name)) is None:
+        return
+    told = json.loads((learned / AUDIT).read_text(encoding="utf-8"))
+    counts = Counter((one["planted"], one["state"]) for one in told["pairs"])
+    rows = [
+        [kind, *(counts[kind, state] for state in ("caught", "missed", "unanswered"))]
+        for kind in ("unchanged", "another scene")
+    ]
+    note = "Pairs that the judge has to refuse, planted before it was believed."
+    yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
 
 
 def _people(folder: Path) -> Iterator[Table]:
