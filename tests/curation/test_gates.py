@@ -215,7 +215,9 @@ def test_registering_cuts_both_and_brings_colours_back_by_category() -> None:
     assert far.reason == "register: moved too far"
 
 
-@pytest.mark.parametrize(("name", "task"), [("coffee", "snow"), ("flower", "noise"), ("coffee", "rain"), ("rocket", "rain")])
+@pytest.mark.parametrize(
+    ("name", "task"), [("coffee", "snow"), ("flower", "noise"), ("coffee", "rain"), ("rocket", "rain")]
+)
 def test_what_damage_has_done_to_colours_is_not_done_again(name: str, task: str) -> None:
     """The truth comes back pixel by pixel, though flakes, drops and noise have other chromaticities."""
     truth = sample(name)
