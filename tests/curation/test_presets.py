@@ -1,6 +1,7 @@
 """Presets of pairs from photographs to packed files, with everybody who is asked in this process."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from ggt_hub.curation.askers import estimate
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.labels import Label, add_label
+from ggt_hub.curation.takedown import take_down
 from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import METRICS
 from ggt_hub.vlm import Reply
@@ -172,6 +174,11 @@ def test_wildmoire_packs_each_patch_from_who_draws_it_best(photographs: Path, sc
     assert choice["metric"] == "near" and row["told"]["generator"]["drawn_by"] == "right"
     left, top, right, bottom = choice["place"]
     assert shown_rgb(row["gt"]["bytes"]).shape == (bottom - top, right - left, 3) == (96, 96, 3)
+    # A patch takes its photograph down, also where only what is packed is left.
+    shutil.rmtree(place.output / ".ggt-hub/curation")
+    (gone := place.output.parent / "gone.txt").write_text(row["id"])
+    assert take_down(place.output, gone).ids == {"coffee.png"}
+    assert found.keys() - packed(place).keys() == {name for name in found if name.startswith("coffee.png/")}
 
 
 def test_patches_that_nobody_draws_better_are_packed_as_negatives(photographs: Path, screens: Place) -> None:
