@@ -20,6 +20,7 @@ from ggt_hub.vlm import Reply
 from tests.curation.nearness import nearness
 from tests.curation.pairs import NAMES, Eyes, Maker, Place, digest, is_of, piece, write_photographs
 from tests.curation.planted import graded
+from tests.documents import read
 from tests.tiny_clip import write_tiny_clip
 
 
@@ -214,3 +215,17 @@ def test_a_preset_says_what_it_would_ask(name: str, asked: list[tuple[str, int]]
     found = estimate(load_configuration(name), str(photographs))
     assert [(one.stage, one.questions) for one in found] == asked
     assert all(one.cost > 0 for one in found if one.model.startswith(("gemini", "gpt")))
+
+
+def test_a_thousand_photographs_cost_what_the_documentation_says(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    for number in range(1000):
+        (tmp_path / f"photographs/{number}.png").hardlink_to(tmp_path / "one.png")
+    found = estimate(
+        load_configuration("ggt", {"models.vision.price": "[0.2, 0.6]"}), str(tmp_path / "photographs")
+    )
+    drawn = sum(one.cost for one in found if one.stage == "edit")
+    looked = sum(one.cost for one in found if one.stage != "edit")
+    page = read("docs/concepts/checked-pairs.md").replace("\n", " ")
+    assert f"cost about {drawn:.0f} dollars for candidates and {looked:.0f} for the model that looks" in page
