@@ -14,7 +14,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,8 @@ def run_shards(
         The reports, in the order of `shards`; each has `name`, `sha256` and `size` besides what `work` returned.
 
     Raises:
-        GGTHubError: before any work, if a file that no report names is where a shard belongs.
+        GGTHubError: before any work, if a file that no report names is where a shard belongs; if a process was
+            killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = json.dumps(settings, sort_keys=True, default=str)
@@ -126,9 +128,21 @@ def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
     return all(report is not None for report in reports)
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that make shards: started with the first one, and not forked, for this process has threads."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+@contextmanager
+def processes(workers: int) -> Iterator[Executor]:
+    """Processes that make shards: started with the first one, and not forked, for this process has threads.
+
+    Raises:
+        GGTHubError: if one of them was killed.
+    """
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as made:
+        try:
+            yield made
+        except BrokenProcessPool as error:
+            raise GGTHubError(
+                f"one of {workers} processes was killed, most often because memory ran out: what is done stays; "
+                "run again, with fewer workers"
+            ) from error
 
 
 def _begin_worker() -> None:

@@ -75,7 +75,7 @@ def run(
     engine: Engine = "local",
 ) -> None:
     """Run the stages of PRESET; what is done is not done again. Exit code 1 if rows are left for a later run."""
-    from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
+    from ggt_hub.curation.askers import bill, check_askers, estimate, open_askers
     from ggt_hub.curation.configuration import load_configuration
     from ggt_hub.curation.run import run as run_stages
     from ggt_hub.data.work.indexing import check_apart
@@ -102,7 +102,7 @@ def run(
     )
     for stage in configuration.stages:  # before a generator that runs here is downloaded
         stage.check()
-    check_generators(askers)
+    check_askers(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:
         _show(count)
@@ -219,7 +219,7 @@ def compare(
     engine: Engine = "local",
 ) -> None:
     """Compare the generators of PRESET, with fixed and adaptive prompts. Exit code 1 if some candidates wait."""
-    from ggt_hub.curation.askers import bill, check_generators, open_askers
+    from ggt_hub.curation.askers import bill, check_askers, open_askers
     from ggt_hub.curation.comparing import asking, entrants, estimate_entrants, run_entrants
     from ggt_hub.curation.comparison import REPORT, write_comparison
     from ggt_hub.curation.configuration import load_configuration
@@ -246,7 +246,7 @@ def compare(
         ask_again=ask_again,
         batch=batch,
     )
-    check_generators(askers)
+    check_askers(askers)
     waiting = run_entrants(found, source, askers, workers=workers, engine=engine)
     for one in write_comparison(found, output, askers, kept):
         df = "not judged" if one.df is None else f"DF {one.df[0]:.1f}"

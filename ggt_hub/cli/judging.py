@@ -88,7 +88,7 @@ def make_judge(
         JudgeError: if they contradict each other, or the judge's library or ledger cannot be used.
     """
     from ggt_hub.errors import JudgeError
-    from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, LocalChat, ServerChat, ledger_path
+    from ggt_hub.vlm import PROTOCOLS, Budget, Judge, Ledger, LocalChat, ServerChat, ledger_path, purse_of
 
     limits = _limits(judge_url, max_calls, max_cost, price)
     if judge is None:
@@ -98,7 +98,8 @@ def make_judge(
     kept = Ledger(ledger or ledger_path())
     chat: ServerChat | LocalChat
     if judge_url:
-        budget = Budget(**limits, ledger=kept, purse=str(output.resolve()))  # type: ignore[arg-type]
+        purse = purse_of(output, kept)
+        budget = Budget(**limits, ledger=kept, purse=purse, folder=output)  # type: ignore[arg-type]
         chat = ServerChat(judge, judge_url, budget=budget, max_tokens=judge_tokens)
     else:
         name, _, revision = judge.partition("@")

@@ -1,12 +1,12 @@
 """Who is asked in a run, what that may cost, and what it would."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from ggt_hub.curation.configuration import GENERATOR, Configuration
-from ggt_hub.curation.generators import Generator, Named, Price, check_terms, open_generator
+from ggt_hub.curation.generators import Named, Price, check_terms, open_generator
 from ggt_hub.curation.generators.batches import BatchAsker, Batching, Fetched, fetch
 from ggt_hub.curation.generators.configured import BATCHING
 from ggt_hub.curation.run import RUN, RUNS
@@ -14,7 +14,7 @@ from ggt_hub.curation.stage import Beginning, Deciding, Stage
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.errors import CurationError, JudgeError
 from ggt_hub.settings import read_yaml
-from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat
+from ggt_hub.vlm import Asker, Budget, Ledger, LocalChat, ServerChat, purse_of
 from ggt_hub.vlm.structured import response_format
 
 _TOKENS_ASKED = 1500  # of a question with a picture, about
@@ -32,7 +32,7 @@ class Estimate:
 
 def open_askers(
     configuration: Configuration,
-    purse: Path,
+    output: Path,
     ledger: Ledger,
     *,
     max_calls: int | None = None,
@@ -44,7 +44,7 @@ def open_askers(
 
     Args:
         configuration: names the models.
-        purse: the folder of the run, whose budget is counted together.
+        output: folder of the run, which has one budget for all, wherever it is moved.
         ledger: where replies are kept.
         max_calls: requests that may be made to servers.
         max_cost: what they may cost.
@@ -55,34 +55,33 @@ def open_askers(
         CurationError: if what is to be limited has no price.
         JudgeError: if an address is none, or the library that asks is not installed.
     """
-    askers = open_generators(
-        configuration, purse, ledger, max_calls=max_calls, max_cost=max_cost, ask_again=ask_again, batch=batch
-    )
+
+    def budget(asked: float = 0.0, answered: float = 0.0) -> Budget:
+        return Budget(max_calls, max_cost, asked, answered, ledger=ledger, purse=purse, folder=output)
+
+    purse = purse_of(output, ledger)
+    askers = _open_generators(configuration, budget, ledger, ask_again=ask_again, batch=batch)
     for stage in configuration.stages:
         if stage.asks is None:
             continue
-        told = configuration.models[stage.asks]
-        if max_cost is not None and told.url is not None and not any(told.price):
+        model = configuration.models[stage.asks]
+        if max_cost is not None and model.url is not None and not any(model.price):
             raise CurationError(
                 f"--max-cost limits nothing where {stage.asks} has no price: give "
                 f"--set models.{stage.asks}.price=[IN,OUT], of a million tokens"
             )
-        budget = Budget(max_calls, max_cost, *told.price, ledger=ledger, purse=str(purse.resolve()))
-        askers[stage.name] = Asker(
-            _chat(configuration, stage, budget), ledger, workers=told.workers, ask_again=ask_again
-        )
+        chat = _chat(configuration, stage, budget(*model.price))
+        askers[stage.name] = Asker(chat, ledger, workers=model.workers, ask_again=ask_again)
     return askers
 
 
-def open_generators(
+def _open_generators(
     configuration: Configuration,
-    purse: Path,
+    budget: Callable[[], Budget],
     ledger: Ledger,
     *,
-    max_calls: int | None = None,
-    max_cost: float | None = None,
-    ask_again: bool = False,
-    batch: bool = False,
+    ask_again: bool,
+    batch: bool,
 ) -> dict[str, Asker]:
     """The generators, by `GENERATOR` and their names; nobody is asked yet, and arguments are as of `open_askers`.
 
@@ -91,17 +90,17 @@ def open_generators(
             limited has no price.
         JudgeError: if an address is none, or a library is not installed.
     """
-    askers = {}
+    askers: dict[str, Asker] = {}
     for name, named in configuration.generators.items():
         if named.is_sold:
             check_terms(ledger, named.provider)
-        if max_cost is not None and named.provider != "local" and not named.priced().expected:
+        own = budget()
+        if own.max_cost is not None and named.provider != "local" and not named.priced().expected:
             raise CurationError(
                 f"--max-cost limits nothing where {name} has no price: give "
                 f"--set generators.{name}.per_picture=PRICE"
             )
-        budget = Budget(max_calls, max_cost, ledger=ledger, purse=str(purse.resolve()))
-        service = open_generator(named, budget)
+        service = open_generator(named, own)
         told: dict[str, Any] = {"workers": named.workers, "ask_again": ask_again}
         if not batch:
             askers[GENERATOR + name] = Asker(service, ledger, **told)
@@ -124,8 +123,13 @@ def fetch_batches(output: Path, ledger: Ledger) -> dict[str, Fetched]:
     told = _generators_of(output)
     found: dict[str, Fetched] = {}
     problems: list[JudgeError] = []
-    batches = ledger.open_batches(str(output.resolve()))
+    batches = ledger.open_batches(purse_of(output, ledger))
     for batch in batches:
+        if batch.generator not in told:
+            problems.append(
+                JudgeError(f"{output} has no generator {batch.generator}, of which it has a batch out")
+            )
+            continue
         named = Named(**told[batch.generator], url=batch.endpoint)
         service = open_generator(named, Budget(ledger=ledger), Price(**batch.told))
         try:
@@ -149,15 +153,17 @@ def _generators_of(output: Path) -> dict[str, Any]:
     return {name: one for of in told for name, one in of.items()}
 
 
-def check_generators(askers: Mapping[str, Asker]) -> None:
-    """Ask all generators, for nothing, whether they can be asked: before anything is paid.
+def check_askers(askers: Mapping[str, Asker]) -> None:
+    """Ask all who are asked in a run, for nothing, whether they can be: before anything is paid.
 
     Raises:
         JudgeError: if one says no: its key is rejected, it knows no such model, it takes no instruction.
     """
-    for name, asker in askers.items():
-        if name.startswith(GENERATOR):
-            cast("Generator", asker.service).check()
+    services = {(one.endpoint, one.model): one for one in (asker.service for asker in askers.values())}
+    for service in sorted(
+        services.values(), key=lambda one: one.endpoint is None
+    ):  # what is loaded here is last
+        service.check()
 
 
 def estimate(configuration: Configuration, source: str, *, batch: bool = False) -> list[Estimate]:

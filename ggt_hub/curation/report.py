@@ -19,7 +19,7 @@ from ggt_hub.errors import ImageError
 from ggt_hub.images import read_image
 from ggt_hub.reports.page import Cell, Comparison, Sheet, Table, write_report
 from ggt_hub.reports.plots import histogram
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 
 _OF_EACH_REASON = 6
 _ON_A_SHEET = {True: 60, False: 24}  # of what is kept, and of each reason
@@ -101,7 +101,7 @@ def _costs(folder: Path, ledger: Ledger) -> Table:
             one.unknown,
             round(one.seconds / one.requests, 2) if one.requests else None,
         ]
-        for one in ledger.bill(str(folder.resolve()))
+        for one in ledger.bill(purse_of(folder, ledger))
     ]
     columns = ["model", "requests", "cost", "of unknown cost", "seconds a request"]
     return Table(

@@ -7,6 +7,7 @@ from ggt_hub.vlm.judge import Judge, Rating
 from ggt_hub.vlm.ledger import Ledger, ledger_path
 from ggt_hub.vlm.local import LocalChat
 from ggt_hub.vlm.protocols import PROTOCOLS, Protocol
+from ggt_hub.vlm.purses import purse_of
 
 __all__ = [
     "PROTOCOLS",
@@ -23,4 +24,5 @@ __all__ = [
     "ServerChat",
     "Service",
     "ledger_path",
+    "purse_of",
 ]

@@ -141,6 +141,12 @@ class BatchBook(ABC):
             ).fetchall()
         return [purse for (purse,) in rows]
 
+    def keys_of(self, batch: str) -> frozenset[str]:
+        """The keys of all its lines, settled or not."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT key FROM lines WHERE batch = ?", (batch,)).fetchall()
+        return frozenset(key for (key,) in rows)
+
     def open_lines(self, batch: str) -> Iterator[tuple[str, int]]:
         """The key and the request of each line that is not settled."""
         with self._transaction() as connection:

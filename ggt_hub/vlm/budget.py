@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ggt_hub.errors import JudgeError
 from ggt_hub.vlm.ledger import Entry, Ledger, Receipt
+from ggt_hub.vlm.purses import keep_purse
 
 _ROOM = 100_000_000
 """Bytes: of pictures that eight workers may be waiting for, and of the ledger's log of them."""
@@ -23,7 +24,8 @@ class Budget:
         price_out: price of a million tokens answered.
         expected: what a request costs, where that is known before; what is in flight counts as much at least.
         ledger: where requests are counted; an `Asker` makes it the one that keeps the replies.
-        purse: what the budget belongs to, such as the folder of a run.
+        purse: what the budget belongs to, such as a run.
+        folder: of the run, which carries the purse's name from its first request on, see `purses`.
         alone: held by who asks before any price is known.
     """
 
@@ -34,6 +36,7 @@ class Budget:
     expected: float = 0.0
     ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"), repr=False)
     purse: str = ""
+    folder: Path | None = None
     alone: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
@@ -46,6 +49,12 @@ class Budget:
         """What they cost; those of which it is not known count as much as the dearest."""
         return self.ledger.spent(self.purse)[1]
 
+    def hold(self) -> str:
+        """The purse, whose name the folder of its run carries from now on."""
+        if self.folder is not None:
+            self.purse, self.folder = keep_purse(self.folder, self.purse), None
+        return self.purse
+
     def begin(self, model: str, key: str | None = None) -> int:
         """Count a request that is about to be sent.
 
@@ -54,7 +63,7 @@ class Budget:
         """
         self._check_room()
         return self.ledger.begin_request(
-            self.purse, self.max_calls, self.max_cost, key=key, model=model, expected=self.expected
+            self.hold(), self.max_calls, self.max_cost, key=key, model=model, expected=self.expected
         )
 
     def end(self, request: int, receipt: Receipt, key: str | None = None, entry: Entry | None = None) -> None:

@@ -22,13 +22,12 @@ from typing import Any, Literal, NamedTuple
 from ggt_hub.errors import JudgeError
 from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 from ggt_hub.vlm.flushing import Flusher
-from ggt_hub.vlm.owners import is_here, lives, owner
+from ggt_hub.vlm.owners import FORGOTTEN, is_here, lives, owner
 
 State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
 Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
-_FORGOTTEN = 7200.0  # seconds; longer than any question takes with all its tries
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS questions (
     key TEXT PRIMARY KEY, state TEXT NOT NULL, content TEXT, reason TEXT, source TEXT, owner TEXT, at TEXT NOT NULL
@@ -201,10 +200,10 @@ class Ledger(BatchBook):
         """
         if is_here(asked_by):
             return lives(asked_by)
-        if 0 <= age < _FORGOTTEN:
+        if 0 <= age < FORGOTTEN:
             raise JudgeError(
                 f"a question in {self.path} was asked by another machine or container {age / 60:.0f} minutes ago, "
-                f"which may run still: end it, and run again in {(_FORGOTTEN - age) / 60:.0f} minutes"
+                f"which may run still: end it, and run again in {(FORGOTTEN - age) / 60:.0f} minutes"
             )
         return False
 

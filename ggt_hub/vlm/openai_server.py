@@ -1,7 +1,6 @@
 """OpenAI's client as it is safe to pay with: one try, no redirects, raw bodies, and what each failure means."""
 
 import json
-import math
 import os
 import re
 import time
@@ -14,11 +13,13 @@ from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError
 PASSING = (408, 409, 429, 500, 502, 503, 529)
 """Statuses that are answered without a reply, so not billed, and pass."""
 
-UNKNOWN = (504,)
-"""A gateway gave up waiting; the model may have gone on."""
+UNKNOWN = (499, 504, 520, 524, 598, 599)
+"""A gateway gave up waiting, or got what it does not understand; the model may have gone on."""
 
+_LONGEST_CHECK = 30.0  # seconds
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
 _A_DAY_IS_FULL = 3600.0
+_MOST_TOKENS = 100_000_000  # of one reply; what says more has counted something else
 _OF_THE_ACCOUNT = ("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key")
 _OF_THE_QUESTION = ("moderation_blocked", "content_policy_violation", "content_filter")
 
@@ -58,6 +59,24 @@ class OpenAIServer:
             http_client=DefaultHttpxClient(follow_redirects=False),
         )
         self.endpoint = public_address(base_url or str(self.client.base_url))
+
+    def check(self, model: str) -> None:
+        """Ask, for nothing, whether the key is taken and the model is there.
+
+        Raises:
+            JudgeError: if the server says no; of one that says something else nothing is concluded.
+        """
+        try:
+            self.client.with_options(timeout=_LONGEST_CHECK).models.with_raw_response.retrieve(model)
+        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
+            status, code = getattr(error, "status_code", None), getattr(error, "code", None)
+            # A key of OpenAI's may be let ask models and not be let list them: it lacks a scope then.
+            if status == 401 or (status == 403 and "scope" not in str(error)):
+                raise JudgeError(f"{self.endpoint} rejects the key: {self.failure(error, model)}") from None
+            if status == 404 and code == "model_not_found":
+                raise JudgeError(
+                    f"{self.endpoint} has no model {model}: {self.failure(error, model)}"
+                ) from None
 
     def read(self, opened: Any, longest: int) -> tuple[str, str | None]:
         """The body of a reply, masked, and its name; in pieces, so that a server that drips does not hold us.
@@ -139,7 +158,7 @@ def public_address(url: str) -> str:
 def read_json(body: str) -> Any:
     """What a body says, in text that can be written; None where it is no JSON."""
     try:
-        return _writable(json.loads(body))
+        return _writable(json.loads(body.removeprefix("\ufeff")))  # a mark of byte order
     except (ValueError, RecursionError):
         return None
 
@@ -175,11 +194,11 @@ def count(value: Any, *names: str) -> int:
 
 
 def counted(value: Any, *names: str) -> int | None:
-    """As `count`; None where there is no number, which is not the same as none at all."""
+    """As `count`; None where there is no number that can be, which is not the same as none at all."""
     for name in names:
         value = member(value, name)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return int(value) if is_number and 0 <= value < math.inf else None
+    return int(value) if is_number and 0 <= value <= _MOST_TOKENS else None
 
 
 def name_of(*told: Any) -> str | None:

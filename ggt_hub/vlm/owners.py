@@ -8,6 +8,9 @@ from functools import cache
 
 import psutil
 
+FORGOTTEN = 7200.0
+"""Seconds, longer than any question or sending takes: who is of another machine is taken for gone then."""
+
 
 @cache
 def _host() -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
-from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
+from ggt_hub.curation.askers import bill, check_askers, estimate, open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators import accept_terms
 from ggt_hub.curation.run import run
@@ -26,7 +26,7 @@ from ggt_hub.curation.tables import read_kept
 from ggt_hub.curation.words import text_of, words
 from ggt_hub.errors import CurationError, JudgeError
 from ggt_hub.tasks import TASKS
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 from ggt_hub.vlm.ledger import Bill
 from tests.curation.ggt import DIAGNOSIS, Eyes, write_configuration, write_photographs
 from tests.servers.image_editors import (
@@ -270,8 +270,13 @@ def test_no_key_no_terms_a_rejected_key_and_an_unknown_model_are_one_clear_error
         maker.models["gemini-nano-banana-2.1"] = google_error(404, "NOT_FOUND", "no such model")
         assert "has no model gemini-nano-banana-2.1" in said()[1]
         assert "--accept-terms gogle: choose one of" in said("--accept-terms", "gogle")[1]
-        assert (maker.billed, eyes.requests) == (0, [])
         maker.models.clear()
+        eyes.models["eyes"] = 401, {"error": {"message": "no", "code": "invalid_api_key"}}
+        assert f"{eyes.url} rejects the key" in said()[1]
+        eyes.models["eyes"] = 404, {"error": {"message": "no", "code": "model_not_found"}}
+        assert f"{eyes.url} has no model eyes" in said()[1]
+        eyes.models.clear()
+        assert (maker.billed, maker.asked, eyes.requests) == (0, [], [])
         assert said()[0] == 0
         assert maker.billed == 2
 
@@ -282,7 +287,7 @@ from pathlib import Path
 from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 configuration, source, output, ledger = sys.argv[1:]
 configuration, output = load_configuration(configuration), Path(output)
 run(configuration, source, output, open_askers(configuration, output, Ledger(ledger)))
@@ -304,7 +309,9 @@ def test_after_a_kill_nothing_is_paid_twice_and_the_bill_is_the_servers(tmp_path
         assert (edit.kept, edit.later) == (7, {"banana: possibly billed": 3})
         assert maker.billed == len(maker.asked) == 10
         bills = {
-            one.state: one.requests for one in place.ledger.bill(str(place.output)) if "banana" in one.model
+            one.state: one.requests
+            for one in place.ledger.bill(purse_of(place.output, place.ledger))
+            if "banana" in one.model
         }
         assert bills == {"billed": 7, "possibly billed": 3}
 
@@ -332,9 +339,11 @@ def test_who_is_asked_to_end_keeps_what_was_sent_and_sends_nothing_more(tmp_path
         asked.send_signal(signal.SIGTERM)
         _, said = asked.communicate()
         assert asked.returncode == 130 and "stopping: what was sent is paid, and is waited for" in said
-        assert [one.requests for one in place.ledger.bill(str(place.output)) if one.state == "billed"][
-            -1
-        ] == 3
+        assert [
+            one.requests
+            for one in place.ledger.bill(purse_of(place.output, place.ledger))
+            if one.state == "billed"
+        ][-1] == 3
         maker.script = [Step()]
         edit = place.run()["edit"]
         assert (edit.kept, edit.later) == (10, {})
@@ -347,7 +356,7 @@ def test_the_key_is_in_no_file_of_a_run(tmp_path):
 
     with ChatServer(Eyes()) as eyes, EditorServer(echoing) as maker:
         place = Place(tmp_path, eyes, maker, 1)
-        check_generators(open_askers(place.configuration, place.output, place.ledger))
+        check_askers(open_askers(place.configuration, place.output, place.ledger))
         place.run()
         place.ledger.close()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -29,7 +29,7 @@ from ggt_hub.errors import BusyError, CurationError, DatasetError, JudgeError
 from ggt_hub.files import seed_of
 from ggt_hub.images.shown import shown_rgb
 from ggt_hub.pipelines.text_to_image import load_tuned
-from ggt_hub.vlm import Ledger
+from ggt_hub.vlm import Ledger, purse_of
 from tests.curation.genir import Answers, write_configuration, write_photographs
 from tests.servers.openai_chat import ChatServer
 from tests.tiny_sdxl import save_tiny_sdxl
@@ -285,7 +285,7 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(
         counts = run(configuration, str(photographs), tmp_path / "out", askers)
     assert {count.stage: count.later for count in counts if count.later} == {kind: {"possibly billed": 2}}
     assert answers.asked == QUESTIONS  # the two that hung were sent, and not again
-    bill = askers["caption"].ledger.bill(str((tmp_path / "out").resolve()))
+    bill = askers["caption"].ledger.bill(purse_of(tmp_path / "out", askers["caption"].ledger))
     assert sum(one.requests for one in bill) == sum(QUESTIONS.values())
     assert {one.state: one.requests for one in bill if one.model == "eyes"}["possibly billed"] == 2
 

@@ -243,12 +243,13 @@ class BatchServer(EditorServer):
 
     `lost` swallows the answer to so many requests that make a batch, after it was made; `down` answers 503 to
     everything, and `refuses` with that status to the next request that makes a batch. After `cut` bytes the next
-    download ends.
+    download ends. `says` is the answer to questions after batches.
     """
 
     def __init__(self, *script: Step) -> None:
         super().__init__(*script)
         self.lost, self.down, self.refuses, self.cut = 0, False, 0, -1
+        self.says: Step | None = None
 
     def work(self, state: str = "SUCCEEDED", leave_out: int = 0) -> None:
         """Do all batches; `leave_out` lines of each are not done."""
@@ -310,6 +311,8 @@ class BatchServer(EditorServer):
             told = json.loads(request["body"])
             told = {"display": told["metadata"], "input": told["input_file_id"], "endpoint": told["endpoint"]}
             return self._made(f"b{len(self.batches)}", told)
+        if self.says is not None and "/batches" in path:
+            return self.says
         if path.endswith("/batches"):
             listed = [self._told(name) for name in self.batches]
             key = (
@@ -348,6 +351,7 @@ class BatchServer(EditorServer):
         batch = self.batches[name]
         if name.startswith("batches/"):
             metadata = {"displayName": batch["display"], "state": f"BATCH_STATE_{batch['state']}"}
+            metadata["batchStats"] = {"successfulRequestCount": str(batch.get("completed", 0))}
             told: dict[str, Any] = {"name": name, "metadata": metadata, "done": batch["done"]}
             return told | ({"response": {"responsesFile": batch["output"]}} if batch["output"] else {})
         names = {"SUCCEEDED": "completed", "EXPIRED": "expired", "FAILED": "failed"}
@@ -357,6 +361,7 @@ class BatchServer(EditorServer):
             "endpoint": batch["endpoint"],
             "output_file_id": batch["output"] and batch["output"][6:], "input_file_id": batch["input"],
             "completion_window": "24h", "created_at": 0,
+            "request_counts": {"completed": batch.get("completed", 0), "failed": 0, "total": 6},
         }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ggt_hub.vlm import Asker, Ledger, Question, Reply, Service
 from ggt_hub.vlm.asking import entry_of
 from ggt_hub.vlm.batch_book import Batch
 from ggt_hub.vlm.ledger import Entry, Receipt
-from ggt_hub.vlm.owners import lives, owner
+from ggt_hub.vlm.owners import FORGOTTEN, is_here, lives, owner
 
 _MOST_LINES, _MOST_BYTES = 1000, 100_000_000
 _LISTED_AFTER = 600  # seconds, in which a server may have a batch that it does not list yet
@@ -118,7 +118,7 @@ class BatchAsker(Asker):
         budget, share = service.budget, service.price.batch
         try:
             self.ledger.begin_batch(
-                batch, budget.purse, service.model, [*lines], (budget.max_calls, budget.max_cost),
+                batch, budget.hold(), service.model, [*lines], (budget.max_calls, budget.max_cost),
                 share * budget.expected,
             )  # fmt: skip
         except BaseException:
@@ -145,7 +145,7 @@ def fetch(ledger: Ledger, batch: Batch, service: Batching) -> Fetched:
     waiting = Fetched(waiting=len([*ledger.open_lines(batch.id)]))
     name = batch.name
     if name is None:
-        if batch.owner is not None and lives(batch.owner):
+        if batch.owner is not None and _is_sending(batch):
             return waiting
         name = service.find(batch.id)
         if name is None and batch.age < _LISTED_AFTER:
@@ -157,23 +157,34 @@ def fetch(ledger: Ledger, batch: Batch, service: Batching) -> Fetched:
     return waiting if collected is None else _end(ledger, batch, collected)
 
 
+def _is_sending(batch: Batch) -> bool:
+    """Whether the process that wrote it down may be at it still."""
+    return lives(batch.owner) and (is_here(batch.owner) or batch.age < FORGOTTEN)
+
+
 def _end(ledger: Ledger, batch: Batch, collected: Collected) -> Fetched:
     """Settle each line, one by one: a kill in between leaves the others to be collected again."""
-    left, are_all = dict(ledger.open_lines(batch.id)), collected.are_all
+    keys, left = ledger.keys_of(batch.id), dict(ledger.open_lines(batch.id))
     counts: Counter[str] = Counter()
-    damaged = read = 0
+    answered: set[str] = set()
+    failed: dict[str, JudgeError] = {}  # settled last, for servers that try again leave both in a file
+    strange = 0
     for key, outcome in collected.lines:
-        if outcome is None or key is None:
-            damaged += 1
-            continue
-        read += 1
-        if key in left:
-            counts[_settled(ledger, batch, key, left.pop(key), outcome)] += 1
-    if damaged and not read:
+        if outcome is None or key not in keys:
+            strange += 1
+        elif not isinstance(outcome, Reply):
+            failed[key] = outcome
+        else:
+            answered.add(key)
+            if key in left:
+                counts[_settled(ledger, batch, key, left.pop(key), outcome)] += 1
+    if strange and not (answered or failed):
         raise JudgeError(f"what came of the batch {batch.name or batch.id} cannot be read: fetch again")
-    are_all |= damaged > 0  # somebody's line is lost, and whose is not known
+    # A line that is strange, or that the server has counted, is somebody's, and whose is not known.
+    is_lost = collected.are_all or strange > 0 or len(answered) < collected.done
     for key, request in left.items():
-        counts[_settled(ledger, batch, key, request, None if are_all else JudgeError("it was not done"))] += 1
+        outcome = failed.get(key, None if is_lost else JudgeError("it was not done"))
+        counts[_settled(ledger, batch, key, request, outcome)] += 1
     ledger.end_batch(batch.id)
     return Fetched(**counts)
 

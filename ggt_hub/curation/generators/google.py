@@ -8,10 +8,7 @@ import base64
 import json
 import os
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,13 @@ from zoneinfo import ZoneInfo
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_ratio, nearest_ratio, size_of
 from ggt_hub.curation.generators.providers import Price
-from ggt_hub.curation.generators.replies import LONGEST_REPLY, Collected, Line, lines_of, reply_with
+from ggt_hub.curation.generators.replies import Collected, Line, lines_of, reply_with
+from ggt_hub.curation.generators.wire import HOOKS, Exchange, exchange
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
     PASSING,
+    UNKNOWN,
     check_address,
     checked_key,
     count,
@@ -38,7 +37,6 @@ from ggt_hub.vlm.openai_server import (
     seconds_of,
 )
 
-_UNKNOWN = (499, 504)
 _OF_ALL_QUESTIONS = (
     "api key",
     "api_key",
@@ -51,20 +49,9 @@ _OF_ALL_QUESTIONS = (
     "billing",
     "location",
 )
-_ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
-_LONGEST_DOWNLOAD = 3600.0  # seconds, for what came of a batch, which may be gigabytes
+_WITHOUT_RESULTS = ("FAILED", "CANCELLED", "EXPIRED")  # or with some
+_ENDED = ("SUCCEEDED", "PARTIALLY_SUCCEEDED", *_WITHOUT_RESULTS)
 _CLOSED = ("PUP_LIMITED_DISABLED",)  # a finish reason: the account may ask no more
-
-
-@dataclass
-class _Exchange:
-    """What one thread's request came to, as it was on the wire; a download is not read, but for its errors."""
-
-    is_download: bool = False
-    was_sent: bool = False
-    status: int | None = None
-    headers: Mapping[str, str] | None = None
-    body: str = ""
 
 
 class GoogleEditor:
@@ -117,7 +104,6 @@ class GoogleEditor:
         self.size, self.ratios, self.largest, self.per_minute = size, ratios, largest, per_minute
         self.endpoint = public_address(url or "https://generativelanguage.googleapis.com")
         self._key, self._timeout, self._types = checked_key(api_key), timeout, types
-        self._own = threading.local()
         # The client is kept whole: one of which only a part is kept closes itself.
         self._client = Client(
             api_key=self._key,
@@ -129,7 +115,7 @@ class GoogleEditor:
                 retry_options=types.HttpRetryOptions(attempts=1),
                 client_args={
                     "follow_redirects": False,  # the key would go along
-                    "event_hooks": {"request": [self._note_request], "response": [self._note_response]},
+                    "event_hooks": HOOKS,
                 },
             ),
         )
@@ -149,14 +135,12 @@ class GoogleEditor:
         Raises:
             JudgeError: if the server says no; of one that says something else nothing is concluded.
         """
-        exchange, _ = self._exchange(lambda: self._client.models.get(model=self.model))
-        if exchange.status in (401, 403) or "api key" in _message(exchange.body).lower():
-            raise JudgeError(f"{self.endpoint} rejects the key: {self._about(exchange)}")
-        if (
-            exchange.status == 404
-            and member(member(read_json(exchange.body), "error"), "status") == "NOT_FOUND"
-        ):
-            raise JudgeError(f"{self.endpoint} has no model {self.model}: {self._about(exchange)}")
+        found, _ = self._exchange(lambda: self._client.models.get(model=self.model))
+        if found.status in (401, 403) or "api key" in _message(found.body).lower():
+            raise JudgeError(f"{self.endpoint} rejects the key: {self._about(found)}")
+        said = member(member(read_json(found.body), "error"), "status")
+        if found.status == 404 and said == "NOT_FOUND":
+            raise JudgeError(f"{self.endpoint} has no model {self.model}: {self._about(found)}")
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
@@ -165,19 +149,19 @@ class GoogleEditor:
                 f"the picture has {length} bytes, and {self.model} takes {self.largest}: crop smaller"
             )
         ratio = nearest_ratio(size_of(question.pictures[0]), self.ratios)
-        exchange, error = self._exchange(
+        found, error = self._exchange(
             lambda: self._client.models.generate_content(
                 model=self.model, contents=self._contents(question), config=self._config(ratio)
             )
         )
-        if exchange.status == 200 and exchange.body:
-            content = read_json(exchange.body)
-            if not isinstance(content, dict):
-                raise PossiblyBilledError(
-                    f"{self.model} sent no JSON: {self._about(exchange)}", exchange.body[:2000]
-                )
-            return self.reply_of(content, exchange.headers or {})
-        raise self._failure(exchange, error)
+        if not (found.is_answered and found.body):
+            raise self._failure(found, error)
+        content = read_json(found.body)
+        if isinstance(content, list):  # as other methods of the service write it
+            content = member(content, 0) if len(content) == 1 else None
+        if not isinstance(content, dict):
+            raise PossiblyBilledError(f"{self.model} sent no JSON: {self._about(found)}", found.body[:2000])
+        return self.reply_of(content, found.headers)
 
     def submit(self, batch: str, lines: Mapping[str, Question]) -> str:
         """Send a batch as a file; see `Batching.submit`."""
@@ -187,17 +171,17 @@ class GoogleEditor:
                 for key, question in lines.items():
                     file.write(json.dumps({"key": key, "request": self._line(question)}) + "\n")
             about = self._types.UploadFileConfig(mime_type="application/jsonl", display_name=batch)
-            sent = self._called(lambda: self._client.files.upload(file=path, config=about))
+            sent = self._called(lambda: self._client.files.upload(file=path, config=about), transfers=True)
         config = self._types.CreateBatchJobConfig(display_name=batch)
-        exchange, error = self._exchange(
+        found, error = self._exchange(
             lambda: self._client.batches.create(model=self.model, src=sent.name, config=config)
         )
-        name = member(read_json(exchange.body), "name") if exchange.status == 200 else None
+        name = member(read_json(found.body), "name") if found.is_answered else None
         if isinstance(name, str):
             return name
-        if (exchange.status or 500) >= 500 and exchange.was_sent:  # it may be there all the same
-            raise PossiblyBilledError(self._about(exchange, error))
-        raise self._failure(exchange, error)
+        if (found.status or 500) >= 500 and found.was_sent:  # it may be there all the same
+            raise PossiblyBilledError(self._about(found, error))
+        raise self._failure(found, error)
 
     def find(self, batch: str) -> str | None:
         """See `Batching.find`."""
@@ -206,18 +190,21 @@ class GoogleEditor:
 
     def collect(self, name: str) -> Collected | None:
         """See `Batching.collect`. What is done is read from the wire: the library does not know all states."""
-        exchange, error = self._exchange(lambda: self._client.batches.get(name=name))
-        content = _camel(read_json(exchange.body))
-        if exchange.status != 200 or not isinstance(content, dict):
-            raise self._failure(exchange, error)
+        found, error = self._exchange(lambda: self._client.batches.get(name=name))
+        content = _camel(read_json(found.body))
+        if found.status != 200 or not isinstance(content, dict):
+            raise self._failure(found, error)
         state = str(member(member(content, "metadata"), "state")).rpartition("STATE_")[2]
         if not content.get("done") and state not in _ENDED:
             return None
         output = content.get("response") or member(member(content, "metadata"), "output") or {}
         file = member(output, "responsesFile")
+        # Numbers of 64 bits are texts in Google's JSON.
+        told = member(member(member(content, "metadata"), "batchStats"), "successfulRequestCount")
+        done = int(told) if str(told).isdecimal() else 0
         if isinstance(file, str):
-            return Collected(self._results(file), are_all=state == "SUCCEEDED")
-        if state == "SUCCEEDED":
+            return Collected(self._results(file), are_all=state == "SUCCEEDED", done=done)
+        if done or state not in _WITHOUT_RESULTS:
             raise JudgeError(f"{self.model} has done the batch {name} and says not where it is: fetch again")
         return Collected((), are_all=False)
 
@@ -225,22 +212,27 @@ class GoogleEditor:
         """The lines of a file, one in memory at a time."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "results.jsonl"
-            exchange, error = self._exchange(
-                lambda: self._client.files.download(file=file, destination=path), is_download=True
+            found, error = self._exchange(
+                lambda: self._client.files.download(file=file, destination=path),
+                transfers=True,
+                is_download=True,
             )
             if error is not None:
-                raise self._failure(exchange, error)
+                raise self._failure(found, error)
             for line in lines_of(path, self._key):
                 yield name_of(member(line, "key")), line and self._outcome(line)
 
-    def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError:
+    def _outcome(self, line: Mapping[str, Any]) -> Reply | JudgeError | None:
+        """A reply, or why it was not done; None where it says neither, and so was done, perhaps."""
         response = member(line, "response")
         if isinstance(response, dict):
             try:
                 return self.reply_of(response, share=self.price.batch)
             except RejectedError as error:
                 return error
-        said = member(member(line, "error"), "message") or "no reply in its line"
+        if not member(line, "error"):
+            return None
+        said = member(member(line, "error"), "message") or "it does not say why"
         code = member(member(line, "error"), "code")
         # 3 is INVALID_ARGUMENT among the codes of gRPC, in which lines of batches speak.
         kind = QuestionRefusedError if code in (3, 400) else JudgeError
@@ -260,17 +252,16 @@ class GoogleEditor:
             "generationConfig": {"responseModalities": ["IMAGE"], "imageConfig": image},
         }
 
-    def _called(self, call: Any) -> Any:
+    def _called(self, call: Any, *, transfers: bool = False) -> Any:
         """What a call gives that is not billed.
 
         Raises:
             RejectedError: if it fails.
         """
-        found: list[Any] = []
-        exchange, error = self._exchange(lambda: found.append(call()))
+        found, given, error = exchange(call, self._key, self._timeout, transfers=transfers)
         if error is not None:
-            raise RejectedError(self._about(exchange, error), passes=True)
-        return found[0]
+            raise RejectedError(self._about(found, error), passes=True)
+        return given
 
     def reply_of(
         self, content: Mapping[str, Any], headers: Mapping[str, str] = {}, share: float = 1.0
@@ -305,7 +296,8 @@ class GoogleEditor:
         blocked = member(member(said, "promptFeedback"), "blockReason")
         if blocked or reason not in (None, "STOP") or not drawn:
             why = blocked or (reason if reason not in (None, "STOP") else "no picture in the reply")
-            return Reply(words, refusal=str(why) + (f": {words[:200]}" if words else ""), **told)
+            more = words or name_of(member(member(said, "error"), "message")) or ""
+            return Reply(words, refusal=str(why) + (f": {more[:200]}" if more else ""), **told)
         return reply_with(member(drawn[-1], "data"), words, **told)
 
     def _contents(self, question: Question) -> list[Any]:
@@ -337,67 +329,30 @@ class GoogleEditor:
         words = max(0, answered - pictures) + count(usage, "thoughtsTokenCount")
         return self.price.of(self.price.asked if asked is None else asked, words, pictures)
 
-    def _exchange(self, call: Any, *, is_download: bool = False) -> tuple[_Exchange, Exception | None]:
+    def _exchange(self, call: Any, **more: bool) -> tuple[Exchange, Exception | None]:
         """What a call of the client came to on the wire, and what the client says of it."""
-        exchange = self._own.exchange = _Exchange(is_download)
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
-            return exchange, error
-        return exchange, None
+        found, _, error = exchange(call, self._key, self._timeout, **more)
+        return found, error
 
-    def _note_request(self, request: Any) -> None:
-        self._own.exchange.was_sent = True
-
-    def _note_response(self, response: Any) -> None:
-        """Read the whole body, within the time, before the client makes anything of it."""
-        exchange = self._own.exchange
-        is_download = exchange.is_download and response.status_code == 200
-        deadline = time.monotonic() + (_LONGEST_DOWNLOAD if is_download else self._timeout)
-        exchange.status = response.status_code
-        exchange.headers = {name: masked(value, self._key) for name, value in response.headers.items()}
-        stream, read = response.stream, 0
-
-        class Watched(type(stream)):  # type: ignore[misc]
-            def __init__(self) -> None:
-                pass
-
-            def __iter__(self) -> Any:
-                nonlocal read
-                for piece in stream:
-                    read += len(piece)
-                    if time.monotonic() > deadline or (read > LONGEST_REPLY and not is_download):
-                        raise TimeoutError(f"the reply is longer than allowed: {read} bytes")
-                    yield piece
-
-            def close(self) -> None:
-                stream.close()
-
-        response.stream = Watched()
-        if is_download:
-            return
-        response.read()
-        exchange.body = masked(response.text, self._key)
-
-    def _failure(self, exchange: _Exchange, error: Exception | None) -> JudgeError:
-        status = exchange.status
-        if status is None and error is not None and (not exchange.was_sent or never_sent(error)):
-            passes = exchange.was_sent  # no connection; otherwise the library itself refuses what it is given
-            return RejectedError(self._about(exchange, error), passes=passes)
-        about = self._about(exchange, error)
-        if status is None or status in _UNKNOWN or status == 200:
+    def _failure(self, found: Exchange, error: Exception | None) -> JudgeError:
+        status = found.status
+        if status is None and error is not None and (not found.was_sent or never_sent(error)):
+            passes = found.was_sent  # no connection; otherwise the library itself refuses what it is given
+            return RejectedError(self._about(found, error), passes=passes)
+        about = self._about(found, error)
+        if status is None or status in UNKNOWN or found.is_answered:
             return PossiblyBilledError(about)
-        message = _message(exchange.body).lower()
+        message = _message(found.body).lower()
         if status in (400, 413, 422) and not any(word in message for word in _OF_ALL_QUESTIONS):
             return QuestionRefusedError(about)
-        return RejectedError(about, passes=status in PASSING, wait=_wait(exchange))
+        return RejectedError(about, passes=status in PASSING, wait=_wait(found))
 
-    def _about(self, exchange: _Exchange, error: Exception | None = None) -> str:
+    def _about(self, found: Exchange, error: Exception | None = None) -> str:
         said = f"{type(error).__name__}: {error}"
-        if exchange.status is not None and exchange.status != 200:
-            said = f"status {exchange.status}, {_message(exchange.body)}"
+        if found.status is not None and not found.is_answered:
+            said = f"status {found.status}, {_message(found.body) or error}"
         elif error is None:
-            said = _message(exchange.body) or "an empty reply"
+            said = _message(found.body) or "an empty reply"
         return f"{self.model} could not be asked: {masked(' '.join(said.split()), self._key)[:300]}"
 
 
@@ -421,11 +376,11 @@ def _message(body: str) -> str:
     return " ".join((message if isinstance(message, str) else body).split())[:300]
 
 
-def _wait(exchange: _Exchange) -> float | None:
+def _wait(told: Exchange) -> float | None:
     """Seconds that the server asks for: by `RetryInfo`, `Retry-After`, or until a quota of a day is full again."""
-    content = read_json(exchange.body)
+    content = read_json(told.body)
     details = member(member(content if isinstance(content, dict) else member(content, 0), "error"), "details")
-    found = [seconds_of((exchange.headers or {}).get("retry-after"))]
+    found = [seconds_of(told.headers.get("retry-after"))]
     for detail in items(details):
         delay = member(detail, "retryDelay")
         found.append(seconds_of(delay.removesuffix("s")) if isinstance(delay, str) else None)

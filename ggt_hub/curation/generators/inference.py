@@ -1,17 +1,20 @@
 """Models behind Hugging Face's inference providers and endpoints, by `InferenceClient.image_to_image`.
 
-The client gives a PIL picture, not the file that came; it is kept as PNG, which loses no pixel but all metadata.
+The client gives a PIL picture, not the file that came, which is read from the wire. Where a provider wraps it in
+something else, the picture is kept as PNG, which loses no pixel but all metadata. The client follows redirects with
+the photograph, and waits for ever for what it has asked some providers for: both are forbidden on the wire.
 """
 
 import io
 from typing import Any
 
-from huggingface_hub import HfApi, InferenceClient
-from PIL import UnidentifiedImageError
+from huggingface_hub import HfApi, InferenceClient, get_session
+from PIL import Image, ImageOps
 
 from ggt_hub.curation.generators.canvas import Size, canvas_of_grid, size_of
 from ggt_hub.curation.generators.providers import Price
-from ggt_hub.curation.generators.replies import FORMATS
+from ggt_hub.curation.generators.replies import FORMATS, fault_of
+from ggt_hub.curation.generators.wire import Exchange, exchange, watch
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
@@ -71,7 +74,7 @@ class InferenceEditor:
         self.model, self.price, self.budget, self.per_minute = model, price, budget, per_minute
         self.endpoint = public_address(url or "https://router.huggingface.co")
         self._is_on_the_hub = url is None
-        self._key, self._via = checked_key(api_key), via
+        self._key, self._via, self._timeout = checked_key(api_key), via, timeout
         self._client = InferenceClient(
             model=url or model,
             provider=via,  # type: ignore[arg-type]  # the client itself refuses an unknown one
@@ -97,69 +100,68 @@ class InferenceEditor:
         if not self._is_on_the_hub:
             return
         hub = HfApi(token=self._key)
+        watch(get_session())
         for ask in (hub.whoami, lambda: hub.model_info(self.model)):
-            try:
-                ask()
-            except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
-                status = getattr(_response_to(error), "status_code", None)
-                if status == 404:
-                    raise JudgeError(f"{hub.endpoint} has no model {self.model}") from None
-                if status in (401, 403):
-                    raise JudgeError(f"{hub.endpoint} rejects the token: set HF_TOKEN anew") from None
+            found, _, error = exchange(ask, self._key, self._timeout)
+            if error is not None and found.status == 404:
+                raise JudgeError(f"{hub.endpoint} has no model {self.model}")
+            if error is not None and found.status in (401, 403):
+                raise JudgeError(f"{hub.endpoint} rejects the token: set HF_TOKEN anew")
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
         width, height = size_of(question.pictures[0])
-        try:
-            drawn = self._client.image_to_image(
+        watch(get_session())
+        found, drawn, error = exchange(
+            lambda: self._client.image_to_image(
                 question.pictures[0],
                 prompt=question.text,
                 target_size={"width": width, "height": height},  # type: ignore[arg-type]
-            )
-        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
-            raise self._failure(error) from None
+            ),
+            self._key,
+            self._timeout,
+        )
+        if error is not None:
+            raise self._failure(found, error) from None
         if drawn.format not in (*FORMATS, "MPO"):  # as Pillow calls some JPEG
             return Reply(refusal=f"a file of the format {drawn.format}", cost=self.price.expected)
+        if fault_of(found.content) is None:
+            return Reply(pictures=(found.content,), cost=self.price.expected)
+        return self._wrapped(drawn)
+
+    def _wrapped(self, drawn: Image.Image) -> Reply:
+        """A picture whose file was in something else."""
         try:
-            shown = drawn.convert("RGB") if drawn.mode in _NOT_IN_PNG else drawn
+            turned = ImageOps.exif_transpose(drawn)
+            shown = turned.convert("RGB") if turned.mode in _NOT_IN_PNG else turned
             shown.save(buffer := io.BytesIO(), "PNG", compress_level=1)
         except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
             return Reply(refusal=f"the picture is damaged: {error}"[:300], cost=self.price.expected)
         return Reply(pictures=(buffer.getvalue(),), cost=self.price.expected)
 
-    def _failure(self, error: Exception) -> JudgeError:
+    def _failure(self, found: Exchange, error: Exception) -> JudgeError:
         about = f"{self.model} could not be asked: {type(error).__name__}: {' '.join(str(error).split())}"
         about = masked(about, self._key)[:300]
-        response = _response_to(error)
-        status = getattr(response, "status_code", None)
-        if isinstance(error, UnidentifiedImageError) or status in UNKNOWN:
+        status = found.status
+        if found.was_taken or (found.was_sent and status in UNKNOWN):
             return PossiblyBilledError(about)
-        if status is None:
-            if isinstance(error, (ValueError, TypeError, NotImplementedError)):  # before anything is sent
-                return RejectedError(about, passes=False)
-            return RejectedError(about, passes=True) if never_sent(error) else PossiblyBilledError(about)
-        if status in (400, 413, 422) and not _is_of_all(response):
+        if status is None and found.was_sent and not never_sent(error):
+            return PossiblyBilledError(about)
+        if status is None:  # no connection; otherwise the client itself refuses what it is given
+            return RejectedError(about, passes=never_sent(error))
+        if status in (400, 413, 422) and found.was_sent and not _is_of_all(found):
             return QuestionRefusedError(about)
-        return RejectedError(about, passes=status in PASSING, wait=_wait(response))
+        return RejectedError(about, passes=status in PASSING, wait=_wait(found))
 
 
-def _response_to(error: BaseException | None) -> Any:
-    """What the server has answered; the client fails itself at some answers, and then it is what that came of."""
-    while error is not None:
-        if (response := getattr(error, "response", None)) is not None:
-            return response
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _is_of_all(response: Any) -> bool:
+def _is_of_all(found: Exchange) -> bool:
     """Whether a 400 is about the model or the account, and not about this question alone."""
-    return any(word in response.text.lower() for word in _OF_ALL_QUESTIONS)
+    return any(word in found.body.lower() for word in _OF_ALL_QUESTIONS)
 
 
-def _wait(response: Any) -> float | None:
+def _wait(found: Exchange) -> float | None:
     """Seconds that the server asks for: by `Retry-After`, or until a model is loaded."""
-    seconds = counted(read_json(response.text), "estimated_time")
+    seconds = counted(read_json(found.body), "estimated_time")
     if seconds is not None:
         return min(float(seconds), _LONGEST_LOADING)
-    return seconds_of(response.headers.get("retry-after"))
+    return seconds_of(found.headers.get("retry-after"))

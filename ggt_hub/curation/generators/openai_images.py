@@ -71,21 +71,8 @@ class OpenAIEditor:
         return canvas_of_grid(size, _GRID, _STEEPEST)
 
     def check(self) -> None:
-        """Ask, for nothing, whether the key is taken and the model is there.
-
-        Raises:
-            JudgeError: if the server says no; of one that says something else nothing is concluded.
-        """
-        try:
-            self._server.client.models.with_raw_response.retrieve(self.model)
-        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
-            status, code = getattr(error, "status_code", None), getattr(error, "code", None)
-            if status in (401, 403):
-                raise JudgeError(f"the key is rejected: {self._server.failure(error, self.model)}") from None
-            if status == 404 and code == "model_not_found":
-                raise JudgeError(
-                    f"{self.endpoint} has no model {self.model}: {self._server.failure(error, self.model)}"
-                ) from None
+        """See `OpenAIServer.check`."""
+        self._server.check(self.model)
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
@@ -131,23 +118,30 @@ class OpenAIEditor:
     def find(self, batch: str) -> str | None:
         """See `Batching.find`."""
         try:
-            jobs = [*self._server.client.batches.list(limit=100)]
+            for job in self._server.client.batches.list(limit=100):
+                if (job.metadata or {}).get(_OURS) == batch:
+                    return job.id
         except Exception as error:  # noqa: BLE001
             raise self._server.failure(error, self.model) from None
-        return next((job.id for job in jobs if (job.metadata or {}).get(_OURS) == batch), None)
+        return None
 
     def collect(self, name: str) -> Collected | None:
         """See `Batching.collect`."""
         try:
-            job = self._server.client.batches.retrieve(name)
+            opened = self._server.client.batches.with_streaming_response.retrieve(name)
+            job = read_json(self._server.read(opened, LONGEST_REPLY)[0])
         except Exception as error:  # noqa: BLE001
             raise self._server.failure(error, self.model) from None
-        if job.status not in _ENDED:
+        status = member(job, "status")
+        if not isinstance(status, str):
+            raise JudgeError(f"{self.model} does not say what became of the batch {name}: fetch again")
+        if status not in _ENDED:
             return None
-        files = [one for one in (job.output_file_id, job.error_file_id) if one]
-        if job.status == "completed" and not files:
+        files = [one for kind in ("output", "error") if (one := name_of(member(job, f"{kind}_file_id")))]
+        done = count(job, "request_counts", "completed")
+        if not files and (done or status == "completed"):
             raise JudgeError(f"{self.model} has done the batch {name} and says not where it is: fetch again")
-        return Collected(self._results(files), are_all=job.status == "completed")
+        return Collected(self._results(files), are_all=status == "completed", done=done)
 
     def _results(self, files: Sequence[str]) -> Iterator[Line]:
         """The lines of files, one in memory at a time."""
@@ -163,13 +157,16 @@ class OpenAIEditor:
                 for line in lines_of(path, self._server.client.api_key):
                     yield name_of(member(line, "custom_id")), line and self._outcome(line)
 
-    def _outcome(self, line: dict[str, Any]) -> Reply | JudgeError:
+    def _outcome(self, line: dict[str, Any]) -> Reply | JudgeError | None:
+        """A reply, or why it was not done; None where it says neither, and so was done, perhaps."""
         response = member(line, "response")
-        status, body = member(response, "status_code"), member(response, "body")
-        if status == 200 and isinstance(body, dict):
+        status, body = counted(response, "status_code"), member(response, "body")
+        if (status is None or status < 300) and isinstance(body, dict):
             return self.reply_of(body, name_of(member(response, "request_id")), self.price.batch)
+        if (status is None or status < 300) and not member(line, "error"):
+            return None
         said = member(member(body, "error"), "message") or member(member(line, "error"), "message")
-        about = f"{self.model} did not do it: {said or 'no reply in its line'}"[:300]
+        about = f"{self.model} did not do it: {said or 'it does not say why'}"[:300]
         return QuestionRefusedError(about) if status in (400, 413, 422) else JudgeError(about)
 
     def _line(self, key: str, question: Question) -> bytes:

@@ -22,7 +22,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")
 
 Line = tuple[str | None, Reply | JudgeError | None]
 """A line of what came of a batch: its name, and a reply, a refusal (`QuestionRefusedError`), or why it was not done
-and is free again; None twice where it cannot be read."""
+and is free again; None for what cannot be read."""
 
 
 class Collected(NamedTuple):
@@ -31,10 +31,12 @@ class Collected(NamedTuple):
     Attributes:
         lines: in any order.
         are_all: whether all was done, so that a line that is not there was lost, and is not free.
+        done: how many replies there are, by the server's own count.
     """
 
     lines: Iterable[Line]
     are_all: bool
+    done: int = 0
 
 
 def lines_of(path: Path, key: str) -> Iterator[Any]:
@@ -68,7 +70,8 @@ def fault_of(data: bytes) -> str | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             picture.load()
     except Exception as error:  # noqa: BLE001  files of strangers break decoders in every way
-        return f"the picture is damaged: {' '.join(str(error).split())[:120]}"
+        said = " ".join(str(error).partition(" <")[0].split())  # without the place of an object in memory
+        return f"the picture is damaged: {said[:120]}"
     return None
 
 

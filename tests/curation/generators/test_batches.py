@@ -4,89 +4,27 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
-from ggt_hub.curation.askers import fetch_batches, open_askers
-from ggt_hub.curation.configuration import load_configuration
-from ggt_hub.curation.generators import Price, accept_terms, google
+from ggt_hub.curation.askers import fetch_batches
+from ggt_hub.curation.generators import Price
 from ggt_hub.curation.generators.batches import BatchAsker, Fetched
-from ggt_hub.curation.run import run
 from ggt_hub.errors import CurationError, JudgeError
-from ggt_hub.vlm import Ledger, Question
+from ggt_hub.vlm import Ledger, Question, purse_of
 from ggt_hub.vlm.ledger import Entry, Receipt
-from tests.curation.ggt import Eyes, write_configuration, write_photographs
-from tests.servers.image_editors import KEY, BatchServer, EditorServer, Step, google_reply
-from tests.servers.openai_chat import ChatServer
+from tests.curation.generators.batching import COSTS, Place, age
+from tests.curation.ggt import write_photographs
+from tests.servers.image_editors import BatchServer, EditorServer, Step, google_reply
 
 pytest.importorskip("google.genai")
-
-NAMES = {
-    "google": "provider: google, model: gemini-nano-banana-2.1",
-    "openai": "provider: openai, model: gpt-image-2",
-}
-COSTS = {
-    "google": (1300 * 1.5 + 100 * 7.5 + 1120 * 30) / 2e6,
-    "openai": (1000 * 8 + 200 * 5 + 2000 * 30) / 2e6,
-}
-
-
-@pytest.fixture(autouse=True)
-def keys(monkeypatch):
-    monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
-
-
-class Place:
-    """A run of three photographs, two candidates each, with fixed instructions: nobody else is asked."""
-
-    def __init__(self, folder, maker, provider="google"):
-        text = write_configuration(folder, "http://127.0.0.1:9/v1", maker.root).read_text()
-        text = text.replace(
-            "  - diagnose\n  - compose-adaptive\n", "  - diagnose: {category: rain}\n  - compose\n"
-        )
-        if provider == "openai":
-            text = text.replace(NAMES["google"], NAMES["openai"])
-            text = text.replace(f"url: {maker.root}", f"url: {maker.root}/v1")
-        self.path, self.text = folder / "ggt.yaml", text
-        self.photographs = write_photographs(folder / "photographs", 3)
-        self.output, self.ledger = folder / "out", Ledger(folder / "ledger.sqlite")
-        accept_terms(self.ledger, provider)
-
-    def run(self, eyes, **more):
-        self.path.write_text(self.text.replace("http://127.0.0.1:9/v1", eyes.url))
-        configuration = load_configuration(self.path)
-        askers = open_askers(configuration, self.output, self.ledger, **more)
-        return {one.stage: one for one in run(configuration, str(self.photographs), self.output, askers)}
-
-    def bills(self):
-        return {
-            one.state: (one.requests, one.cost)
-            for one in self.ledger.bill(str(self.output.resolve()))
-            if one.model != "eyes"
-        }
-
-
-def age(ledger, seconds):
-    """Let what was written down of batches be so old."""
-    with closing(sqlite3.connect(ledger.path)) as connection, connection:
-        connection.execute(f"UPDATE batches SET at = datetime('now', '-{seconds} seconds')")
-
-
-@pytest.fixture
-def eyes():
-    with ChatServer(Eyes()) as server:
-        yield server
 
 
 @pytest.mark.parametrize("provider", ["google", "openai"])
@@ -150,76 +88,6 @@ def test_a_batch_that_was_never_taken_frees_its_questions(tmp_path, eyes):
         assert place.bills()["rejected"] == (6, 0)
 
 
-@pytest.mark.parametrize("provider", ["google", "openai"])
-def test_what_came_of_a_batch_and_was_cut_on_its_way_is_fetched_again(provider, tmp_path, eyes):
-    with BatchServer() as maker:
-        place = Place(tmp_path, maker, provider)
-        place.run(eyes, batch=True)
-        maker.work()
-        maker.cut = 2000
-        with pytest.raises(JudgeError):
-            fetch_batches(place.output, place.ledger)
-        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
-        assert (place.run(eyes)["edit"].kept, maker.billed, len(maker.asked)) == (6, 6, 0)
-
-
-def test_what_came_of_a_batch_may_be_longer_than_a_reply(tmp_path, eyes, monkeypatch):
-    monkeypatch.setattr(google, "LONGEST_REPLY", 1000)
-    with BatchServer() as maker:
-        place = Place(tmp_path, maker)
-        place.run(eyes, batch=True)
-        maker.work()
-        assert len(maker.files[next(iter(maker.batches.values()))["output"]]) > 1000
-        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
-
-
-@pytest.mark.parametrize("provider", ["google", "openai"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda file: file[file.index(b"\n") + 1 :],
-        lambda file: file.replace(b'key": "', b'key": ["', 1).replace(b'custom_id": "', b'custom_id": ["', 1),
-    ],
-)
-def test_a_line_that_is_lost_may_have_been_billed_and_is_not_asked_again(change, provider, tmp_path, eyes):
-    with BatchServer() as maker:
-        place = Place(tmp_path, maker, provider)
-        place.run(eyes, batch=True)
-        maker.work()
-        maker.spoil(change)
-        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(5, lost=1)}
-        edit = place.run(eyes)["edit"]
-        assert (edit.kept, edit.later) == (5, {"banana: possibly billed": 1})
-        assert (maker.billed, maker.asked) == (6, [])
-        assert place.bills()["possibly billed"] == (1, 0)
-
-
-def test_a_page_in_place_of_what_came_settles_nothing(tmp_path, eyes):
-    with BatchServer() as maker:
-        place = Place(tmp_path, maker)
-        place.run(eyes, batch=True)
-        maker.work()
-        there = maker.files[(name := next(iter(maker.batches.values()))["output"])]
-        maker.spoil(lambda _: b"<html>\nsign in\n</html>")
-        with pytest.raises(JudgeError, match="cannot be read: fetch again"):
-            fetch_batches(place.output, place.ledger)
-        maker.files[name] = maker.files[name[6:]] = there
-        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
-
-
-def test_done_without_a_file_settles_nothing(tmp_path, eyes):
-    with BatchServer() as maker:
-        place = Place(tmp_path, maker)
-        place.run(eyes, batch=True)
-        maker.work()
-        (batch,) = maker.batches.values()
-        there, batch["output"] = batch["output"], None
-        with pytest.raises(JudgeError, match="says not where it is: fetch again"):
-            fetch_batches(place.output, place.ledger)
-        batch["output"] = there
-        assert fetch_batches(place.output, place.ledger) == {"banana": Fetched(6)}
-
-
 def test_one_batch_that_cannot_be_fetched_holds_up_no_other(tmp_path, eyes):
     with BatchServer() as maker:
         place = Place(tmp_path, maker)
@@ -268,7 +136,8 @@ def test_a_batch_that_two_fetch_at_once_is_counted_once(tmp_path, eyes):
         place = Place(tmp_path, maker)
         place.run(eyes, batch=True)
         maker.work()
-        purse, another = str(place.output.resolve()), Ledger(place.ledger.path)
+        another = Ledger(place.ledger.path)
+        purse = purse_of(place.output, another)
         (batch,) = place.ledger.open_batches(purse)
         lines = [*place.ledger.open_lines(batch.id)]
         assert fetch_batches(place.output, another) == {"banana": Fetched(6)}
@@ -345,7 +214,7 @@ from ggt_hub.curation.askers import open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.run import run
-from ggt_hub.vlm import Ledger, Question
+from ggt_hub.vlm import Ledger, Question, purse_of
 import time
 configuration, source, output, ledger, when = sys.argv[1:]
 own = GoogleEditor.submit
@@ -398,9 +267,13 @@ def test_the_command_says_what_came_and_what_waits(tmp_path, eyes):
         assert (sent.exit_code, "later: banana: in a batch 6" in sent.stdout) == (1, True)
         assert "gemini-nano-banana-2.1: 6 in a batch" in sent.stdout
         fetch = ["curate", "fetch", str(place.output), *kept]
-        shutil.copytree(place.output, tmp_path / "moved")
-        moved = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "moved"), *kept])
-        assert moved.stdout == f"{tmp_path / 'moved'} has no batches out; {place.output} has\n"
+        shutil.copytree(place.output, tmp_path / "another")
+        (tmp_path / "another/.ggt-hub/purse").unlink()  # as of another run
+        another = CliRunner().invoke(app, ["curate", "fetch", str(tmp_path / "another"), *kept])
+        name = (place.output / ".ggt-hub/purse").read_text().strip()
+        assert another.stdout == f"{tmp_path / 'another'} has no batches out; {name} has\n"
+        fetch[2] = str(place.output.rename(tmp_path / "moved"))
+        asked[5] = fetch[2]
         waiting = CliRunner().invoke(app, fetch)
         assert (waiting.exit_code, waiting.stdout.split(maxsplit=1)) == (
             1, ["banana", "0 answered, 0 refused, 0 not done and free again, 6 waiting\n"],

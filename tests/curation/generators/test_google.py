@@ -141,6 +141,7 @@ def test_whatever_stands_in_a_reply_is_kept_and_counted():
     [
         ({}, PRICE.expected),
         ({"candidatesTokenCount": "many"}, PRICE.expected),
+        ({"candidatesTokenCount": 10**400, "promptTokenCount": 10**30}, PRICE.expected),
         ({"promptTokenCount": 1300}, (1300 * 1.5 + 1120 * 30) / 1e6),
         ({"promptTokenCount": 1300.0, "candidatesTokenCount": 1120.0}, (1300 * 1.5 + 1120 * 30) / 1e6),
         (
@@ -192,6 +193,10 @@ def test_cut_base64_and_cut_pictures_are_billed_refusals_with_what_came():
     padded, _ = sent(google_reply(inline(whole[:300])))
     assert padded.refusal.startswith("the picture is damaged")
     assert padded.pictures == (whole[:300],)
+    assert (
+        sent(google_reply(inline(b"<svg/>")))[0].refusal
+        == "the picture is damaged: cannot identify image file"
+    )
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 408])
@@ -254,9 +259,34 @@ def test_what_may_have_been_billed_is_sent_once_and_told(step, tmp_path):
         assert asker.service.budget.cost == pytest.approx(PRICE.expected)
 
 
+@pytest.mark.parametrize("status", [201, 202, 203, 206])
+def test_every_status_of_success_is_one(status):
+    reply, _ = sent(Step(status, google_reply(inline(picture())).body))
+    assert (reply.pictures, reply.cost) == ((picture(),), pytest.approx(COST, abs=1e-12))
+    with pytest.raises(PossiblyBilledError):
+        sent(Step(status, b""))
+
+
+@pytest.mark.parametrize("form", ["\ufeff{}", "[{}]"], ids=["a mark of byte order", "a list of one"])
+def test_what_stands_around_a_reply_hides_no_picture_that_is_paid(form):
+    body = form.replace("{}", json.dumps(google_reply(inline(picture())).body)).encode()
+    assert sent(Step(body=body))[0].pictures == (picture(),)
+
+
+def test_an_error_with_the_status_of_success_is_named():
+    refusal = sent(Step(body={"error": {"code": 429, "message": "exhausted"}}))[0].refusal
+    assert refusal == "no picture in the reply: exhausted"
+
+
+@pytest.mark.parametrize("status", [499, 504, 520, 524, 598, 599])
+def test_of_what_a_gateway_gave_up_the_model_may_have_gone_on(status):
+    with pytest.raises(PossiblyBilledError):
+        sent(google_error(status, "", "late"))
+
+
 def test_a_server_that_drips_does_not_hold_the_run(tmp_path):
     with EditorServer(Step(body=b" " * 3_000_000)) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ggt_hub.curation.generators.google.LONGEST_REPLY", 1_000_000)
+        patch.setattr("ggt_hub.curation.generators.wire.LONGEST_REPLY", 1_000_000)
         with pytest.raises(PossiblyBilledError, match="longer than allowed"):
             editor(server).send(QUESTION)
 

@@ -4,13 +4,16 @@ import io
 
 import numpy as np
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_session
+from huggingface_hub.hf_api import InferenceProviderMapping
+from huggingface_hub.inference._providers import PROVIDERS, _common, fal_ai
 from PIL import EpsImagePlugin, Image
 
 from ggt_hub.curation.generators.inference import InferenceEditor
 from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import fault_of
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.images.shown import shown_rgb
 from ggt_hub.vlm import Budget, Question
 from tests.servers.image_editors import KEY, EditorServer, Step, picture
 
@@ -50,11 +53,96 @@ def test_a_program_is_refused_and_not_run(monkeypatch):
     assert fault_of(program.getvalue()).startswith("the picture is damaged: cannot identify")
 
 
-def test_colours_of_print_are_shown_as_a_screen_does():
-    inks = Image.new("CMYK", (96, 64), (0, 255, 255, 0))
-    inks.save(file := io.BytesIO(), "JPEG")
-    (shown,) = sent(Step(body=file.getvalue()))[0].pictures
-    assert Image.open(io.BytesIO(shown)).getpixel((5, 5)) == pytest.approx((255, 0, 0), abs=2)  # of JPEG
+def test_the_file_is_kept_as_it_came_though_the_client_gives_none():
+    inks, metadata = Image.new("CMYK", (96, 64), (0, 255, 255, 0)), Image.Exif()
+    metadata[0x112], metadata[0x131] = 6, "a model"
+    inks.save(file := io.BytesIO(), "JPEG", exif=metadata)
+    (kept,) = sent(Step(body=file.getvalue()))[0].pictures
+    assert kept == file.getvalue()
+    shown = shown_rgb(kept)
+    assert shown.shape == (96, 64, 3)  # turned
+    assert shown[5, 5] == pytest.approx((255, 0, 0), abs=2)  # of JPEG
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_with_the_photograph(status):
+    with EditorServer() as elsewhere:
+        step = Step(status, {}, {"Location": f"{elsewhere.root}/models/editor"})
+        with pytest.raises(RejectedError, match="on to another address") as caught:
+            sent(step)
+        assert (caught.value.passes, elsewhere.requests) == (False, [])
+
+
+def test_other_requests_of_the_library_are_redirected_as_ever(hub):
+    """Its client is one for all that a process asks the Hub."""
+    sent(Step())
+    with EditorServer() as there, EditorServer() as here:
+        here.other = lambda *_: Step(307, {}, {"Location": f"{there.root}/v1/models/a"})
+        assert get_session().post(f"{here.root}/somewhere").status_code == 404  # of the other one
+        assert [request["path"] for request in there.requests] == ["/v1/models/a"]
+
+
+class Queue(EditorServer):
+    """fal.ai: a question is taken, asked after until it is done, and its picture fetched by its address."""
+
+    def __init__(self, *polls, taken=None):
+        super().__init__(Step(body=taken or {"request_id": "1", "response_url": "http://there/editor/1"}))
+        self.polls = list(polls)
+
+    def _read(self, path, headers, body):
+        return super()._read(path, headers, body) | ({"picture": b""} if body else {})
+
+    def other(self, request, method):
+        if request["path"].endswith("/status"):
+            return self.polls[0] if len(self.polls) == 1 else self.polls.pop(0)
+        if request["path"].endswith("/picture"):
+            return Step(body=picture((96, 64), form="WEBP"), headers={"Content-Type": "image/webp"})
+        return Step(body={"images": [{"url": f"{self.root}/picture"}]})
+
+
+WAITS, DONE = Step(body={"status": "IN_QUEUE"}), Step(body={"status": "COMPLETED"})
+
+
+def asked_of_a_queue(server, monkeypatch, timeout=5.0):
+    told = InferenceProviderMapping(
+        provider="fal-ai",
+        hf_model_id="some/editor",
+        providerId="editor",
+        status="live",
+        task="image-to-image",
+    )
+    monkeypatch.setitem(_common.HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"], "some/editor", told)
+    monkeypatch.setattr(PROVIDERS["fal-ai"]["image-to-image"], "base_url", server.root)
+    monkeypatch.setattr(fal_ai, "_POLLING_INTERVAL", 0.01)
+    made = InferenceEditor(
+        "some/editor", api_key=KEY, price=PRICE, budget=Budget(), via="fal-ai", timeout=timeout
+    )
+    return made.send(QUESTION)
+
+
+def test_what_a_provider_answers_by_an_address_is_its_file(monkeypatch):
+    with Queue(WAITS, WAITS, DONE) as server:
+        reply = asked_of_a_queue(server, monkeypatch)
+    assert reply.pictures == (picture((96, 64), form="WEBP"),)
+
+
+@pytest.mark.parametrize(
+    "polls",
+    [[Step(500, {})], [Step(429, {})], [Step(404, {})], [Step(body=b"<html>")], [Step(delay=2.0)], [WAITS]],
+    ids=["500", "429", "404", "page", "silence", "for ever"],
+)
+def test_what_was_taken_may_be_billed_whatever_follows_and_nobody_waits_for_ever(polls, monkeypatch):
+    with Queue(*polls) as server, pytest.raises(PossiblyBilledError):
+        asked_of_a_queue(server, monkeypatch, timeout=0.5)
+    assert (len(server.asked), server.billed) == (1, 1)
+
+
+def test_an_answer_that_the_client_does_not_understand_may_be_billed(monkeypatch):
+    with (
+        Queue(DONE, taken={"no": "name"}) as server,
+        pytest.raises(PossiblyBilledError, match="No request ID"),
+    ):
+        asked_of_a_queue(server, monkeypatch)
 
 
 def test_a_rejected_token_and_an_unknown_model_are_known_before_anything_is_paid(hub):
