@@ -4,6 +4,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,14 +51,17 @@ class OpenAIServer:
         if base_url is not None:
             check_address(base_url)
         self.timeout = timeout
+        key = checked_key(api_key or os.environ.get("OPENAI_API_KEY", "")) or "none"
         # The client's own retries would be billed and not counted; redirects would carry the picture elsewhere.
-        self.client = OpenAI(
-            base_url=base_url,
-            api_key=checked_key(api_key or os.environ.get("OPENAI_API_KEY", "")) or "none",
-            max_retries=0,
-            timeout=timeout,
-            http_client=DefaultHttpxClient(follow_redirects=False),
-        )
+        with making_client(key):
+            self.client = OpenAI(
+                base_url=base_url,
+                api_key=key,
+                max_retries=0,
+                timeout=timeout,
+                http_client=DefaultHttpxClient(follow_redirects=False),
+            )
+        check_address(str(self.client.base_url))
         self.endpoint = public_address(base_url or str(self.client.base_url))
 
     def read(self, opened: Any, longest: int) -> tuple[str, str | None]:
@@ -125,8 +130,29 @@ def check_address(url: str) -> None:
     Raises:
         JudgeError: if so.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, half an address in brackets
+        is_one = False
+    if not is_one or not re.fullmatch("[!-~]+", url):
         raise JudgeError(f"{url!r} is no address of a server: write it as http://localhost:8000/v1")
+
+
+@contextmanager
+def making_client(key: str) -> Iterator[None]:
+    """Say in one line why a library cannot make its client: proxies and certificates of the environment, mostly.
+
+    Raises:
+        JudgeError: if so.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = masked(f"{type(error).__name__}: {error}", key)
+        raise JudgeError(
+            f"no client can be made ({said}): look at HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and the like"
+        ) from error
 
 
 def public_address(url: str) -> str:
@@ -190,7 +216,9 @@ def name_of(*told: Any) -> str | None:
 def never_sent(error: BaseException) -> bool:
     """Whether no connection was made."""
     names = {type(one).__name__ for one in (error, error.__cause__)}
-    return bool(names & {"ConnectError", "ConnectTimeout", "PoolTimeout"})
+    return bool(
+        names & {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
+    )
 
 
 def seconds_of(text: str | None) -> float | None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from ggt_hub.curation.generators.canvas import Box, off_canvas, on_canvas, size_of
 from ggt_hub.curation.marks import mark_of_a_model
@@ -25,7 +25,7 @@ class Edit(Deciding):
         candidates: of one photograph by one generator.
     """
 
-    candidates: Annotated[int, Ge(1)] = 2
+    candidates: Annotated[int, Ge(1), Le(1000)] = 2
 
     name: ClassVar[str] = "edit"
     needs: ClassVar[tuple[str, ...]] = ("lq", "prompt")

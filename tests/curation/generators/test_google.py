@@ -345,6 +345,36 @@ def test_the_check_is_free_and_names_a_rejected_key_and_an_unknown_model():
         assert server.billed == 0
 
 
+@pytest.mark.parametrize("name", ["../../x", "", "a?b"])
+def test_a_name_that_is_none_is_known_before_anything_is_paid(name):
+    with EditorServer() as server:
+        made = GoogleEditor(name, api_key=KEY, price=PRICE, budget=Budget(), url=server.root)
+        with pytest.raises(JudgeError, match="is no name of a model"):
+            made.check()
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x:99999", "http://x:abc/v1", "http://[::1/v1", "http://a b/v1", "x:9"]
+)
+def test_what_is_no_address_is_one_clear_error(url):
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        editor(SimpleNamespace(root=url))
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        OpenAIServer(url, KEY, 1.0)
+
+
+def test_an_environment_with_which_no_client_can_be_made_is_one_clear_error(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "not an url")
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        OpenAIServer(None, KEY, 1.0)
+    monkeypatch.setenv("ALL_PROXY", "garbage://x")
+    fault = r"no client can be made \(ValueError: Unknown scheme for proxy .*\): look at HTTPS_PROXY"
+    for make in (lambda: editor(SimpleNamespace(root="http://here")), lambda: OpenAIServer(None, KEY, 1.0)):
+        with pytest.raises(JudgeError, match=fault):
+            make()
+
+
 def test_what_the_library_logs_does_not_hold_the_key(caplog):
     with caplog.at_level("DEBUG"):
         sent(Step())
