@@ -18,6 +18,10 @@ PASSING = (408, 409, 429, 500, 502, 503, 529)
 UNKNOWN = (499, 504, 520, 524, 598, 599)
 """A gateway gave up waiting, or got what it does not understand; the model may have gone on."""
 
+ONE_EACH = {"Connection": "close"}
+"""A connection for each request: on one that is kept a server may close while we ask, which may be billed, and what it
+sends too much is taken for the answer to the next question."""
+
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
 _A_DAY_IS_FULL = 3600.0
 _MOST_TOKENS = 100_000_000  # of one reply; what says more has counted something else
@@ -59,6 +63,7 @@ class OpenAIServer:
                 api_key=key,
                 max_retries=0,
                 timeout=timeout,
+                default_headers=ONE_EACH,
                 http_client=DefaultHttpxClient(follow_redirects=False),
             )
         check_address(str(self.client.base_url))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ggt_hub.curation.generators.replies import LONGEST_REPLY
-from ggt_hub.vlm.openai_server import masked
+from ggt_hub.vlm.openai_server import ONE_EACH, masked
 
 _LONGEST_TRANSFER = 3600.0  # seconds, for what goes into a batch, or came of it, which may be gigabytes
 
@@ -118,6 +118,7 @@ def _note_request(request: Any) -> None:
     # Where a library waits for ever, it waits as long as the call may take.
     least = {name: min(left, waits.get(name) or left) for name in ("connect", "read", "write", "pool")}
     request.extensions = {**request.extensions, "timeout": least}
+    request.headers.update(ONE_EACH)
     found.status = None
     if _asks(request):
         if found.is_rehearsal:

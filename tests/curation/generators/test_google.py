@@ -9,6 +9,7 @@ from PIL import Image
 
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.generators.inference import InferenceEditor
+from ggt_hub.curation.generators.openai_images import OpenAIEditor
 from ggt_hub.curation.generators.providers import price_of
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
@@ -373,6 +374,26 @@ def test_an_environment_with_which_no_client_can_be_made_is_one_clear_error(monk
     for make in (lambda: editor(SimpleNamespace(root="http://here")), lambda: OpenAIServer(None, KEY, 1.0)):
         with pytest.raises(JudgeError, match=fault):
             make()
+
+
+def made_by(provider, server):
+    told = {"api_key": KEY, "price": PRICE, "budget": Budget()}
+    if provider == "openai":
+        return OpenAIEditor("gpt-image-2", url=f"{server.root}/v1", **told)
+    if provider == "hub":
+        return InferenceEditor("a/b", url=f"{server.root}/models/a", **told)
+    return editor(server)
+
+
+@pytest.mark.parametrize("provider", ["google", "openai", "hub"])
+def test_each_question_has_a_connection_of_its_own(provider):
+    """On one that is kept a server may close while we ask, or have sent more than one answer."""
+    with EditorServer() as server:
+        service = made_by(provider, server)
+        service.check()
+        for _ in range(3):
+            service.send(QUESTION)
+        assert len({request["connection"] for request in server.requests}) == len(server.requests) >= 3
 
 
 def test_what_the_library_logs_does_not_hold_the_key(caplog):
