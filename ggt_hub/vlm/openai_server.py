@@ -19,7 +19,7 @@ UNKNOWN = (499, 504, 520, 524, 598, 599)
 """A gateway gave up waiting, or got what it does not understand; the model may have gone on."""
 
 ONE_EACH = {"Connection": "close"}
-"""A connection for each request: on one that is kept a server may close while we ask, which may be billed, and what it
+"""A connection for each request: one that is kept may close while we ask, which may be billed, and what a server
 sends too much is taken for the answer to the next question."""
 
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later

@@ -1,6 +1,7 @@
 """Generators restore photographs: so many candidates each, every one a question of its own."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from ggt_hub.curation.generators.canvas import Box, off_canvas, on_canvas, size_
 from ggt_hub.curation.marks import mark_of_a_model
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Later, Outcome, Row, Split
 from ggt_hub.curation.stages.asking import unanswered
+from ggt_hub.errors import ModelClosedError
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 
@@ -73,7 +75,11 @@ def drawn(name: str, asker: Asker, row: Row, number: int) -> Mapping[str, Any] |
     """
     service: Any = asker.service
     question, box = asked(row, asker)
-    entry = asker.ask(question, (number, 0))
+    try:
+        entry = asker.ask(question, (number, 0))
+    except ModelClosedError as error:  # the others may go on
+        warnings.warn(str(error), stacklevel=2)
+        return Later(f"{name}: its quota is used up", str(error))
     if entry.state != "answered":
         outcome = unanswered(entry)
         named = re.match(r"[A-Z_]{4,}", entry.reason or "")  # as providers name their reasons

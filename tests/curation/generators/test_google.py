@@ -11,7 +11,13 @@ from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.generators.inference import InferenceEditor
 from ggt_hub.curation.generators.openai_images import OpenAIEditor
 from ggt_hub.curation.generators.providers import price_of
-from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import (
+    JudgeError,
+    ModelClosedError,
+    PossiblyBilledError,
+    QuestionRefusedError,
+    RejectedError,
+)
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
 from ggt_hub.vlm.openai_server import OpenAIServer, read_json
 from tests.servers.image_editors import (
@@ -229,9 +235,9 @@ def test_a_quota_of_the_day_closes_the_model_until_midnight_in_the_pacific(tmp_p
     with EditorServer(google_error(429, "RESOURCE_EXHAUSTED", "quota", failure)) as server:
         ledger = Ledger(tmp_path / "ledger.sqlite")
         asker = Asker(editor(server), ledger)
-        with pytest.raises(RejectedError):
+        with pytest.raises(ModelClosedError):
             asker.ask(QUESTION)
-        with pytest.raises(JudgeError, match="takes no more questions until"):
+        with pytest.raises(ModelClosedError, match="takes no more questions until"):
             asker.ask(Question("another", pictures=QUESTION.pictures))
         assert len(server.asked) == 1
 
