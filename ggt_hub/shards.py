@@ -14,7 +14,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,8 @@ def run_shards(
         The reports, in the order of `shards`; each has `name`, `sha256` and `size` besides what `work` returned.
 
     Raises:
-        GGTHubError: before any work, if a file that no report names is where a shard belongs.
+        GGTHubError: before any work, if a file that no report names is where a shard belongs; if a process was
+            killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = json.dumps(settings, sort_keys=True, default=str)
@@ -126,9 +128,21 @@ def are_made(shards: Sequence[Shard], folder: Path, *, settings: Any) -> bool:
     return all(report is not None for report in reports)
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that make shards: started with the first one, and not forked, for this process has threads."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+@contextmanager
+def processes(workers: int) -> Iterator[Executor]:
+    """Processes that make shards: started with the first one, and not forked, for this process has threads.
+
+    Raises:
+        GGTHubError: if one of them was killed.
+    """
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as made:
+        try:
+            yield made
+        except BrokenProcessPool as error:
+            raise GGTHubError(
+                f"one of {workers} processes was killed, most often because memory ran out: what is done stays; "
+                "run again, with fewer workers"
+            ) from error
 
 
 def _begin_worker() -> None:
@@ -187,7 +201,7 @@ def run_shard(work: Work, shard: Shard, folder: Path, key: str) -> dict[str, Any
 
 def is_result(folder: Path, name: str) -> bool:
     """Whether a file of `folder` is what a shard of that name has made, unchanged since."""
-    path, report = folder / name, _read_report(folder, name)
+    path, report = folder / name, read_report(folder, name)
     if report is None or path.is_symlink() or not path.is_file():
         return False
     return file_sha256(path) in (report["sha256"], report.get("replaces"))
@@ -219,7 +233,7 @@ def replace_result(folder: Path, name: str, work: Work) -> None:
     Raises:
         GGTHubError: if no shard of that name has made a file there, or it was changed since.
     """
-    report, path = _read_report(folder, name), folder / name
+    report, path = read_report(folder, name), folder / name
     if report is None or not is_result(folder, name):
         raise GGTHubError(
             f"{path} was not made by a run, or was changed since: put back what the run has made"
@@ -239,14 +253,15 @@ def _finished(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
 
 def _report_of(folder: Path, shard: Shard, key: str) -> dict[str, Any] | None:
     """The report of a shard of these settings, if its file is there and has the size that it states."""
-    report, path = _read_report(folder, shard.name), folder / shard.name
+    report, path = read_report(folder, shard.name), folder / shard.name
     if report is None or report.pop("key", None) != _full_key(shard, key):
         return None
     report.pop("replaces", None)
     return report if path.is_file() and path.stat().st_size == report["size"] else None
 
 
-def _read_report(folder: Path, name: str) -> dict[str, Any] | None:
+def read_report(folder: Path, name: str) -> dict[str, Any] | None:
+    """What is known of a shard that was made once; None where there is nothing whole."""
     try:
         report = json.loads(_report_path(folder, name).read_text())
     except (OSError, ValueError):

@@ -14,9 +14,17 @@ import pytest
 
 from tests.servers.local_hub import LocalHub
 
-HUB = LocalHub()
-HOME = Path(tempfile.mkdtemp(prefix="ggt-hub-tests-"))
+PLACE = Path(tempfile.mkdtemp(prefix="ggt-hub-tests-"))
+HOME = PLACE / "home"
 
+# What clients and processes of tests leave behind goes with the tests: gradio's client alone makes a folder for
+# each prediction. pytest's own folders stay where they are, for whoever looks why a test failed.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+TEMPORARY = PLACE / "tmp"
+TEMPORARY.mkdir()
+tempfile.tempdir = os.environ["TMPDIR"] = str(TEMPORARY)
+
+HUB = LocalHub()
 os.environ.update(
     HF_ENDPOINT=HUB.url,
     HF_HOME=str(HOME),
@@ -32,7 +40,7 @@ for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", 
 
 def pytest_unconfigure() -> None:
     HUB.stop()
-    shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(PLACE, ignore_errors=True)
 
 
 @pytest.fixture

@@ -99,6 +99,20 @@ def test_processes_end_when_the_one_that_started_them_is_killed():
     worker.wait(20)  # raises if it is still there
 
 
+def be_killed_at_two(number: int, path: Path) -> dict:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_number(number, path)
+
+
+def test_a_process_that_is_killed_is_named_as_what_it_is_and_its_shard_made_by_the_next_run(tmp_path):
+    with pytest.raises(GGTHubError, match="one of 2 processes was killed, most often because memory ran out"):
+        run_shards(be_killed_at_two, SHARDS, tmp_path, settings=1, workers=2)
+    assert "2" not in made(tmp_path)
+    run_shards(write_number, SHARDS, tmp_path, settings=1)
+    assert "2" in made(tmp_path)
+
+
 def test_what_is_missing_or_of_other_settings_is_made_again(tmp_path):
     def run(settings, shards=SHARDS):
         run_shards(write_number, shards, tmp_path, settings=settings)

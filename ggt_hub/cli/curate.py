@@ -36,6 +36,13 @@ AcceptTerms = Annotated[
     typer.Option(metavar="PROVIDER", help="You have read and accept its terms; remembered in the ledger."),
 ]
 LedgerFile = Annotated[Path | None, typer.Option(help="File of all replies; GGT_HUB_LEDGER or one a user.")]
+Takedown = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Take the photographs of these ids and SHA-256, one in a line, out of --output, and end.",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes of stages that neither ask nor learn.")]
 Engine = Annotated[str, typer.Option(help="Whose processes: local, datatrove or ray.")]
 
@@ -62,26 +69,20 @@ def run(
     ask_again: AskAgain = False,
     batch: Batch = False,
     accept_terms: AcceptTerms = None,
-    takedown: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Take the photographs of these ids and SHA-256, one in a line, out of the run, and end.",
-        ),
-    ] = None,
+    takedown: Takedown = None,
     ledger: LedgerFile = None,
     workers: Workers = 1,
     engine: Engine = "local",
 ) -> None:
     """Run the stages of PRESET; what is done is not done again. Exit code 1 if rows are left for a later run."""
-    from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
+    from ggt_hub.curation.askers import bill, check_askers, estimate, open_askers
     from ggt_hub.curation.configuration import load_configuration
     from ggt_hub.curation.run import run as run_stages
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.engines import check_engine
 
     if takedown is not None:
-        _take_down(output, takedown)
+        _take_down(output, takedown, ledger)
         return
     configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
     check_engine(engine)
@@ -101,7 +102,7 @@ def run(
     )
     for stage in configuration.stages:  # before a generator that runs here is downloaded
         stage.check()
-    check_generators(askers)
+    check_askers(askers)
     counts = run_stages(configuration, source, output, askers, workers=workers, engine=engine)
     for count in counts:
         _show(count)
@@ -144,7 +145,7 @@ def report(
     from ggt_hub.curation.report import report_run
     from ggt_hub.vlm import Ledger, ledger_path
 
-    path = output or folder.with_name(f"{folder.resolve().name}-report.html")
+    path = output or _report_beside(folder)
     typer.echo(str(report_run(folder, path, Ledger(ledger or ledger_path()))))
 
 
@@ -210,18 +211,22 @@ def compare(
     ask_again: AskAgain = False,
     batch: Batch = False,
     accept_terms: AcceptTerms = None,
+    takedown: Takedown = None,
     ledger: LedgerFile = None,
     workers: Workers = 1,
     engine: Engine = "local",
 ) -> None:
     """Compare the generators of PRESET, with fixed and adaptive prompts. Exit code 1 if some candidates wait."""
-    from ggt_hub.curation.askers import bill, check_generators, open_askers
+    from ggt_hub.curation.askers import bill, check_askers, open_askers
     from ggt_hub.curation.comparing import asking, entrants, estimate_entrants, run_entrants
     from ggt_hub.curation.comparison import REPORT, write_comparison
     from ggt_hub.curation.configuration import load_configuration
     from ggt_hub.data.work.indexing import check_apart
     from ggt_hub.engines import check_engine
 
+    if takedown is not None:
+        _take_down(output, takedown, ledger)
+        return
     configuration = load_configuration(preset, dict(map(_place_and_value, set or ())))
     found = entrants(configuration, output)
     check_engine(engine)
@@ -239,7 +244,7 @@ def compare(
         ask_again=ask_again,
         batch=batch,
     )
-    check_generators(askers)
+    check_askers(askers)
     waiting = run_entrants(found, source, askers, workers=workers, engine=engine)
     for one in write_comparison(found, output, askers, kept):
         df = "not judged" if one.df is None else f"DF {one.df[0]:.1f}"
@@ -285,13 +290,23 @@ def _show_estimates(found: "list[Estimate]") -> None:
         typer.echo(f"{one.stage:<14} {one.model}: at most {one.questions} questions, {cost}")
 
 
-def _take_down(output: Path, listed: Path) -> None:
+def _report_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.resolve().name}-report.html")
+
+
+def _take_down(output: Path, listed: Path, ledger: Path | None) -> None:
+    from ggt_hub.curation.report import report_run
     from ggt_hub.curation.takedown import take_down
+    from ggt_hub.vlm import Ledger, ledger_path
 
     gone = take_down(output, listed)
     for name in gone.unknown:
         typer.echo(f"{name}: nothing of this run")
     typer.echo(f"{output}: {len(gone.photographs)} photographs and {gone.pairs} pairs have left")
+    place = ledger or ledger_path()
+    if (beside := _report_beside(output)).is_file():
+        typer.echo(f"{report_run(output, beside, Ledger(place))}: written again without them")
+    typer.echo(f"elsewhere they stay: in exports, copies and other reports, and in the ledger, {place}")
     raise typer.Exit(1 if gone.unknown else 0)
 
 

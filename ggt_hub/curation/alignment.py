@@ -26,6 +26,9 @@ _SAME_SHIFT = 0.1  # least response of the phase correlation
 _EXACT = 1e-4  # squared pixels; matches are never nearer
 _FOLLOWED = 0.5  # pixels of the picture in which ways are followed; shorter ones are not told from none
 _TEXTURED = 8.0  # size of the gradient, 0..255, below which a place cannot be followed
+_SURE = 1.0  # pixels; ways that damage has shifted by less make nothing liker
+_LIKER = 0.7  # what bending may leave of the unlikeness: true bends leave 0.15 to 0.45, blurs 0.9 and more
+_DETAIL, _WINDOW, _QUIET = 1.5, 15, 4.0  # pixels of a blur, pixels of a side, squared levels
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
         if corner > limits.corner:
             return Alignment(None, None, "moved too far", statistics)
         if mean > limits.still / 2:
-            moved, valid = (_warped(picture, way) for picture in (moved, valid))
+            nearer = _warped(moved, way)
+            if mean * unit > _SURE or _unlikeness(nearer, lq) < _unlikeness(moved, lq):
+                moved, valid = nearer, _warped(valid, way)
     flow, residual = _residual(brightness(moved), brightness(lq))
     statistics |= {name: value / unit for name, value in residual.items()}
     statistics["is_known"] = float(way is not None)
@@ -98,7 +103,9 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
     if median > limits.median or most > limits.most:
         return Alignment(None, None, "bent too far", statistics)
     if median > max(limits.still, _FOLLOWED / (unit * _flow_scale(lq))):
-        moved, valid = (_bent(picture, flow) for picture in (moved, valid))
+        nearer = _bent(moved, flow)
+        if _unlikeness(nearer, lq) < _LIKER * _unlikeness(moved, lq):
+            moved, valid = nearer, _bent(valid, flow)
     cut = _border(valid)
     statistics["cut"] = cut / unit
     if cut > limits.border * unit:
@@ -245,6 +252,22 @@ def _bent(picture: Pixels, flow: Plane) -> Pixels:
     height, width = picture.shape[:2]
     places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), 2).astype(np.float32) + flow
     return cv2.remap(picture, places, None, cv2.INTER_NEAREST if picture.ndim == 2 else cv2.INTER_CUBIC)
+
+
+def _unlikeness(moved: Pixels, fixed: Pixels) -> float:
+    """One less the correlation in small windows, weighted by what the fixed picture shows there, 0..2.
+
+    Along edges, and under a blur, ways are followed that nothing has gone: bending by them makes nothing liker.
+    """
+    x, y = (cv2.GaussianBlur(brightness(one).astype(np.float32), (0, 0), _DETAIL) for one in (fixed, moved))
+
+    def mean(plane: Plane) -> Plane:
+        return cv2.blur(plane, (_WINDOW, _WINDOW))
+
+    spread_x, spread_y = (np.maximum(mean(one * one) - mean(one) ** 2, 0) for one in (x, y))
+    likeness = (mean(x * y) - mean(x) * mean(y)) / np.sqrt(spread_x * spread_y + _QUIET)
+    weight = np.sqrt(spread_x) + 1e-6
+    return 1 - float((weight * likeness).sum() / weight.sum())
 
 
 def _border(valid: Pixels) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ggt_hub.curation.configuration import GENERATOR, Configuration
-from ggt_hub.curation.generators import Generator, Named, Price, check_terms, open_generator
+from ggt_hub.curation.generators import Named, Price, check_terms, open_generator
 from ggt_hub.curation.generators.batches import BatchAsker, Batching, Fetched, fetch
 from ggt_hub.curation.generators.configured import BATCHING
 from ggt_hub.curation.run import RUN, RUNS
@@ -153,15 +153,17 @@ def _generators_of(output: Path) -> dict[str, Any]:
     return {name: one for of in told for name, one in of.items()}
 
 
-def check_generators(askers: Mapping[str, Asker]) -> None:
-    """Ask all generators, for nothing, whether they can be asked: before anything is paid.
+def check_askers(askers: Mapping[str, Asker]) -> None:
+    """Ask all who are asked in a run, for nothing, whether they can be: before anything is paid.
 
     Raises:
         JudgeError: if one says no: its key is rejected, it knows no such model, it takes no instruction.
     """
-    for name, asker in askers.items():
-        if name.startswith(GENERATOR):
-            cast("Generator", asker.service).check()
+    services = {(one.endpoint, one.model): one for one in (asker.service for asker in askers.values())}
+    for service in sorted(
+        services.values(), key=lambda one: one.endpoint is None
+    ):  # what is loaded here is last
+        service.check()
 
 
 def estimate(configuration: Configuration, source: str, *, batch: bool = False) -> list[Estimate]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-from ggt_hub.curation.run import FUNNEL, RUN, TABLES
+from ggt_hub.curation.run import FUNNEL, LEARNED, RUN, TABLES
 from ggt_hub.curation.stage import Beginning, Row
 from ggt_hub.curation.stages import STAGES
 from ggt_hub.curation.tables import read_columns, read_kept
 from ggt_hub.errors import CurationError
+from ggt_hub.shards import read_report
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Decided:
     def settings(self, stage: str) -> dict[str, Any] | None:
         """Of a stage; None where the run has none of that name."""
         return next((one[stage] for one in self.told["stages"] if stage in one), None)
+
+    def learned(self, stage: str) -> Path | None:
+        """The folder of what a stage has learned last; None where it has learned nothing."""
+        report = read_report(self.folder / TABLES, f"{stage}/learned.json")
+        return None if report is None else self.folder / LEARNED / report["folder"]
 
     def slices(self, stage: str) -> Iterator[list[Path]]:
         """Of each slice the tables up to a stage, from where its rows began."""

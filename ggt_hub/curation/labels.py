@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge
 
 from ggt_hub.commit import append_json, keep_json_lines
+from ggt_hub.curation.ids import is_of
 from ggt_hub.errors import CurationError
 from ggt_hub.evaluation.statistics import cohens_kappa
 from ggt_hub.settings import read_json_lines
@@ -82,11 +83,14 @@ def add_label(path: Path, label: Label) -> None:
 
 
 def forget(path: Path, photographs: Collection[str]) -> None:
-    """Take out the labels of all candidates of some photographs, given by their ids."""
+    """Take out the labels of all candidates of some photographs, given by their ids.
+
+    Raises:
+        CurationError: if a line is no label.
+    """
     if path.is_file():
-        keep_json_lines(
-            path, lambda told: not any(f"{told['id']}/".startswith(f"{name}/") for name in photographs)
-        )
+        read_labels(path)
+        keep_json_lines(path, lambda told: not is_of(told["id"], photographs))
 
 
 def first_looks(labels: Iterable[Label]) -> dict[str, Counter[str]]:

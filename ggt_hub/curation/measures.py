@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ggt_hub.curation.recoding import psnr, unchanged
-from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, small, strengths
 from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.images.shown import brightness
@@ -80,8 +80,8 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
     structure = _ssim(grey, matched)
     planes = grey.astype(np.float32), grey_gt.astype(np.float32)
     weaker, sharper = strengths(*planes)
-    small = _small(lq), _small(gt)
-    others, other_place = recoloured(*small)
+    little = small(lq), small(gt)
+    others, other_place = recoloured(*little)
     return {
         "bar": _bar(matched, grey),
         "structure": structure,
@@ -90,11 +90,11 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "weaker": weaker,
         "sharper": sharper,
         "noisier": noise_of(planes[1]) - noise_of(planes[0]),
-        "cast": cast(*small),
+        "cast": cast(*little),
         "recoloured": others,
         "recoloured_place": other_place,
         "unchanged": unchanged(lq, gt),
-        "colour": _number(lambda: chromaticity_drift(small[1][None], small[0][None])),
+        "colour": _number(lambda: chromaticity_drift(little[1][None], little[0][None])),
         "redegraded": redegraded(lq, gt),
         "piqe": _gain(piqe, lq, gt),
         "niqe": _gain(niqe, lq, gt),
@@ -176,12 +176,6 @@ def _fitted_psnr(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> floa
     centred = ours - ours.mean()
     gain = float((centred * (theirs - theirs.mean())).sum() / max(float(np.square(centred).sum()), 1e-6))
     return psnr(theirs.mean() + gain * centred, theirs)
-
-
-def _small(pixels: Pixels) -> Pixels:
-    scale = min(1.0, 192 / max(pixels.shape[:2]))
-    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _with_histogram(plane: Pixels, like: Pixels) -> Pixels:

@@ -111,15 +111,16 @@ def _costs(folder: Path, ledger: Ledger) -> Table:
 
 def _audit(run: Decided) -> Iterator[Table]:
     """What came of the planted pairs."""
-    for path in sorted((run.folder / "learned").glob(f"{Judge.name}-*/{AUDIT}")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        counts = Counter((one["planted"], one["state"]) for one in told["pairs"])
-        rows = [
-            [kind, *(counts[kind, state] for state in ("caught", "missed", "unanswered"))]
-            for kind in ("unchanged", "another scene")
-        ]
-        note = "Pairs that the judge has to refuse, planted before it was believed."
-        yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
+    if (learned := run.learned(Judge.name)) is None:
+        return
+    told = json.loads((learned / AUDIT).read_text(encoding="utf-8"))
+    counts = Counter((one["planted"], one["state"]) for one in told["pairs"])
+    rows = [
+        [kind, *(counts[kind, state] for state in ("caught", "missed", "unanswered"))]
+        for kind in ("unchanged", "another scene")
+    ]
+    note = "Pairs that the judge has to refuse, planted before it was believed."
+    yield Table(["planted", "caught", "missed", "unanswered"], rows, "The judge, tried", note)
 
 
 def _people(folder: Path) -> Iterator[Table]:

@@ -82,7 +82,8 @@ class Review(Turns[Look, Verdict]):
         return len(self._answers[turn]) < people
 
     def keep(self, person: str, turn: Look, answer: Verdict) -> None:
-        """Append a line to the labels of the run."""
+        """Append a line to the labels of the run; of what has left it meanwhile nothing is said any more."""
+        self._check_is_there(turn)
         add_label(self._path, Label(turn.id, answer[0], person, answer[1], turn.number))
 
     def pictures(self, turn: Look) -> tuple[bytes, bytes]:
@@ -91,11 +92,14 @@ class Review(Turns[Look, Verdict]):
         Raises:
             CurationError: if it has left the run since.
         """
-        rows = read_kept(self._tables[turn.id], ("lq", "gt"), only={turn.id})
-        if not rows:
-            raise CurationError(f"{turn.id} has left the run: start the review again")
-        lq, gt = (png(shown_rgb(rows[0][side])) for side in ("lq", "gt"))
+        self._check_is_there(turn)
+        (row,) = read_kept(self._tables[turn.id], ("lq", "gt"), only={turn.id})
+        lq, gt = (png(shown_rgb(row[side])) for side in ("lq", "gt"))
         return lq, gt
+
+    def _check_is_there(self, turn: Look) -> None:
+        if not read_kept(self._tables[turn.id], (), only={turn.id}):
+            raise CurationError("this candidate has left the run: start `ggt-hub curate review` again")
 
 
 def _tables_of_candidates(run: Decided) -> dict[str, list[Path]]:

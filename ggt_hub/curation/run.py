@@ -53,7 +53,7 @@ from ggt_hub.vlm import Asker
 RUN, FUNNEL, TAKEN = "run.yaml", "funnel.json", "takedown.json"
 RUNS = "runs"  # of a comparison
 TABLES = Path(RECORDS) / "curation"
-_LEARNED = "learned"
+LEARNED = "learned"
 _TELLING = 10.0  # seconds between funnels
 
 
@@ -173,6 +173,7 @@ class _Run:
     def _decide(self, stages: Sequence[Deciding]) -> None:
         self.slices = [replace(one, reports=()) for one in self.slices]
         self.before = self.counts
+        self._leave_what_is_no_more(stages)
         steps = [self._step(stage) for stage in stages]
         try:
             if self.engine == "local":
@@ -191,6 +192,14 @@ class _Run:
         learned += [self.learned[stage.name].name] if stage.name in self.learned else []
         learned += [digest(sorted(context.labels.items()))] if stage.reviews else []
         return Step(stage, context, tuple(learned), read_taken(self.output), self.tables)
+
+    def _leave_what_is_no_more(self, stages: Sequence[Deciding]) -> None:
+        """Remove the tables of slices that are no more, as where photographs have left the source."""
+        there = {f"{one.name}.arrow" for one in self.slices}
+        for stage in stages:
+            for path in sorted((self.tables / stage.name).glob("*.arrow")):
+                if path.name not in there:
+                    remove_result(self.tables, f"{stage.name}/{path.name}")
 
     def _flow(self, steps: Sequence[Step]) -> None:
         """In this process and the pool's; the funnel grows meanwhile."""
@@ -229,7 +238,7 @@ class _Run:
             )
         hashes = [one.hashes for one in self.slices]
         told = [identity(stage), hashes, [self.learned[n].name for n in stage.uses]]
-        folder = self.output / _LEARNED / f"{stage.name}-{digest(told)[:8]}"
+        folder = self.output / LEARNED / f"{stage.name}-{digest(told)[:8]}"
         shard = Shard(f"{stage.name}/learned.json", (rows, folder), folder.name)
         if not folder.is_dir():
             remove_result(self.tables, shard.name)
@@ -277,7 +286,7 @@ class _Run:
         """Count what the slices have come to so far in these stages."""
         of_stages = zip_longest(*(one.reports for one in self.slices))
         counts = [
-            _count(stage.name, [report for report in reports if report is not None])
+            count_of(stage.name, [report for report in reports if report is not None])
             for stage, reports in zip(stages, of_stages, strict=False)
         ]
         # Behind a stage in which all of it waits there is nothing to count.
@@ -303,7 +312,7 @@ def _stretches(stages: Sequence[Stage]) -> list[list[Stage]]:
 
 
 def read_taken(output: Path) -> frozenset[str]:
-    """The ids and hashes that have left a run for good; see `takedown`."""
+    """The hashes of what has left a run for good, photographs and ids; see `takedown`."""
     path = output / TAKEN
     return frozenset(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ())
 
@@ -316,7 +325,7 @@ def _learn(
         report = stage.learn(rows, context, working, unfinished)
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     commit_json(path, {file.relative_to(folder).as_posix(): file_sha256(file) for file in files})
-    return {"learned": report}
+    return {"learned": report, "folder": folder.name}
 
 
 def _pack_slices(
@@ -363,7 +372,8 @@ def _grouped(counts: Sequence[int], rows: int) -> list[list[int]]:
     return groups
 
 
-def _count(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
+def count_of(stage: str, reports: Sequence[Mapping[str, Any]]) -> Count:
+    """The sum of what is known of the tables of a stage."""
     rows, kept = (sum(report[name] for report in reports) for name in ("in", "kept"))
     reasons = {
         state: dict(sum((Counter(report[state]) for report in reports), Counter()).most_common())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ggt_hub.curation.configuration import identity
+from ggt_hub.curation.ids import hash_of, hidden
 from ggt_hub.curation.stage import Beginning, Context, Deciding, Kept, Outcome, Seed
 from ggt_hub.curation.tables import TAKEN_DOWN, has_postponed, read_kept, write_table
 from ggt_hub.shards import Shard, Work, made_shard, remove_result
@@ -43,7 +44,7 @@ class Step:
     Attributes:
         stage, context: see there.
         learned: what else its decisions depend on: names of what was learned, and a hash of what people said.
-        taken: ids and hashes of what has left the run for good.
+        taken: hashes of what has left the run for good: of photographs, and of ids.
         folder: of the tables.
     """
 
@@ -150,17 +151,16 @@ def _decide(
         rows = [{"id": seed.id, "seed": seed.content} for seed in seeds]
     else:
         rows = read_kept(tables, stage.needs)
-    outcomes = stage.decide(rows, context) if rows else []
+    names, outcomes = [row["id"] for row in rows], stage.decide(rows, context) if rows else []
     if seeds is not None and taken:
-        outcomes = [
-            TAKEN_DOWN if _is_taken(row["id"], one, taken) else one
-            for row, one in zip(rows, outcomes, strict=True)
-        ]
-    return write_table(path, [row["id"] for row in rows], outcomes, stage.gives)
+        are_taken = [_is_taken(name, one, taken) for name, one in zip(names, outcomes, strict=True)]
+        names = [hidden(name) if gone else name for name, gone in zip(names, are_taken, strict=True)]
+        outcomes = [TAKEN_DOWN if gone else one for one, gone in zip(outcomes, are_taken, strict=True)]
+    return write_table(path, names, outcomes, stage.gives)
 
 
 def _is_taken(name: str, outcome: Outcome, taken: frozenset[str]) -> bool:
-    return name in taken or (isinstance(outcome, Kept) and outcome.values.get("sha256") in taken)
+    return hash_of(name) in taken or (isinstance(outcome, Kept) and outcome.values.get("sha256") in taken)
 
 
 def digest(content: Any) -> str:

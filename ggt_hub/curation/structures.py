@@ -134,6 +134,13 @@ def _median(values: Plane, weights: Plane) -> float:
     return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
 
 
+def small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of 192 pixels at most, in which colours are compared, for noise has none there."""
+    scale = min(1.0, 192 / max(pixels.shape[:2]))
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
 def cast(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
     """How far the colours of a candidate are shifted all together: of chromaticities, 0..0.8; nan where it is dark.
 
@@ -141,7 +148,7 @@ def cast(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
     factor. What is left of the way of their mean is a cast.
 
     Args:
-        photograph: 8-bit RGB, of about 192 pixels.
+        photograph: 8-bit RGB, as `small` has it.
         candidate: likewise, of the same size.
     """
     blocks = [one.reshape(-1, 3) for one in _blocks(photograph, candidate)]
@@ -155,6 +162,34 @@ def cast(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> float:
     return float(np.linalg.norm(theirs.mean(0) - stronger * ours.mean(0)))
 
 
+def graded(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> tuple[float, float]:
+    """How far a candidate's colours are mixed otherwise, all alike, and how much of its way that explains.
+
+    What hangs before a scene makes it paler and greyer: a gain and an offset, the same of all channels, are taken
+    off first. A 3x3 map of the colours then explains a grade of the whole picture, and little of what drops,
+    flakes and noise have done.
+
+    Args:
+        photograph: 8-bit RGB, as `small` has it.
+        candidate: likewise, of the same size.
+
+    Returns:
+        The median way of chromaticities after that, 0..0.8, nan where it is dark; and the share of the squared
+        difference that the map explains, 0..1.
+    """
+    theirs, ours = (one.reshape(-1, 3).astype(np.float64) for one in _blocks(photograph, candidate))
+    veil, *_ = np.linalg.lstsq(np.stack([ours.ravel(), np.ones(ours.size)], 1), theirs.ravel(), rcond=None)
+    veiled = veil[0] * ours + veil[1]
+    sums = [one.sum(1, keepdims=True) for one in (theirs, veiled)]
+    bright = np.minimum(*sums)[:, 0] > _DARK
+    if bright.sum() < _FEWEST:
+        return float("nan"), 0.0
+    way = np.median(veiled[bright] / sums[1][bright] - theirs[bright] / sums[0][bright], 0)
+    grade, *_ = np.linalg.lstsq(veiled, theirs, rcond=None)
+    left, before = (float(np.square(theirs - one).sum()) for one in (veiled @ grade, veiled))
+    return float(np.linalg.norm(way)), 1 - left / max(before, 1e-6)
+
+
 def recoloured(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> tuple[float, float]:
     """How far colours are others than stronger or weaker ones: in most places, and in one of them alone.
 
@@ -163,7 +198,7 @@ def recoloured(photograph: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> t
     half can not.
 
     Args:
-        photograph: 8-bit RGB, of about 192 pixels.
+        photograph: 8-bit RGB, as `small` has it.
         candidate: likewise, of the same size.
 
     Returns:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ggt_hub.curation.ids import hidden, is_of
 from ggt_hub.curation.stage import Dropped, Kept, Later, Outcome, Row, Split
 from ggt_hub.errors import CurationError
 
@@ -35,12 +36,19 @@ def write_table(
     return {"in": len(ids), **_counts(rows)}
 
 
-def rewrite_without(path: Path, gone: Collection[str], unfinished: Path) -> dict[str, Any]:
-    """Write a table again without some rows and all that was made of them; where they began, they are dropped.
+def tells_of(path: Path, gone: Collection[str]) -> bool:
+    """Whether a table has rows that were made of some with which the run began, or names one of these."""
+    rows = read_columns(path, ["id", "detail"])
+    return any(is_of(row["id"], gone) or row["detail"] in gone for row in rows)
+
+
+def rewrite_without(path: Path, gone: Collection[str], begins: bool, unfinished: Path) -> dict[str, Any]:
+    """Write a table again without some rows and all that was made of them.
 
     Args:
         path: the table.
         gone: ids of rows with which the run began.
+        begins: whether it is the table with which these begin: there they are dropped, by other names.
         unfinished: what to write to.
 
     Returns:
@@ -49,10 +57,11 @@ def rewrite_without(path: Path, gone: Collection[str], unfinished: Path) -> dict
     table = _read(path, None)
     rows = []
     for row in table.to_pylist():
-        if row["id"] in gone:
-            rows.append(dict.fromkeys(row) | _row(row["id"], row["id"], TAKEN_DOWN))
-        elif not any(row["id"].startswith(f"{name}/") for name in gone):
-            rows.append(row)
+        if not is_of(row["id"], gone):
+            rows.append(row | ({"detail": TAKEN_DOWN.reason} if row["detail"] in gone else {}))
+        elif begins:
+            name = hidden(row["id"])
+            rows.append(dict.fromkeys(row) | _row(name, name, TAKEN_DOWN))
     _write(unfinished, pa.Table.from_pylist(rows, table.schema))
     return {"in": len({row["parent"] for row in rows}), **_counts(rows)}
 

@@ -50,14 +50,17 @@ def build_asking_page(title: str, asked: Asked) -> Page:
                 steps = {key_button(asked.back, "Back"): -1, key_button(asked.on, "Next"): 1}
             gr.Markdown(asked.help, elem_classes="credits")
         shown = [viewer, note, place]
-        private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+        # Through the queue, where nobody waits for another: of other events Gradio does not show why they failed.
+        private: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+        private |= {"api_visibility": "private"}
         for begun in (start.click, name.submit):
             begun(in_page(partial(_begin, asked)), name, [who, desk, *shown], **private)
         presses = [(button, partial(_answer, asked, key)) for key, button in answers.items()]
         presses += [(button, partial(_step, asked, step)) for button, step in steps.items()]
         for button, press in presses:
             pressed = button.click(in_page(press), [name, place], shown, **private)
-            pressed.then(None, js="() => looker.free()", **private)
+            for after in (pressed.success, pressed.failure):
+                after(None, js="() => looker.free()", queue=False, api_visibility="private")
     return page
 
 

@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 560, 250, 44, 44, 34
+_LIMIT = 16  # pixels between the words of limits
 
 
 def interval_plot(intervals: Sequence[tuple[str, float, float, float]], title: str) -> str:
@@ -38,7 +39,7 @@ def interval_plot(intervals: Sequence[tuple[str, float, float, float]], title: s
             f'<circle cx="{x_of(mean):.1f}" cy="{y}" r="5" fill="var(--accent)">{tip}</circle>',
         ]
     marks = [_text(x_of(value), base + 20, f"{value:.3g}") for value in dict.fromkeys((lowest, 0.0, highest))]
-    return _svg(title, base + _BOTTOM, [_zero(x_of(0), base), *rows, *marks])
+    return _svg(title, base + _BOTTOM, [_zero(x_of(0), _TOP, base), *rows, *marks])
 
 
 def histogram(values: Sequence[float], title: str, bins: int = 20, limits: Mapping[str, float] = {}) -> str:
@@ -55,37 +56,36 @@ def histogram(values: Sequence[float], title: str, bins: int = 20, limits: Mappi
     """
     reach = [*values, *limits.values()]
     counts, edges = np.histogram(values, bins=bins, range=(min(reach), max(reach)))
-    width, height = _WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM
+    top = _TOP + _LIMIT * max(0, len(limits) - 1)  # each limit has a line for its words
+    width, height, base = _WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM, top + _HEIGHT - _TOP - _BOTTOM
     step = width / bins
 
     def x_of(value: float) -> float:
         return _LEFT + (value - edges[0]) / (edges[-1] - edges[0]) * width
 
     bars = [
-        f'<rect x="{_LEFT + i * step + 1:.1f}" y="{_TOP + height * (1 - n / counts.max()):.1f}" '
+        f'<rect x="{_LEFT + i * step + 1:.1f}" y="{top + height * (1 - n / counts.max()):.1f}" '
         f'width="{step - 2:.1f}" height="{height * n / counts.max():.1f}" rx="2" fill="var(--accent)">'
         f"<title>{edges[i]:.3g} to {edges[i + 1]:.3g}: {n}</title></rect>"
         for i, n in enumerate(counts)
         if n
     ]
-    base = _TOP + height
     marks = [
         _text(x_of(value), base + 20, f"{value:.3g}")
         for value in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])
     ]
     if edges[0] < 0 < edges[-1]:
-        marks.append(_zero(x_of(0), base))
-    for label, value in limits.items():
+        marks.append(_zero(x_of(0), top, base))
+    for row, (label, value) in enumerate(limits.items()):
         x, anchor = x_of(value), "end" if x_of(value) > _WIDTH / 2 else "start"
-        place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{base}"'
+        y = _TOP + _LIMIT * row
+        place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y - 14}" y2="{base}"'
         marks.append(
             f'<line {place} stroke="var(--ink)" stroke-width="2"><title>{escape(label)}</title></line>'
         )
-        marks.append(
-            _text(x + (-6 if anchor == "end" else 6), _TOP + 4, f"{label} {value:.3g}", anchor, "ink")
-        )
+        marks.append(_text(x + (-6 if anchor == "end" else 6), y - 4, f"{label} {value:.3g}", anchor, "ink"))
     line = f'<line x1="{_LEFT}" x2="{_LEFT + width}" y1="{base}" y2="{base}" stroke="var(--line)"/>'
-    return _svg(title, _HEIGHT, [*bars, line, *marks])
+    return _svg(title, base + _BOTTOM, [*bars, line, *marks])
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", colour: str = "soft") -> str:
@@ -93,8 +93,8 @@ def _text(x: float, y: float, text: str, anchor: str = "middle", colour: str = "
     return f'<text {place} font-size="12" fill="var(--{colour})">{escape(text)}</text>'
 
 
-def _zero(x: float, base: float) -> str:
-    place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{base}"'
+def _zero(x: float, top: float, base: float) -> str:
+    place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{base}"'
     return f'<line {place} stroke="var(--ink)" stroke-dasharray="3 3"/>'
 
 

@@ -114,6 +114,13 @@ class Service(Protocol):
     def per_minute(self) -> float | None:
         """Requests that may be sent in a minute; None for any number."""
 
+    def check(self) -> None:
+        """Ask, for nothing, whether it can be asked: before anything is paid.
+
+        Raises:
+            JudgeError: if it says no: its key is rejected, it knows no such model.
+        """
+
     def send(self, question: Question) -> Reply:
         """Make one try.
 

@@ -87,6 +87,10 @@ class ServerChat:
         """
         return text_of(send(self, Question(question, system, (image_png,), tuple(later))))
 
+    def check(self) -> None:
+        """See `OpenAIServer.check`."""
+        self._server.check(self.model)
+
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
         try:

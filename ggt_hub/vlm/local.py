@@ -68,6 +68,14 @@ class LocalChat:
         """What else decides the reply."""
         return {"temperature": self._temperature, "max_tokens": self._max_new_tokens}
 
+    def check(self) -> None:
+        """Find the model, which is not loaded yet.
+
+        Raises:
+            JudgeError: if it is neither a folder, nor on the Hub at the revision asked for.
+        """
+        _ = self.revision
+
     def ask(self, image_png: bytes, system: str, question: str, later: Sequence[Turn] = ()) -> str:
         """The model's reply; arguments as those of `ServerChat.ask`.
 

@@ -22,6 +22,7 @@ ONE_EACH = {"Connection": "close"}
 """A connection for each request: one that is kept may close while we ask, which may be billed, and what a server
 sends too much is taken for the answer to the next question."""
 
+_LONGEST_CHECK = 30.0  # seconds
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
 _A_DAY_IS_FULL = 3600.0
 _MOST_TOKENS = 100_000_000  # of one reply; what says more has counted something else
@@ -68,6 +69,24 @@ class OpenAIServer:
             )
         check_address(str(self.client.base_url))
         self.endpoint = public_address(base_url or str(self.client.base_url))
+
+    def check(self, model: str) -> None:
+        """Ask, for nothing, whether the key is taken and the model is there.
+
+        Raises:
+            JudgeError: if the server says no; of one that says something else nothing is concluded.
+        """
+        try:
+            self.client.with_options(timeout=_LONGEST_CHECK).models.with_raw_response.retrieve(model)
+        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
+            status, code = getattr(error, "status_code", None), getattr(error, "code", None)
+            # A key of OpenAI's may be let ask models and not be let list them: it lacks a scope then.
+            if status == 401 or (status == 403 and "scope" not in str(error)):
+                raise JudgeError(f"{self.endpoint} rejects the key: {self.failure(error, model)}") from None
+            if status == 404 and code == "model_not_found":
+                raise JudgeError(
+                    f"{self.endpoint} has no model {model}: {self.failure(error, model)}"
+                ) from None
 
     def read(self, opened: Any, longest: int) -> tuple[str, str | None]:
         """The body of a reply, masked, and its name; in pieces, so that a server that drips does not hold us.

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ggt_hub.curation.figures import Passed
 from ggt_hub.curation.stages.edit import asked
 from ggt_hub.curation.tables import read_kept
 from ggt_hub.errors import CurationError, JudgeError, QuestionRefusedError
+from ggt_hub.evaluation.votes import read_votes
 from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.vlm import Asker, Ledger, Question, Reply
 from ggt_hub.vlm.ledger import Receipt
@@ -183,6 +185,24 @@ def test_people_vote_on_a_candidate_of_each_and_the_page_shows_it(place: Place) 
     assert {*names[:2]} == {"maker, fixed", "maker, adaptive"} and len(names) == 4
     assert "18 votes on pairs." in section
     (place.output / "votes.jsonl").unlink()
+
+
+def test_a_photograph_leaves_all_runs_the_votes_and_the_page(place: Place, tmp_path: Path) -> None:
+    output = tmp_path / "compared"
+    shutil.copytree(place.output, output, ignore=shutil.ignore_patterns("votes.jsonl"))
+    voting = open_comparison(output)
+    for number, duel in enumerate(voting.order("anna")):
+        voting.say("anna", number, "left")
+        assert duel.picture in ("astronaut.png/0", "china.png/0", "coffee.png/0")
+    (tmp_path / "gone.txt").write_text("coffee.png/0\ndog.png\n")
+    call = ["curate", "compare", "ggt", str(tmp_path), "--output", str(output), "--takedown"]
+    done = CliRunner().invoke(app, [*call, str(tmp_path / "gone.txt"), "--ledger", str(tmp_path / "own")])
+    assert done.exit_code == 1 and "dog.png: nothing of this run" in done.output
+    assert "coffee.png" not in done.output and "1 photographs and 0 pairs" in done.output
+    assert not [path for path in output.rglob("*") if path.is_file() and b"coffee" in path.read_bytes()]
+    assert {vote.picture for vote in read_votes(output / "votes.jsonl")} == {"astronaut.png/0", "china.png/0"}
+    assert not (output / "report.html").exists()
+    assert open_comparison(output).progress("anna") == (12, 0)
 
 
 def test_who_is_killed_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:

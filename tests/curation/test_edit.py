@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ggt_hub.cli import app
-from ggt_hub.curation.askers import bill, check_generators, estimate, open_askers
+from ggt_hub.curation.askers import bill, check_askers, estimate, open_askers
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.generators import accept_terms
 from ggt_hub.curation.run import run
@@ -291,8 +291,13 @@ def test_no_key_no_terms_a_rejected_key_and_an_unknown_model_are_one_clear_error
         maker.models["gemini-nano-banana-2.1"] = google_error(404, "NOT_FOUND", "no such model")
         assert "has no model gemini-nano-banana-2.1" in said()[1]
         assert "--accept-terms gogle: choose one of" in said("--accept-terms", "gogle")[1]
-        assert (maker.billed, eyes.requests) == (0, [])
         maker.models.clear()
+        eyes.models["eyes"] = 401, {"error": {"message": "no", "code": "invalid_api_key"}}
+        assert f"{eyes.url} rejects the key" in said()[1]
+        eyes.models["eyes"] = 404, {"error": {"message": "no", "code": "model_not_found"}}
+        assert f"{eyes.url} has no model eyes" in said()[1]
+        eyes.models.clear()
+        assert (maker.billed, maker.asked, eyes.requests) == (0, [], [])
         assert said()[0] == 0
         assert maker.billed == 2
 
@@ -372,7 +377,7 @@ def test_the_key_is_in_no_file_of_a_run(tmp_path):
 
     with ChatServer(Eyes()) as eyes, EditorServer(echoing) as maker:
         place = Place(tmp_path, eyes, maker, 1)
-        check_generators(open_askers(place.configuration, place.output, place.ledger))
+        check_askers(open_askers(place.configuration, place.output, place.ledger))
         place.run()
         place.ledger.close()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

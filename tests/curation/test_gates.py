@@ -211,6 +211,15 @@ def test_registering_cuts_both_and_brings_colours_back_by_category() -> None:
     assert far.reason == "register: moved too far"
 
 
+@pytest.mark.parametrize(("name", "task"), [("coffee", "snow"), ("flower", "noise"), ("china", "rain")])
+def test_what_damage_has_done_to_colours_is_not_done_again(name: str, task: str) -> None:
+    """The truth comes back pixel by pixel, though flakes, drops and noise have other chromaticities."""
+    truth = sample(name)
+    row = {"id": "a", "lq": file(damaged(truth, task)), "candidate": file(truth), "category": task}
+    (found,) = Register().decide([row], Context(0))
+    assert found.values["gt"] == file(truth)
+
+
 def test_squares_lie_where_a_photograph_shows_most() -> None:
     rng = np.random.default_rng(0)
     wide = np.full((256, 1024, 3), 128, np.uint8)

@@ -57,6 +57,19 @@ def test_the_judge_is_shown_as_it_was_tried(page: str) -> None:
     assert table(page, "The judge, tried") == [["unchanged", "2", "0", "0"], ["another scene", "2", "0", "0"]]
 
 
+def test_what_was_decided_before_photographs_left_the_source_counts_no_more(tmp_path: Path) -> None:
+    place = Place(tmp_path, write_photographs(tmp_path / "photographs"))
+    place.run()
+    for name in ("astronaut", "coffee"):
+        (place.photographs / f"{name}.png").unlink()
+    counts = place.run()
+    page = report_run(place.output, tmp_path / "page.html", place.ledger).read_text()
+    assert len([*(place.output / ".ggt-hub/curation/edit").glob("*.arrow")]) == 2  # of three
+    assert (counts["edit"].rows, counts["judge"].kept) == (3, 2)
+    assert ["judge", "kept", "2", "2"] in table(page, "Reasons")
+    assert page.count("<h2>The judge, tried</h2>") == 1
+
+
 def test_each_gate_has_its_histogram_with_its_limit(page: str) -> None:
     for title, limit in (("structure", "structure 0.3"), ("grid", "grid 6.5"), ("colour", "any_colour 0.25")):
         plot = next(

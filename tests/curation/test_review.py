@@ -19,6 +19,7 @@ from ggt_hub.curation.report import report_run
 from ggt_hub.curation.review import Look, Review, Shares
 from ggt_hub.curation.stage import Context, Dropped, Kept, Later
 from ggt_hub.curation.stages.reviewed import Reviewed
+from ggt_hub.curation.tables import rewrite_without
 from ggt_hub.errors import CurationError
 from ggt_hub.evaluation.statistics import cohens_kappa
 from ggt_hub.vlm import Ledger
@@ -69,6 +70,19 @@ def test_each_is_labelled_by_so_many_as_the_stage_wants_or_by_one_and_some_by_tw
     by = Counter(name for who in people for name in label_all(review, who))
     assert set(by.values()) == {1, 2} and len(by) == 40
     assert 2 <= sum(count == 2 for count in by.values()) <= 18  # of 40 a quarter; 3 deviations are 8
+
+
+def test_of_what_has_left_the_run_meanwhile_nothing_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path, count=2)
+    review = Review(run, NONE)
+    turn = review.order("anna")[0]
+    for path in (run / ".ggt-hub/curation/register").glob("*.arrow"):
+        rewrite_without(path, {turn.id}, False, path)
+    for look in (review.pictures, lambda turn: review.say("anna", 0, ("keep", ""))):
+        with pytest.raises(CurationError, match="has left the run: start") as refused:
+            look(turn)
+        assert turn.id not in str(refused.value)
+    assert not (run / "labels.jsonl").exists()
 
 
 def test_somebody_is_shown_a_share_again_at_the_end(labelled: Path) -> None:

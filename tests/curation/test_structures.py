@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, strengths
+from ggt_hub.curation.structures import cast, graded, noise_of, recoloured, repainted, small, strengths
 from tests.curation.planted import damaged, sample
 
 
@@ -111,3 +111,25 @@ def test_a_grade_is_a_cast_and_stronger_colours_are_none() -> None:
     pale, strong = (np.clip(np.rint(120 + gain * hues), 0, 255).astype(np.uint8) for gain in (1, 2.5))
     assert cast(pale, strong) < 0.005
     assert np.isnan(cast(np.zeros_like(grey), grey))
+
+
+def test_a_veil_is_no_grade_and_a_grade_under_a_veil_is_one() -> None:
+    """Blocks of twelve colours; the grade is of 6 %, and the map that undoes it explains all but roundings."""
+    rng = np.random.default_rng(0)
+    scene = np.kron(rng.integers(40, 216, (16, 12, 3)), np.ones((12, 12, 1))).astype(np.uint8)
+    veiled = np.rint(0.5 * scene + 100).astype(np.uint8)
+    warm = np.clip(np.rint(scene * np.array([1.06, 1.0, 0.94])), 0, 255).astype(np.uint8)
+    assert graded(scene, scene)[0] < 1e-6
+    assert graded(veiled, scene)[0] < 0.001
+    way, explained = graded(scene, warm)
+    assert way == pytest.approx(0.028, abs=0.003)  # (0.06, 0, -0.06) / 3
+    assert explained > 0.95
+    assert graded(veiled, warm)[0] > 0.008
+
+
+def test_flakes_are_no_grade() -> None:
+    """The candidate is the truth, whose chromaticities are others than those of the photograph."""
+    truth = sample("coffee")
+    way, explained = graded(small(damaged(truth, "snow", 0.6)), small(truth))
+    assert way > 0.008 and explained < 0.3
+    assert np.isnan(graded(np.zeros((64, 64, 3), np.uint8), truth[:64, :64])[0])

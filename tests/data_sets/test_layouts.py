@@ -1,8 +1,10 @@
 """Layouts of other code bases: byte for byte, read back by everything that reads pairs, never over others."""
 
+import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -79,6 +81,57 @@ def test_basicsr_reads_its_layouts_by_its_own_rules(splits, tmp_path):
             data = all_.get(name.rpartition(".")[0].encode())
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert f"({decoded.shape[0]},{decoded.shape[1]},3)" == shape
+
+
+@pytest.mark.parametrize("layout", ["basicsr", "diffsynth", "jsonl"])
+def test_what_has_left_the_source_leaves_the_pictures_of_an_export_too(layout, splits, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write_layout(splits, out, layout, shard_bytes=4000)
+    (out / "train/lq/mine.png").write_bytes(b"mine")
+    ids = splits["train"]["id"][:]
+    names = [ids[1].replace("/", "_"), ids[4].replace("/", "_")]
+    (edited,) = (out / "train/gt").glob(f"{names[1]}.*")
+    edited.write_bytes(b"edited")
+    fewer = {"train": splits["train"].select([0, 2, 3]), "test": splits["test"]}
+    unlink = Path.unlink
+
+    def interrupted(path, **options):
+        if path.parent.name in ("lq", "gt") and names[0] in path.name and path.suffix != ".part":
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Path, "unlink", interrupted)
+        write_layout(fewer, out, layout, shard_bytes=4000)
+    assert write_layout(fewer, out, layout, shard_bytes=4000) == 3 + COUNT
+    left = {path.name for path in out.rglob("*") if path.is_file()}
+    assert {name.partition(".")[0] for name in left if names[0] in name} == set()
+    assert {name for name in left if names[1] in name} == {edited.name}  # edited since, so it is the user's
+    assert "mine.png" in left
+    lists = "".join(path.read_text() for path in out.rglob("*") if path.suffix in (".txt", ".csv", ".jsonl"))
+    assert names[0] not in lists and ids[0].replace("/", "_") in lists
+
+
+def test_several_layouts_in_one_folder_leave_each_other_alone(splits, tmp_path):
+    fewer = {"train": splits["train"].select([0, 1]), "test": splits["test"]}
+    write_layout(splits, tmp_path / "out", "basicsr")
+    for rows in (splits, fewer):
+        write_layout(rows, tmp_path / "out", "jsonl")
+    assert (tmp_path / "out/train/meta_info_0000.txt").is_file()
+    assert len([*(tmp_path / "out/train/lq").iterdir()]) == COUNT
+
+
+def test_names_have_no_dots_and_tell_apart_what_would_be_called_alike(splits, tmp_path):
+    ids = ["a.png/0", "a_png_0", "b b.png/0", "ü" * 250, "z"]
+    rows = splits["train"].remove_columns("id").add_column("id", ids)
+    for layout in ("basicsr", "lmdb"):
+        assert write_layout({"train": rows}, tmp_path / layout, layout) == COUNT
+    stems = sorted(path.name.split(".")[0] for path in (tmp_path / "basicsr/train/lq").iterdir())
+    hashed = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in (ids[0], ids[1], ids[3])]
+    expected = [f"a_png_0-{hashed[0]}", f"a_png_0-{hashed[1]}", "b_b_png_0", f"{'ü' * 100}-{hashed[2]}", "z"]
+    assert stems == sorted(expected)
+    lines = (tmp_path / "lmdb/train_lq.lmdb/meta_info.txt").read_text().splitlines()
+    assert sorted(line.split(".")[0] for line in lines) == stems  # as BasicSR has it
 
 
 def told(task):

@@ -90,6 +90,23 @@ def test_two_at_once_share_the_work_and_come_back_to_the_end(sit: Callable) -> N
     again.wait_for_selector("text=Nothing is left for you", timeout=WAIT)
 
 
+def test_what_fails_is_said_and_nothing_is_lost(sit: Callable) -> None:
+    page = sit("  ")
+    page.wait_for_selector("text=write your name first", timeout=WAIT)
+    page.fill("#person input, #person textarea", "anna")
+    page.click("#start")
+    wait_for_note(page, "0 answered, 5 to go")
+    labels = sit.run / "labels.jsonl"  # type: ignore[attr-defined]
+    labels.mkdir()  # a place that cannot be written to
+    page.keyboard.press("k")
+    page.wait_for_selector("text=Is a directory. Check the folder", timeout=WAIT)
+    wait_for_note(page, "0 answered, 5 to go")
+    labels.rmdir()
+    page.keyboard.press("k")
+    wait_for_note(page, "1 answered, 4 to go")
+    assert [label.label for label in read_labels(labels)] == ["keep"]
+
+
 @pytest.mark.parametrize("window", ["light", "dark"])
 def test_text_has_contrast_and_everything_a_name(sit: Callable, window: str) -> None:
     page = sit("anna", window)

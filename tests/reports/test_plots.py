@@ -36,3 +36,12 @@ def test_a_limit_lies_where_its_number_is_even_beyond_all_values():
     assert least == pytest.approx(start + width / 2, abs=0.2)  # bars are 2 wide, of 0 to 4
     assert most == pytest.approx(start + 2 * width, abs=0.2)
     assert re.findall(r">((?:least|most)[^<]*)</text>", svg) == ["least 1", "most 4"]
+
+
+def test_the_words_of_limits_lie_one_below_the_other_above_all_bars():
+    svg = histogram([0.0, 1.0, 2.0], "gain", bins=2, limits={"first": 1.0, "second": 1.05, "third": 1.1})
+    words = {text.text.split()[0]: float(text.get("y")) for text in positions(svg, "text")}
+    assert (words["second"] - words["first"], words["third"] - words["second"]) == (16, 16)
+    assert words["third"] < min(float(bar.get("y")) for bar in positions(svg, "rect"))
+    lowest = max(float(text.get("y")) for text in positions(svg, "text"))
+    assert lowest < float(ElementTree.fromstring(svg).get("viewBox").split()[3])

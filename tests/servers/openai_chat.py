@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 
 class ChatServer:
@@ -16,11 +17,16 @@ class ChatServer:
 
     def __init__(self, *script):
         self.script, self.requests, self.headers, self.times = list(script), [], [], []
+        self.models = {}  # what is said of a model: a status and a body
         self.at_once, self.most_at_once = 0, 0
         self._lock = threading.Lock()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                name = unquote(self.path.rpartition("/models/")[2])
+                server._send(self, *server.models.get(name, (200, {"id": name, "object": "model"})))
+
             def do_POST(self):
                 server.handle(self)
 

@@ -98,6 +98,8 @@ def test_replies_depend_on_the_picture_and_not_on_chance(tiny_judge):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(JudgeError, match="cannot be loaded"):
         LocalChat(tmp_path / "nothing").ask(b"", "", "")
+    with pytest.raises(JudgeError, match="cannot be loaded"):
+        LocalChat(tmp_path / "nothing").check()
 
 
 def test_a_question_may_have_no_picture_or_several(tiny_judge, monkeypatch):

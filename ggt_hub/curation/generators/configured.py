@@ -30,13 +30,6 @@ class Generator(Service, Protocol):
     def canvas(self, size: Size) -> Size:
         """The canvas on which a picture of a size is to be shown: its own size where it draws that."""
 
-    def check(self) -> None:
-        """Ask, for nothing, whether it can be asked.
-
-        Raises:
-            JudgeError: if it says no.
-        """
-
 
 @dataclass(frozen=True)
 class Named:

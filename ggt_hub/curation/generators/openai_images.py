@@ -77,21 +77,8 @@ class OpenAIEditor:
         return canvas_of_grid(size, _GRID, _STEEPEST)
 
     def check(self) -> None:
-        """Ask, for nothing, whether the key is taken and the model is there.
-
-        Raises:
-            JudgeError: if the server says no; of one that says something else nothing is concluded.
-        """
-        try:
-            self._server.client.models.with_raw_response.retrieve(self.model)
-        except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
-            status, code = getattr(error, "status_code", None), getattr(error, "code", None)
-            if status in (401, 403):
-                raise JudgeError(f"the key is rejected: {self._server.failure(error, self.model)}") from None
-            if status == 404 and code == "model_not_found":
-                raise JudgeError(
-                    f"{self.endpoint} has no model {self.model}: {self._server.failure(error, self.model)}"
-                ) from None
+        """See `OpenAIServer.check`."""
+        self._server.check(self.model)
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""

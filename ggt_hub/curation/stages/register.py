@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ggt_hub.curation.alignment import align, limits_of
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Kept, Outcome, Row
+from ggt_hub.curation.structures import graded, small
 from ggt_hub.errors import ImageError
 from ggt_hub.images.shown import png, png_rgb, shown_rgb
 from ggt_hub.metrics.checks import chromaticity_drift
@@ -25,7 +26,7 @@ MAY_CHANGE_COLOUR = ("haze", "low_light", "old_photo")
 """Categories in which restoring changes the colours of the whole picture; the others may not."""
 
 _BLUR = 16.0  # pixels of 1024, beyond which colours are compared
-_LEAST_DRIFT = 0.01
+_LEAST_GRADE, _EXPLAINED = 0.008, 0.4  # no good candidate has both; a grade of 6 % has 0.009 and 0.5
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Register(Deciding):
 
     Attributes:
         inliers, corner, still, median, most, border: see `alignment.Limits`.
-        colours: how colours are brought back where they may not have changed and have: a 3x3 map fitted on blurred
-            pictures (as WildMoire has it), the mean and spread of each channel (HarnessIR), or not at all.
+        colours: how colours are brought back where they may not have changed and the whole picture is graded (see
+            `structures.graded`): a 3x3 map fitted on blurred pictures (as WildMoire has it), the mean and spread of
+            each channel (HarnessIR), or not at all.
         drift: chromaticity drift up to which that is done; beyond, another stage refuses.
     """
 
@@ -49,7 +51,7 @@ class Register(Deciding):
     drift: Limit = 0.10
 
     name: ClassVar[str] = "register"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ("lq", "candidate", "category")
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "lq": pa.large_binary(),
@@ -78,8 +80,10 @@ class Register(Deciding):
     def _with_its_colours(self, gt: Pixels, lq: Pixels, category: str | None) -> Pixels:
         if self.colours == "none" or category in MAY_CHANGE_COLOUR:
             return gt
-        drift = float(chromaticity_drift(gt[None], lq[None])[0])
-        if not _LEAST_DRIFT < drift <= self.drift:
+        way, explained = graded(small(lq), small(gt))
+        if not (way > _LEAST_GRADE and explained > _EXPLAINED):  # also where it is dark
+            return gt
+        if float(chromaticity_drift(gt[None], lq[None])[0]) > self.drift:
             return gt
         return affine_colours(gt, lq) if self.colours == "affine_rgb" else mean_colours(gt, lq)
 

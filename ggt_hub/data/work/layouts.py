@@ -5,19 +5,22 @@ with both paths, the metadata of DiffSynth-Studio, and the columns of InstructPi
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
 import re
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
 
 from datasets import Dataset, Features, Image, Value
 
-from ggt_hub.commit import RECORDS, commit_json, committed_file, committed_folder, file_sha256, locked
+from ggt_hub.commit import RECORDS, commit_bytes, commit_json, committed_folder, file_sha256, locked
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.reading.iterate import Undecoded
 from ggt_hub.data.reading.parts import SHARD_BYTES, Part, dataset_parts, rows_of
@@ -33,10 +36,12 @@ from ggt_hub.data.work.export import (
 )
 from ggt_hub.errors import DatasetError
 from ggt_hub.images import read_image
-from ggt_hub.shards import Shard, remove_result, results, run_shards
+from ggt_hub.shards import Shard, Work, read_report, remove_result, results, run_shards
 
 Splits = Mapping[str, Dataset]
 Instruct = Callable[[str], str]
+
+_LONGEST = 200  # bytes of a name, beside its hash and its ending
 
 IP2P_FEATURES = Features({"input_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
 """What diffusers' `train_instruct_pix2pix.py` reads by default, with the published data set's names of columns."""
@@ -45,6 +50,39 @@ IP2P_FEATURES = Features({"input_image": Image(), "edit_prompt": Value("string")
 def no_instruction(task: str) -> str:
     """What stands for a prompt where there is none, and nobody says better."""
     return ""
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What pairs are called in a layout: their ids, of letters that every code base takes.
+
+    Dots are not among them, for BasicSR takes what stands before the first one for the key of a picture in LMDB.
+
+    Attributes:
+        hashed: names that several ids would have, or that are too long: the hash of the id tells these apart.
+    """
+
+    hashed: frozenset[str]
+
+    @classmethod
+    def for_all(cls, ids: Iterable[str]) -> Self:
+        """For the pairs of a split."""
+        counts = Counter(map(_plain, ids))
+        return cls(
+            frozenset(name for name, count in counts.items() if count > 1 or len(name.encode()) > _LONGEST)
+        )
+
+    def of(self, pair_id: str) -> str:
+        """Of a pair, without an ending."""
+        name = _plain(pair_id)
+        if name not in self.hashed:
+            return name
+        beginning = name.encode()[:_LONGEST].decode(errors="ignore")
+        return f"{beginning}-{hashlib.sha256(pair_id.encode()).hexdigest()[:16]}"
+
+
+def _plain(pair_id: str) -> str:
+    return re.sub(r"[^\w-]+", "_", pair_id)
 
 
 def write_layout(
@@ -125,49 +163,77 @@ def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: In
     BasicSR asks for equal names, endings included: both have that of the ground truth. It reads files by their
     content, as everybody does.
     """
-    count = 0
+    shards = []
     for split, dataset in splits.items():
-        shards = [
-            Shard(f"{split}/meta_info_{number:04d}.txt", (part, folder / split), part.id)
-            for number, part in enumerate(dataset_parts(dataset, shard_bytes))
-        ]
-        count += sum(
-            report["rows"]
-            for report in run_shards(
-                _write_folders, shards, folder, settings=code_hash(), workers=workers, title="Exporting"
-            )
-        )
-    return count
+        names = _Names.for_all(dataset["id"])
+        for number, part in enumerate(dataset_parts(dataset, shard_bytes)):
+            name = f"{split}/meta_info_{number:04d}.txt"
+            shards.append(Shard(name, (part, folder / split, names), f"{part.id} {sorted(names.hashed)}"))
+    return _with_pictures(_write_folders, shards, folder, workers, ".txt")
 
 
-def _write_folders(part: Part, folder: Path, path: Path) -> dict[str, Any]:
-    lines = []
+def _write_folders(part: Part, folder: Path, names: _Names, path: Path) -> dict[str, Any]:
+    lines, files = [], {}
     for item in rows_of(part):
         row = _whole(item)
-        name = f"{file_name(row['id'])}.{file_ending(row['gt']['bytes'])}"
+        name = f"{names.of(row['id'])}.{file_ending(row['gt']['bytes'])}"
         for side in PICTURES:
-            target = folder / side / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_once(target, row[side]["bytes"])
+            files[f"{side}/{name}"] = _write_once(folder / side / name, row[side]["bytes"])
         width, height = read_image(row["gt"]["bytes"], name=name).size
         lines.append(f"{name} ({height},{width},3)\n")
     path.write_text("".join(lines), encoding="utf-8")
-    return {"rows": len(lines)}
+    return {"rows": len(lines), "files": files}
 
 
-def _write_once(target: Path, data: bytes) -> None:
-    """Write a file unless it is there; another one of that name is somebody else's."""
+def _with_pictures(work: Work, shards: Sequence[Shard], folder: Path, workers: int, ending: str) -> int:
+    """Make lists of pictures that lie beside them as files, and remove those that an earlier export had besides.
+
+    What it had is noted until they are gone, for the reports that name them are replaced.
+
+    Args:
+        work: makes a list; its report names `files`, from the folder of the list, by their SHA-256.
+        shards: the lists.
+        folder: of the export.
+        workers: processes.
+        ending: of the names of such lists.
+
+    Returns:
+        How many pairs.
+    """
+    note = folder / RECORDS / f"before{ending}"
+    before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    earlier = [name for name in results(folder, "") if name.endswith(ending)]
+    for name in earlier:
+        before |= _files(read_report(folder, name))
+    commit_json(note, before)
+    reports = run_shards(work, shards, folder, settings=code_hash(), workers=workers, title="Exporting")
+    for name in {*earlier} - {shard.name for shard in shards}:
+        remove_result(folder, name)
+    there = {file for name in results(folder, "") for file in _files(read_report(folder, name))}
+    for name in before.keys() - there:
+        if (folder / name).is_file() and file_sha256(folder / name) == before[name]:
+            (folder / name).unlink()
+    note.unlink()
+    return sum(report["rows"] for report in reports)
+
+
+def _files(report: Mapping[str, Any] | None) -> dict[str, str]:
+    """The files of a report, from the folder of the export."""
+    if report is None:
+        return {}
+    folder = PurePosixPath(report["name"]).parent
+    return {(folder / name).as_posix(): sha256 for name, sha256 in report.get("files", {}).items()}
+
+
+def _write_once(target: Path, data: bytes) -> str:
+    """Write a file unless it is there, and return its SHA-256; another one of that name is somebody else's."""
     if os.path.lexists(target):
         if target.is_symlink() or target.read_bytes() != data:
             raise DatasetError(f"{target} is there and is another picture: choose an empty folder")
-        return
-    with committed_file(target) as temporary:
-        temporary.write_bytes(data)
-
-
-def file_name(pair_id: str) -> str:
-    """An id as the name of a file."""
-    return re.sub(r"[^\w.-]+", "_", pair_id)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(target, data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instruct) -> int:
@@ -175,12 +241,13 @@ def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instr
     count = 0
     for split, dataset in splits.items():
         version = f"{dataset._fingerprint} {code_hash()}"
+        names = _Names.for_all(dataset["id"])
         for side in PICTURES:
             target = folder / f"{split}_{side}.lmdb"
             record = folder / RECORDS / f"{target.name}.json"
             if not _is_done(target, record, version):
                 with committed_folder(target) as made:
-                    lmdbs.write(made, _keyed(dataset, side))
+                    lmdbs.write(made, _keyed(dataset, side, names))
                     commit_json(record, {"version": version, "sha256": file_sha256(made / lmdbs.DATA)})
         count += len(dataset)
     return count
@@ -195,11 +262,11 @@ def _is_done(target: Path, record: Path, version: str) -> bool:
     return known["version"] == version
 
 
-def _keyed(dataset: Dataset, side: str) -> Iterator[tuple[str, bytes]]:
+def _keyed(dataset: Dataset, side: str, names: _Names) -> Iterator[tuple[str, bytes]]:
     for part in dataset_parts(dataset, SHARD_BYTES):
         for item in rows_of(part):
             row = _whole(item)
-            yield file_name(row["id"]), row[side]["bytes"]
+            yield names.of(row["id"]), row[side]["bytes"]
 
 
 def _whole(item: Undecoded) -> dict[str, Any]:
@@ -215,15 +282,18 @@ def _jsonl(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instru
     return _listed("{}.jsonl", _write_lines, splits, folder, workers, instruct)
 
 
-def _write_lines(part: Part, split: str, folder: Path, instruct: Instruct, path: Path) -> dict[str, Any]:
-    rows = 0
+def _write_lines(
+    part: Part, split: str, folder: Path, names: _Names, instruct: Instruct, path: Path
+) -> dict[str, Any]:
+    rows, files = 0, dict[str, str]()
     with path.open("w", encoding="utf-8") as file:
-        for row, lq, gt in _side_by_side(part, folder / split):
+        for row, (lq, gt), written in _side_by_side(part, folder / split, names):
+            files |= {f"{split}/{name}": sha256 for name, sha256 in written.items()}
             line = {"lq": f"{split}/{lq}", "gt": f"{split}/{gt}", "type": row["task"] or ""}
             line["prompt"] = row["prompt"] or instruct(row["task"] or "general")
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             rows += 1
-    return {"rows": rows}
+    return {"rows": rows, "files": files}
 
 
 def _diffsynth(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instruct: Instruct) -> int:
@@ -231,15 +301,18 @@ def _diffsynth(splits: Splits, folder: Path, workers: int, _shard_bytes: int, in
     return _listed("{}/metadata.csv", _write_metadata, splits, folder, workers, instruct)
 
 
-def _write_metadata(part: Part, split: str, folder: Path, instruct: Instruct, path: Path) -> dict[str, Any]:
-    rows = 0
+def _write_metadata(
+    part: Part, split: str, folder: Path, names: _Names, instruct: Instruct, path: Path
+) -> dict[str, Any]:
+    rows, files = 0, dict[str, str]()
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["image", "prompt", "edit_image"])
-        for row, lq, gt in _side_by_side(part, folder / split):
+        for row, (lq, gt), written in _side_by_side(part, folder / split, names):
+            files |= written
             table.writerow([gt, row["prompt"] or instruct(row["task"] or "general"), lq])
             rows += 1
-    return {"rows": rows}
+    return {"rows": rows, "files": files}
 
 
 def _listed(
@@ -251,24 +324,27 @@ def _listed(
     instruct: Instruct,
 ) -> int:
     """The pictures in `SPLIT/lq` and `SPLIT/gt`, and one list for each split."""
-    shards = [
-        Shard(name.format(split), (part, split, folder, instruct), f"{part.id} {_named(instruct)}")
-        for split, dataset in splits.items()
-        for part in dataset_parts(dataset, sys.maxsize)
-    ]
-    reports = run_shards(write, shards, folder, settings=code_hash(), workers=workers, title="Exporting")
-    return sum(report["rows"] for report in reports)
+    shards = []
+    for split, dataset in splits.items():
+        names = _Names.for_all(dataset["id"])
+        for part in dataset_parts(dataset, sys.maxsize):
+            version = f"{part.id} {sorted(names.hashed)} {_named(instruct)}"
+            shards.append(Shard(name.format(split), (part, split, folder, names, instruct), version))
+    return _with_pictures(write, shards, folder, workers, name.rpartition("{}")[2].lstrip("/"))
 
 
-def _side_by_side(part: Part, folder: Path) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Each row, and where its two pictures now lie in the folder, each with the ending of its own format."""
+def _side_by_side(
+    part: Part, folder: Path, names: _Names
+) -> Iterator[tuple[dict[str, Any], tuple[str, str], dict[str, str]]]:
+    """Each row, the names of its two pictures, each with the ending of its own format, and their SHA-256."""
     for item in rows_of(part):
         row = _whole(item)
-        lq, gt = (f"{side}/{file_name(row['id'])}.{file_ending(row[side]['bytes'])}" for side in PICTURES)
-        for side, name in zip(PICTURES, (lq, gt), strict=True):
-            (folder / side).mkdir(parents=True, exist_ok=True)
-            _write_once(folder / name, row[side]["bytes"])
-        yield row, lq, gt
+        lq, gt = (f"{side}/{names.of(row['id'])}.{file_ending(row[side]['bytes'])}" for side in PICTURES)
+        written = {
+            name: _write_once(folder / name, row[side]["bytes"])
+            for side, name in zip(PICTURES, (lq, gt), strict=True)
+        }
+        yield row, (lq, gt), written
 
 
 def _instructpix2pix(splits: Splits, folder: Path, workers: int, shard_bytes: int, instruct: Instruct) -> int:

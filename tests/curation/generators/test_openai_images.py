@@ -202,11 +202,16 @@ def test_the_check_names_a_rejected_key_and_an_unknown_model():
         with pytest.raises(JudgeError, match="has no model gpt-image-2"):
             editor(server).check()
         server.models["gpt-image-2"] = openai_error(401, "invalid_api_key", f"key {KEY}")
-        with pytest.raises(JudgeError, match="the key is rejected") as caught:
+        with pytest.raises(JudgeError, match="rejects the key") as caught:
             editor(server).check()
         assert KEY not in str(caught.value)
-        server.models["gpt-image-2"] = Step(404, {"detail": "Not Found"})
-        editor(server).check()
+        for inconclusive in (
+            Step(404, {"detail": "Not Found"}),
+            openai_error(403, None, "Missing scopes: api.model.read"),
+            Step(500, {}),
+        ):
+            server.models["gpt-image-2"] = inconclusive
+            editor(server).check()
         assert server.billed == 0
 
 
