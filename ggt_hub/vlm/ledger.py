@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ggt_hub.errors import JudgeError
+from ggt_hub.errors import JudgeError, ModelClosedError
 from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 from ggt_hub.vlm.flushing import Flusher
 from ggt_hub.vlm.owners import FORGOTTEN, is_here, lives, owner
@@ -240,7 +240,8 @@ class Ledger(BatchBook):
             expected: what it costs, where that is known before.
 
         Raises:
-            JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
+            JudgeError: if the budget does not allow it.
+            ModelClosedError: if the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
             _check_open(connection, model)
@@ -482,11 +483,15 @@ def _left_behind(
 
 
 def _check_open(connection: sqlite3.Connection, model: str) -> None:
-    """Refuse a model that is closed."""
+    """Refuse a model that is closed.
+
+    Raises:
+        ModelClosedError: if so.
+    """
     row = connection.execute("SELECT closed_until, reason FROM models WHERE name = ?", (model,)).fetchone()
     if row and row[0] is not None and row[0] > time.time():
         until = datetime.fromtimestamp(row[0]).astimezone().isoformat(" ", "minutes")
-        raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
+        raise ModelClosedError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
 
 
 def _spent(connection: sqlite3.Connection, purse: str, expected: float = 0.0) -> tuple[int, float, float]:
