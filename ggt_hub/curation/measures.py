@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ggt_hub.curation.recoding import psnr, unchanged
-from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, small, strengths
+from ggt_hub.curation.recoding import adjusted, psnr, unchanged
+from ggt_hub.curation.structures import cast, noise_of, recoloured, repainted, replaced, small, strengths
 from ggt_hub.data.batches import batched
 from ggt_hub.errors import MetricError
 from ggt_hub.images.shown import brightness
@@ -57,6 +57,7 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         `mirrored`: the same for the mirrored `gt`, less `structure`.
         `repainted`: how far the place stands out that has lost most of what `lq` shows; see
             `structures.repainted`.
+        `replaced`: the same of the place of which most is another; see `structures.replaced`.
         `weaker`, `sharper`: by how much the structures of `lq` are weaker, or stronger, in `gt`; see `structures`.
         `noisier`: by how much more noise there is in `gt`, in levels of white noise of the brightness.
         `cast`: shift of all chromaticities, 0..0.8, beyond what makes colours stronger; see `structures.cast`.
@@ -64,6 +65,7 @@ def measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
             `structures.recoloured`.
         `recoloured_place`: the same of the worst place, over that of others.
         `unchanged`: PSNR of the two in dB, or of `gt` and what JPEG makes of `lq`, where that explains `gt` by far.
+        `adjusted`: PSNR of `gt` and what a small filter and a curve of the levels make of `lq`, in dB.
         `colour`: chromaticity drift at 192 pixels, where noise has none, 0..1.42.
         `redegraded`: PSNR in dB of `lq` and a copy of `gt` that was blurred and recoloured to fit it best.
         `brisque`, `piqe`, `niqe`: by how much `gt` is better than `lq`, in their own units.
@@ -87,6 +89,7 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "structure": structure,
         "mirrored": _ssim(grey, matched[:, ::-1]) - structure,
         "repainted": repainted(*planes),
+        "replaced": replaced(*planes),
         "weaker": weaker,
         "sharper": sharper,
         "noisier": noise_of(planes[1]) - noise_of(planes[0]),
@@ -94,6 +97,7 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "recoloured": others,
         "recoloured_place": other_place,
         "unchanged": unchanged(lq, gt),
+        "adjusted": adjusted(lq, gt),
         "colour": _number(lambda: chromaticity_drift(little[1][None], little[0][None])),
         "redegraded": redegraded(lq, gt),
         "piqe": _gain(piqe, lq, gt),

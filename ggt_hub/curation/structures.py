@@ -19,6 +19,7 @@ _FLAT = 20.0  # squared levels: places with less variance are alike
 _APART = 0.17  # of the side: what is nearer than that to a place belongs to it
 _QUIET = 0.5  # share of what places show, by which none stands out
 _HIDDEN = 1.0  # share that is damage at most, where several places have lost it
+_FITS, _AROUND, _MOST = 3, 17, 7  # fits, and cells of the windows around a place and of the place
 _SIGMAS = (0.8, 1.6, 3.2, 6.4, 12.8)  # bands lie between these blurs, in pixels
 _FORGIVEN = 0.6
 _DARK = 0.05 * 3 * 255  # sum of the channels below which colour is noise
@@ -52,23 +53,61 @@ def repainted(photograph: Plane, candidate: Plane) -> float:
 
 
 def _repainted(x: Plane, y: Plane, noise: float, cells: int, window: int) -> float:
-    sigma = max(x.shape) / cells / 2.5
-    size = tuple(max(1, round(extent * cells / max(x.shape))) for extent in x.shape[::-1])
-    x, y = (
-        cv2.resize(cv2.GaussianBlur(one, (0, 0), sigma), size, interpolation=cv2.INTER_AREA) for one in (x, y)
+    x, y, sigma = _cells(x, y, cells)
+    mean_x, mean_y = _mean(x, window), _mean(y, window)
+    spread_x, spread_y = (
+        np.maximum(_mean(one * one, window) - mean**2, 0) for one, mean in ((x, mean_x), (y, mean_y))
     )
-
-    def mean(plane: Plane) -> Plane:
-        return cv2.boxFilter(plane, -1, (window, window), borderType=cv2.BORDER_REFLECT)
-
-    spread_x, spread_y = (np.maximum(mean(one * one) - mean(one) ** 2, 0) for one in (x, y))
-    both = np.maximum(mean(x * y) - mean(x) * mean(y), 0)
+    both = np.maximum(_mean(x * y, window) - mean_x * mean_y, 0)
     gain = max(float(spread_y.mean()), 1.0) / max(float(spread_x.mean()), 1.0)  # a dark photograph has less
     left = noise**2 / (4 * np.pi * sigma**2) * gain
     unexplained = spread_x * gain - both**2 * gain / (spread_y + _FLAT + 4 * left)
     lost = (unexplained - left) / (float(spread_x.mean()) * gain + _FLAT + 4 * left)
     worst, third = _worst(lost)
     return worst / (_QUIET + min(third, _HIDDEN))
+
+
+def replaced(photograph: Plane, candidate: Plane) -> float:
+    """How far the place stands out of which most, and not some, shows something else than the photograph.
+
+    Flakes cover less than half of a place of a ninth of the side, a painter all of it. So in each cell of a 64th:
+    how far the photograph lies from the gain and offset of the candidate that fit best around it, where cells that
+    lie far count little (Cauchy's weights); and of 7 x 7 such cells the median. Squared, over the mean variance,
+    and the worst place against the third worst, as in `repainted`.
+
+    Args:
+        photograph: brightness, 0..255.
+        candidate: likewise, of the same size.
+    """
+    cells, window = _GRIDS[0]
+    x, y, sigma = _cells(photograph, candidate, cells)
+    noise = noise_of(photograph) ** 2 / (4 * np.pi * sigma**2)
+    weight, apart = np.ones_like(x), x
+    for _ in range(_FITS):
+        total = _mean(weight, _AROUND)
+        mean_x, mean_y = (_mean(weight * one, _AROUND) / total for one in (x, y))
+        both = _mean(weight * x * y, _AROUND) / total - mean_x * mean_y
+        own = np.maximum(_mean(weight * y * y, _AROUND) / total - mean_y**2, 0)
+        apart = np.abs(x - mean_x - np.maximum(both, 0) / (own + _FLAT) * (y - mean_y))
+        weight = 1 / (1 + (apart / (1.5 * np.median(apart) + 1)) ** 2)
+    most = cv2.medianBlur(np.clip(2 * apart, 0, 255).astype(np.uint8), _MOST).astype(np.float32) / 2
+    shown = np.maximum(_mean(x * x, window) - _mean(x, window) ** 2, 0)
+    worst, third = _worst((most**2 - noise) / (float(shown.mean()) + _FLAT + 4 * noise))
+    return worst / (_QUIET + min(third, _HIDDEN))
+
+
+def _cells(x: Plane, y: Plane, cells: int) -> tuple[Plane, Plane, float]:
+    """Both with so many cells along the longer side, and the blur before that, in pixels."""
+    sigma = max(x.shape) / cells / 2.5
+    size = tuple(max(1, round(extent * cells / max(x.shape))) for extent in x.shape[::-1])
+    x, y = (
+        cv2.resize(cv2.GaussianBlur(one, (0, 0), sigma), size, interpolation=cv2.INTER_AREA) for one in (x, y)
+    )
+    return x, y, sigma
+
+
+def _mean(plane: Plane, window: int) -> Plane:
+    return cv2.boxFilter(plane, -1, (window, window), borderType=cv2.BORDER_REFLECT)
 
 
 def _worst(values: Plane) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ggt_hub.curation.measures import grid, measured, measured_each, unchanged
+from ggt_hub.curation.measures import adjusted, grid, measured, measured_each, unchanged
 from ggt_hub.curation.stage import Context, Dropped, Kept, Split
 from ggt_hub.curation.stages.crop import Crop
 from ggt_hub.curation.stages.gate import Gate, Measure
@@ -170,8 +170,12 @@ def test_a_value_that_cannot_be_had_refuses_nothing(tmp_path: Path) -> None:
         ("recoloured", 14.0, "low_light", None),  # colours may change
         ("recoloured_place", 2.0, "low_light", "gate: other hues in a place"),
         ("recoloured_place", 2.0, "haze", None),  # thicker in places
-        ("repainted", 1.9, "old_photo", "gate: another thing in a place"),
-        ("repainted", 1.9, "snow", None),  # flakes hide as much
+        ("recoloured_place", 2.6, "rain", "gate: other hues in a place"),
+        ("repainted", 1.2, "old_photo", "gate: another thing in a place"),
+        ("repainted", 2.1, "rain", "gate: another thing in a place"),
+        ("repainted", 9.0, "snow", None),  # flakes hide as much
+        ("replaced", 1.3, "snow", "gate: another thing in a place"),
+        ("replaced", 1.3, "rain", None),
     ],
 )
 def test_some_limits_are_of_a_category(
@@ -211,7 +215,9 @@ def test_registering_cuts_both_and_brings_colours_back_by_category() -> None:
     assert far.reason == "register: moved too far"
 
 
-@pytest.mark.parametrize(("name", "task"), [("coffee", "snow"), ("flower", "noise"), ("china", "rain")])
+@pytest.mark.parametrize(
+    ("name", "task"), [("coffee", "snow"), ("flower", "noise"), ("coffee", "rain"), ("rocket", "rain")]
+)
 def test_what_damage_has_done_to_colours_is_not_done_again(name: str, task: str) -> None:
     """The truth comes back pixel by pixel, though flakes, drops and noise have other chromaticities."""
     truth = sample(name)
@@ -249,6 +255,47 @@ def test_what_a_coder_made_of_the_photograph_is_told_at_every_quality() -> None:
     found = [unchanged(lq, coded(lq, quality, chroma)) for quality in range(30, 101) for chroma in (0, 2)]
     assert found == [100.0] * len(found)
     assert unchanged(lq, np.clip(lq + 9.0, 0, 255).astype(np.uint8)) < 30
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda lq: np.rint(lq * 0.95),
+        lambda lq: lq.astype(float) + 0.3 * (lq - cv2.GaussianBlur(lq, (0, 0), 1.0).astype(float)),
+        lambda lq: cv2.GaussianBlur(lq, (0, 0), 0.8),
+        lambda lq: 255 * (lq / 255) ** 1.2,
+    ],
+)
+def test_what_only_adjusts_the_photograph_is_no_restoration(
+    fault: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    lq = damaged(sample("chelsea"), "blur", 0.15)
+    changed = np.clip(np.rint(fault(lq)), 0, 255).astype(np.uint8)
+    assert adjusted(lq, changed) > 53
+    assert unchanged(lq, changed) < 50
+    assert verdict(lq, changed, "general", tmp_path).reason == "gate: only adjusted"
+    assert verdict(lq, changed, "low_light", tmp_path) == Kept()
+
+
+@pytest.mark.parametrize("task", ["noise", "blur", "compression", "rain", "snow"])
+def test_a_gentle_restoration_of_light_damage_is_more_than_adjusted(task: str) -> None:
+    """A quarter of the way to the truth, 2.5 dB nearer than the photograph."""
+    truth = sample("china")
+    lq = damaged(truth, task, 0.1)
+    gentle = np.rint(0.75 * lq + 0.25 * truth).astype(np.uint8)
+    assert not adjusted(lq, truth) > 50
+    assert not adjusted(lq, gentle) > 53
+
+
+def test_colours_alone_and_noise_that_a_blur_took_away_are_not_called_adjusted() -> None:
+    """Noise of the blue alone, of one level of the brightness; and white noise under a blur."""
+    truth = sample("china")
+    rng = np.random.default_rng(0)
+    blue = truth + rng.normal(0, (0, 0, 9), truth.shape)
+    white = truth + rng.normal(0, 9, truth.shape)
+    blue, white = (np.clip(np.rint(one), 0, 255).astype(np.uint8) for one in (blue, white))
+    assert adjusted(blue, truth) < 40
+    assert math.isnan(adjusted(white, cv2.GaussianBlur(white, (0, 0), 0.8)))
 
 
 @pytest.mark.parametrize("axis", [0, 1])

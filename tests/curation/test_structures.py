@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from ggt_hub.curation.structures import cast, graded, noise_of, recoloured, repainted, small, strengths
+from ggt_hub.curation.structures import (
+    cast,
+    graded,
+    noise_of,
+    recoloured,
+    repainted,
+    replaced,
+    small,
+    strengths,
+)
 from tests.curation.planted import damaged, sample
 
 
@@ -56,6 +65,28 @@ def test_what_hides_in_many_places_is_no_painter_and_one_among_it_is(
     changed = truth.copy()
     changed[200:300, 150:250] = truth[200:300, 150:250].mean()
     assert repainted(photograph, changed) > 2.5
+
+
+def test_what_flakes_hide_in_part_is_not_replaced() -> None:
+    """A picture that shows little, under twenty flakes, one of them large: `repainted` takes that for a painter."""
+    rng = np.random.default_rng(2)
+    truth = cv2.GaussianBlur(rng.normal(0, 60, (384, 384)).astype(np.float32), (0, 0), 6) + 128
+    photograph = truth.copy()
+    for number, (x, y) in enumerate(rng.integers(20, 364, (20, 2))):
+        cv2.circle(photograph, (int(x), int(y)), 6 if number else 13, (230.0,), -1)
+    assert repainted(photograph, truth) > 2.5
+    assert replaced(photograph, truth) < 0.8
+
+
+def test_what_is_painted_over_among_flakes_is_replaced() -> None:
+    truth = bright(sample("coffee"))
+    photograph = bright(damaged(sample("coffee"), "snow", 0.9))
+    changed = truth.copy()
+    changed[200:300, 150:250] = truth[200:300, 150:250].mean()
+    assert replaced(truth, truth) < 0.05
+    assert replaced(photograph, truth) < 1.0
+    assert replaced(photograph, changed) > 5
+    assert replaced(0.5 * photograph + 60, truth) < 1.0  # whatever the exposure
 
 
 def test_blur_is_weaker_and_sharpening_stronger_whatever_noise_there_was(china: np.ndarray) -> None:

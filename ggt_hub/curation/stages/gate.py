@@ -23,6 +23,8 @@ from ggt_hub.images.shown import png_rgb
 
 _CLEARLY = {"brisque": 5.0, "piqe": 10.0, "niqe": 1.0}  # all three prefer a little noise to none
 _HIDING = ("rain", "snow")  # what lies over the picture hides as much as a painter would
+_RAIN, _SNOW = ("rain",), ("snow",)  # drops hide whole places, flakes a part of each
+_UNEVEN = ("haze", "rain")  # thicker in places; drops show what is elsewhere
 _FADED = ("old_photo",)  # a cast goes, too
 LIMITS = "limits.json"
 
@@ -58,6 +60,7 @@ class Check(NamedTuple):
 CHECKS = (
     Check("a bar at the edge", "bar", "bar", "above"),
     Check("nothing has changed", "unchanged", "unchanged", "from"),
+    Check("only adjusted", "adjusted", "adjusted", "from", but=MAY_CHANGE_COLOUR),
     Check("mirrored", "mirrored", "mirrored", "above"),
     Check("another scene", "structure", "structure", "below"),
     Check("other colours", "colour", "colour", "above", but=MAY_CHANGE_COLOUR),
@@ -69,8 +72,10 @@ CHECKS = (
     Check("sharpened", "sharper", "sharper", "above"),
     Check("noisier", "noisier", "noisier", "above"),
     Check("another thing in a place", "repainted", "repainted", "above", but=_HIDING),
-    Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_HIDING),
-    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=("haze", "rain")),
+    Check("another thing in a place", "repainted", "repainted_in_rain", "above", only=_RAIN),
+    Check("another thing in a place", "replaced", "replaced_in_snow", "above", only=_SNOW),
+    Check("other hues in a place", "recoloured_place", "recoloured_place", "above", but=_UNEVEN),
+    Check("other hues in a place", "recoloured_place", "recoloured_place_in_haze", "above", only=_UNEVEN),
     Check("a grid", "grid", "grid", "above"),
     Check("worse by the metrics", "worse", "worse", "above"),
     # Of what is measured only where `Measure.also` says so
@@ -103,7 +108,7 @@ class Measure(Deciding):
     also: tuple[Kind, ...] = ()
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     needs: ClassVar[tuple[str, ...]] = ("lq", "gt")
     gives: ClassVar[Mapping[str, pa.DataType]] = {"measures": pa.string()}
 
@@ -136,15 +141,18 @@ class Gate(Learning, Deciding):
         structure: least likeness of the scenes.
         mirrored: largest gain in likeness by mirroring.
         unchanged: PSNR in dB from which a candidate is the photograph that was given.
+        adjusted: the same of what a filter and a curve make of it, where a curve does not restore.
         colour: largest chromaticity drift, where colours may not change; of truths under heavy noise it is 0.15.
         any_colour: the same where they may: beyond, it is another scene.
         cast: largest shift of all chromaticities beyond what makes colours stronger.
         cast_of_old: the same of old photographs, whose own cast goes.
         recoloured: largest way of colours to others, in levels, where colours may not change.
-        recoloured_place: how far that of one place may stand out; not in haze, which is thicker in places, nor in
-            rain, whose drops show what is elsewhere.
+        recoloured_place: how far that of one place may stand out.
+        recoloured_place_in_haze: the same in haze, which is thicker in places, and rain, whose drops show what is
+            elsewhere.
         repainted: how far a place may stand out in what it has lost of the photograph.
-        repainted_in_rain: the same under rain and snow; of truths behind large drops a third are refused.
+        repainted_in_rain: the same under rain; of truths behind large drops a third are refused.
+        replaced_in_snow: how far a place may stand out of which most is another, under snow.
         weaker, sharper: by how much the structures of the photograph may have become weaker, or stronger.
         noisier: how much more noise there may be, in levels.
         worse: how many of the three free metrics may find the candidate clearly worse: all, for of what only they
@@ -163,14 +171,17 @@ class Gate(Learning, Deciding):
     structure: Annotated[float, Ge(-1), Le(1)] = 0.30
     mirrored: Annotated[float, Ge(0)] = 0.05
     unchanged: Annotated[float, Ge(0)] = 50.0
+    adjusted: Annotated[float, Ge(0)] = 52.0
     colour: Annotated[float, Ge(0)] = 0.20
     any_colour: Annotated[float, Ge(0)] = 0.25
     cast: Annotated[float, Ge(0)] = 0.10
     cast_of_old: Annotated[float, Ge(0)] = 0.16
     recoloured: Annotated[float, Ge(0)] = 12.0
     recoloured_place: Annotated[float, Ge(0)] = 1.4
-    repainted: Annotated[float, Ge(0)] = 1.25
+    recoloured_place_in_haze: Annotated[float, Ge(0)] = 2.5
+    repainted: Annotated[float, Ge(0)] = 1.1
     repainted_in_rain: Annotated[float, Ge(0)] = 2.0
+    replaced_in_snow: Annotated[float, Ge(0)] = 1.2
     weaker: Annotated[float, Ge(0)] = 0.05
     sharper: Annotated[float, Ge(0), Le(1)] = 0.12
     noisier: Annotated[float, Ge(0)] = 6.0
@@ -185,7 +196,7 @@ class Gate(Learning, Deciding):
     redegraded: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     name: ClassVar[str] = "gate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ("measures", "category")
 
     def learn(self, rows: Iterable[Row], context: Context, working: Path, folder: Path) -> dict[str, Any]:
