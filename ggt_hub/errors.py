@@ -70,6 +70,10 @@ class PossiblyBilledError(QuestionRefusedError):
     """A question was sent and no reply came: it may have been billed, so it is not asked again by itself."""
 
 
+class ModelClosedError(JudgeError):
+    """A model is asked nothing for a time, for its quota is used up; others may be."""
+
+
 class RejectedError(JudgeError):
     """A server did not take a question, which so was not billed.
 

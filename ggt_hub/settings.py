@@ -37,7 +37,7 @@ def read_json_lines(path: Path, kind: type[Line], error: type[GGTHubError]) -> l
         GGTHubError: as `error`, if it cannot be read, or a line is something else; the message names the line.
     """
     try:
-        lines = whole_lines(path.read_bytes()).decode().split("\n")
+        lines = whole_lines(path.read_bytes()).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as reason:
         raise error(f"{path} cannot be read: {reason}") from reason
     found = []

@@ -108,6 +108,8 @@ def run(
         _show(count)
     for line in bill(askers):
         typer.echo(line)
+    if any("to be reviewed" in count.later for count in counts):
+        typer.echo(f"some wait for people: ggt-hub curate review {output}")
     typer.echo(f"{output}: {counts[-1].kept} pictures")
     raise typer.Exit(1 if any(count.later for count in counts) else 0)
 

@@ -5,16 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self, cast, get_type_hints
+
+from annotated_types import Ge, Le
 
 from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.labels import read_labels, verdicts
 from ggt_hub.curation.report import judged
-from ggt_hub.curation.stages.gate import CHECKS, values_of
+from ggt_hub.curation.stages.gate import CHECKS, Gate, values_of
 from ggt_hub.curation.stages.judge import Judge
 from ggt_hub.errors import CurationError
 
 _WHOLE = ("worse", "new_letters", "lost_faces")  # limits that are counts, which few labels cannot set
+_BY_SCORE = ("judge: damage is left", "judge: unfaithful")
 _STEP = 1e-4
 
 
@@ -69,14 +72,14 @@ class Tried:
 
     def in_words(self) -> str:
         """A line."""
-        return f"{self.place:<18} {self.now:g}: {self.score_now.in_words()}" + (
+        return f"{self.place:<22} {self.now:g}: {self.score_now.in_words()}" + (
             f"; {self.then:g}: {self.score_then.in_words()}" if self.then != self.now else ""
         )
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """All limits, and what passes all of them, as they are and as they might be."""
+    """All limits, and what passes all of them and everything else, as they are and as they might be."""
 
     limits: tuple[Tried, ...]
     now: Score
@@ -85,12 +88,22 @@ class Calibration:
 
 @dataclass(frozen=True)
 class _Limit:
-    """A limit and the values that it decides of, by the ids of candidates."""
+    """A limit, the values that it decides of, by the ids of candidates, and the type of its setting."""
 
     place: str
     value: float
     refused: Literal["above", "from", "below"]
     values: Mapping[str, float]
+    setting: Any
+
+    def at(self, value: float) -> Self:
+        """The same with another value, or the nearest that the setting may have."""
+        for one in self.setting.__metadata__:
+            if isinstance(one, Ge):
+                value = max(value, cast(float, one.ge))
+            if isinstance(one, Le):
+                value = min(value, cast(float, one.le))
+        return replace(self, value=float(value))
 
     def refuses(self, name: str) -> bool:
         value = self.values.get(name, math.nan)
@@ -121,16 +134,19 @@ def calibrate(folder: Path, labels: Path, lost: float) -> Calibration:
         raise CurationError(
             f"{labels}: {unknown[0]} is no candidate of {folder} of which anything was measured"
         )
-    if len({*told.values()}) < 2:
+    good = sum(told.values())
+    if not 0 < good < len(told):
         raise CurationError(
-            f"{labels} has labels of one kind only: some to keep and some to refuse are needed"
+            f"{labels} has {good} candidates that most people keep and {len(told) - good} that most refuse: some "
+            "of both are needed, label more by `ggt-hub curate review`"
         )
-    moved = _moved(limits, told, lost)
+    firm = _refused_otherwise(run)
+    moved = _moved(limits, told, lost, firm)
     tried = [
         Tried(a.place, a.value, b.value, _score([a], told), _score([b], told))
         for a, b in zip(limits, moved, strict=True)
     ]
-    return Calibration(tuple(tried), _score(limits, told), _score(moved, told))
+    return Calibration(tuple(tried), _score(limits, told, firm), _score(moved, told, firm))
 
 
 def _limits(run: Decided) -> list[_Limit]:
@@ -144,16 +160,19 @@ def _gate_limits(run: Decided) -> list[_Limit]:
         return []
     rows = [row for row in run.outcomes("measure", ["measures", "category"]) if row["measures"]]
     values = [(row["id"], row["category"] or "", values_of(json.loads(row["measures"]))) for row in rows]
-    return [
+    types = get_type_hints(Gate, include_extras=True)
+    limits = [
         _Limit(
             f"gate.{check.limit}",
             float(settings[check.limit]),
             check.refused,
             {name: told[check.measure] for name, category, told in values if check.is_for(category)},
+            types[check.limit],
         )
         for check in CHECKS
         if check.limit in settings  # earlier versions had fewer
     ]
+    return [one for one in limits if not all(map(math.isnan, one.values.values()))]
 
 
 def _judge_limits(run: Decided) -> list[_Limit]:
@@ -161,15 +180,33 @@ def _judge_limits(run: Decided) -> list[_Limit]:
     if settings is None:
         return []
     told = [(row["id"], scores) for row, scores in judged(run.outcomes(Judge.name, ["judgement"]))]
+    types = get_type_hints(Judge, include_extras=True)
     return [
         _Limit(
-            f"judge.{limit}", float(settings[limit]), "below", {name: scores[score] for name, scores in told}
+            f"judge.{limit}",
+            float(settings[limit]),
+            "below",
+            {name: scores[score] for name, scores in told},
+            types[limit],
         )
         for limit, score in (("removed", "D"), ("faithful", "F"))
     ]
 
 
-def _moved(limits: Sequence[_Limit], told: Mapping[str, bool], lost: float) -> list[_Limit]:
+def _refused_otherwise(run: Decided) -> frozenset[str]:
+    """Candidates refused for what no limit here says: a share of their category, and what the judge has seen."""
+    rows = [*run.outcomes("gate", []), *run.outcomes(Judge.name, [])]
+    return frozenset(
+        row["id"]
+        for row in rows
+        if row["reason"] == "gate: does not lead back"
+        or (row["reason"].startswith("judge: ") and row["reason"] not in _BY_SCORE)
+    )
+
+
+def _moved(
+    limits: Sequence[_Limit], told: Mapping[str, bool], lost: float, firm: frozenset[str]
+) -> list[_Limit]:
     """The limits that suit the labels."""
     better = {limit.place: found for limit in limits if (found := _between(limit, told, lost))}
     moved = [
@@ -177,9 +214,9 @@ def _moved(limits: Sequence[_Limit], told: Mapping[str, bool], lost: float) -> l
         for limit in limits
     ]
     while True:
-        passing = _score(moved, told).bad_kept
+        passing = _score(moved, told, firm).bad_kept
         tries = [
-            (passing - _score([*moved[:n], new.limit, *moved[n + 1 :]], told).bad_kept, new.gap, -n)
+            (passing - _score([*moved[:n], new.limit, *moved[n + 1 :]], told, firm).bad_kept, new.gap, -n)
             for n, limit in enumerate(moved)
             if (new := better.get(limit.place)) and new.limit != limit
         ]
@@ -213,12 +250,12 @@ def _between(limit: _Limit, told: Mapping[str, bool], lost: float) -> _Better | 
     beyond = next((value for value in bad if value > edge + 2 * _STEP), edge + 2 * _STEP)
     spread = good[-1] - good[0] + _STEP
     was_too_strict = sum(limit.refuses(name) for name, is_good in told.items() if is_good) > may_go
-    new = replace(limit, value=round(sign * (edge + beyond) / 2, 4))
+    new = limit.at(round(sign * (edge + beyond) / 2, 4))
     return _Better(new, (beyond - edge) / spread, was_too_strict)
 
 
-def _score(limits: Sequence[_Limit], told: Mapping[str, bool]) -> Score:
-    kept = {name for name in told if not any(limit.refuses(name) for limit in limits)}
+def _score(limits: Sequence[_Limit], told: Mapping[str, bool], firm: frozenset[str] = frozenset()) -> Score:
+    kept = {name for name in told if not any(limit.refuses(name) for limit in limits)} - firm
     good = [name for name, is_good in told.items() if is_good]
     bad = [name for name, is_good in told.items() if not is_good]
     return Score(len(good), len(bad), sum(n in kept for n in good), sum(n in kept for n in bad))

@@ -195,6 +195,11 @@ def _set(content: dict[str, Any], place: str, value: str) -> None:
     here: Any = content
     stages = [one if isinstance(one, dict) else {one: {}} for one in content.get("stages") or ()]
     named = [one for one in stages if path[:1] == [next(iter(one), None)]]
+    there = [str(name) for one in stages for name in one]
+    if path and path[0] not in (*there, *(f.name for f in fields(Configuration))):
+        raise CurationError(
+            f"--set {place}: there is no stage {path[0]!r}, only {', '.join(there)}{did_you_mean(path[0], there)}"
+        )
     if named:
         content["stages"] = stages
         here = named[0]

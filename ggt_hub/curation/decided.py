@@ -54,7 +54,7 @@ class Decided:
     def learned(self, stage: str) -> Path | None:
         """The folder of what a stage has learned last; None where it has learned nothing."""
         report = read_report(self.folder / TABLES, f"{stage}/learned.json")
-        return None if report is None else self.folder / LEARNED / report["folder"]
+        return self.folder / LEARNED / report["folder"] if report and "folder" in report else None
 
     def slices(self, stage: str) -> Iterator[list[Path]]:
         """Of each slice the tables up to a stage, from where its rows began."""

@@ -56,7 +56,10 @@ def _summary(run: Decided) -> str:
     funnel = run.funnel
     if not funnel:
         return "Nothing is decided yet."
-    return f"{funnel[0]['rows']} came in, {funnel[-1]['kept']} are kept after {funnel[-1]['stage']}."
+    waiting = sum(sum(one["later"].values()) for one in funnel)
+    return f"{funnel[0]['rows']} came in, {funnel[-1]['kept']} are kept after {funnel[-1]['stage']}" + (
+        f", {waiting} wait for a later run." if waiting else "."
+    )
 
 
 def _funnel(run: Decided) -> Table:

@@ -24,7 +24,6 @@ from ggt_hub.curation.ids import hash_of, hidden, is_of, roots
 from ggt_hub.curation.labels import LABELS, forget
 from ggt_hub.curation.run import FUNNEL, LEARNED, RUN, RUNS, TABLES, TAKEN, count_of, read_taken
 from ggt_hub.curation.stages.crop import Crop
-from ggt_hub.curation.stages.judge import photograph_of
 from ggt_hub.curation.stages.pack import Pack
 from ggt_hub.curation.stages.pack_pairs import PackPairs
 from ggt_hub.curation.tables import TAKEN_DOWN, read_columns, rewrite_without, tells_of
@@ -169,10 +168,10 @@ def _find(output: Path, names: Sequence[str]) -> Gone:
 
 
 def _id_of(pair: str, stages: Sequence[str]) -> str:
-    """The id of the photograph that a pair was made of."""
-    return (
-        photograph_of({"id": pair}).rpartition("/")[0] if Crop.name in stages else photograph_of({"id": pair})
-    )
+    """The id of the photograph that a pair was made of: without patch, candidate and crop."""
+    parts = pair.split("/")
+    made = 1 + parts[-1].startswith("@") + (Crop.name in stages)
+    return "/".join(parts[:-made])
 
 
 def _leave_learned(output: Path, gone: Collection[str]) -> None:

@@ -18,7 +18,13 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import (
+    JudgeError,
+    ModelClosedError,
+    PossiblyBilledError,
+    QuestionRefusedError,
+    RejectedError,
+)
 from ggt_hub.vlm.budget import Budget
 from ggt_hub.vlm.ledger import Entry, Ledger, Outcome, Receipt, State
 
@@ -222,12 +228,14 @@ def _pause(service: Service, budget: Budget, error: RejectedError, attempt: int)
     """Seconds to wait before the next try.
 
     Raises:
-        RejectedError: if there is to be none.
+        ModelClosedError: if it asks for a long pause.
+        RejectedError: if there is to be no other try.
     """
     wait = error.wait or 0.0
     if error.passes and wait > LONGEST_WAIT:
         budget.ledger.close_model(service.model, wait, "its quota is used up")
-    if not error.passes or wait > LONGEST_WAIT or attempt == service.max_retries:
+        raise ModelClosedError(f"{error}: it is asked nothing for {wait / 3600:.1f} hours") from None
+    if not error.passes or attempt == service.max_retries:
         raise error from None
     # A server that asks for no time at all, or for one that is past, asks for nothing.
     return error.wait or random.uniform(0.5, 1.0) * min(2**attempt, 30)  # noqa: S311

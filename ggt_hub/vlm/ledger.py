@@ -19,36 +19,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ggt_hub.errors import JudgeError
+from ggt_hub.errors import JudgeError, ModelClosedError
 from ggt_hub.vlm.batch_book import BATCHES, BatchBook
 from ggt_hub.vlm.flushing import Flusher
+from ggt_hub.vlm.ledger_tables import TABLES, bring_up_to_date
 from ggt_hub.vlm.owners import FORGOTTEN, is_here, lives, owner
 
 State = Literal["claimed", "asked", "in a batch", "answered", "refused", "possibly billed"]
 Outcome = Literal["in flight", "in a batch", "billed", "rejected", "possibly billed"]
 
 _POLL = 0.1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS questions (
-    key TEXT PRIMARY KEY, state TEXT NOT NULL, content TEXT, reason TEXT, source TEXT, owner TEXT, at TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS requests (
-    id INTEGER PRIMARY KEY, purse TEXT NOT NULL, state TEXT NOT NULL, cost REAL, at TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS pictures (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, next_at REAL, closed_until REAL, reason TEXT);
-CREATE TABLE IF NOT EXISTS purses (
-    name TEXT PRIMARY KEY, calls INTEGER NOT NULL, cost REAL NOT NULL, unknown INTEGER NOT NULL,
-    dearest REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS terms (provider TEXT PRIMARY KEY, url TEXT NOT NULL, at TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS requests_of_purse ON requests (purse);
-"""
-_ADDED_SINCE = {  # to ledgers of earlier versions
-    "questions": ("pictures TEXT",),
-    "requests": ("key TEXT", "model TEXT", "usage TEXT", "request_id TEXT", "seconds REAL"),
-    "models": ("taken_at REAL",),
-}
 
 
 @dataclass(frozen=True)
@@ -129,8 +109,9 @@ class Ledger(BatchBook):
                 path, timeout=60, check_same_thread=False, isolation_level=None
             )
             mode = self._connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            self._connection.executescript(_SCHEMA + BATCHES)
-            self._bring_up_to_date()
+            self._connection.executescript(TABLES + BATCHES)
+            with self._transaction() as connection:
+                bring_up_to_date(connection)
             if mode == "wal":  # else every transaction is brought to the disk by itself
                 self._flusher = Flusher(Path(f"{self.path}-wal"), lambda: self._commits)
                 self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -240,7 +221,8 @@ class Ledger(BatchBook):
             expected: what it costs, where that is known before.
 
         Raises:
-            JudgeError: if the budget does not allow it, or the model is closed, see `close_model`.
+            JudgeError: if the budget does not allow it.
+            ModelClosedError: if the model is closed, see `close_model`.
         """
         with self._transaction() as connection:
             _check_open(connection, model)
@@ -396,21 +378,6 @@ class Ledger(BatchBook):
             self._flusher.close()
         self._connection.close()
 
-    def _bring_up_to_date(self) -> None:
-        """Give a ledger of an earlier version what has come since."""
-        with self._transaction() as connection:
-            for table, columns in _ADDED_SINCE.items():
-                there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-                for column in columns:
-                    if column.split()[0] not in there:
-                        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
-            connection.execute("CREATE INDEX IF NOT EXISTS requests_of_question ON requests (key)")
-            if connection.execute("SELECT 1 FROM purses").fetchone() is None:
-                connection.execute(
-                    "INSERT INTO purses SELECT purse, count(*), coalesce(sum(cost), 0), count(*) - count(cost), "
-                    "coalesce(max(cost), 0) FROM requests GROUP BY purse"
-                )
-
     def _pictures(self, connection: sqlite3.Connection, names: str | None) -> tuple[bytes, ...]:
         found = []
         for sha256 in json.loads(names or "[]"):
@@ -482,11 +449,15 @@ def _left_behind(
 
 
 def _check_open(connection: sqlite3.Connection, model: str) -> None:
-    """Refuse a model that is closed."""
+    """Refuse a model that is closed.
+
+    Raises:
+        ModelClosedError: if so.
+    """
     row = connection.execute("SELECT closed_until, reason FROM models WHERE name = ?", (model,)).fetchone()
     if row and row[0] is not None and row[0] > time.time():
         until = datetime.fromtimestamp(row[0]).astimezone().isoformat(" ", "minutes")
-        raise JudgeError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
+        raise ModelClosedError(f"{model} takes no more questions until {until} ({row[1]}): run again then")
 
 
 def _spent(connection: sqlite3.Connection, purse: str, expected: float = 0.0) -> tuple[int, float, float]:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,10 @@ PASSING = (408, 409, 429, 500, 502, 503, 529)
 
 UNKNOWN = (499, 504, 520, 524, 598, 599)
 """A gateway gave up waiting, or got what it does not understand; the model may have gone on."""
+
+ONE_EACH = {"Connection": "close"}
+"""A connection for each request: one that is kept may close while we ask, which may be billed, and what a server
+sends too much is taken for the answer to the next question."""
 
 _LONGEST_CHECK = 30.0  # seconds
 _LONGEST_PAUSE = 86400.0  # seconds; who asks for more is asked again a day later
@@ -50,14 +56,18 @@ class OpenAIServer:
         if base_url is not None:
             check_address(base_url)
         self.timeout = timeout
+        key = checked_key(api_key or os.environ.get("OPENAI_API_KEY", "")) or "none"
         # The client's own retries would be billed and not counted; redirects would carry the picture elsewhere.
-        self.client = OpenAI(
-            base_url=base_url,
-            api_key=checked_key(api_key or os.environ.get("OPENAI_API_KEY", "")) or "none",
-            max_retries=0,
-            timeout=timeout,
-            http_client=DefaultHttpxClient(follow_redirects=False),
-        )
+        with making_client(key):
+            self.client = OpenAI(
+                base_url=base_url,
+                api_key=key,
+                max_retries=0,
+                timeout=timeout,
+                default_headers=ONE_EACH,
+                http_client=DefaultHttpxClient(follow_redirects=False),
+            )
+        check_address(str(self.client.base_url))
         self.endpoint = public_address(base_url or str(self.client.base_url))
 
     def check(self, model: str) -> None:
@@ -144,8 +154,29 @@ def check_address(url: str) -> None:
     Raises:
         JudgeError: if so.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, half an address in brackets
+        is_one = False
+    if not is_one or not re.fullmatch("[!-~]+", url):
         raise JudgeError(f"{url!r} is no address of a server: write it as http://localhost:8000/v1")
+
+
+@contextmanager
+def making_client(key: str) -> Iterator[None]:
+    """Say in one line why a library cannot make its client: proxies and certificates of the environment, mostly.
+
+    Raises:
+        JudgeError: if so.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = masked(f"{type(error).__name__}: {error}", key)
+        raise JudgeError(
+            f"no client can be made ({said}): look at HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and the like"
+        ) from error
 
 
 def public_address(url: str) -> str:
@@ -209,7 +240,9 @@ def name_of(*told: Any) -> str | None:
 def never_sent(error: BaseException) -> bool:
     """Whether no connection was made."""
     names = {type(one).__name__ for one in (error, error.__cause__)}
-    return bool(names & {"ConnectError", "ConnectTimeout", "PoolTimeout"})
+    return bool(
+        names & {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
+    )
 
 
 def seconds_of(text: str | None) -> float | None:

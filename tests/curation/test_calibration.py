@@ -127,15 +127,46 @@ def test_a_share_of_the_good_ones_may_go(lost: float, limit: float, tmp_path: Pa
     assert structure.then == pytest.approx(limit)
 
 
+def test_limits_stay_where_settings_may_be(tmp_path: Path) -> None:
+    """Of the good ones one has F of 0, and all have become far weaker than the bad ones; both limits end at 0."""
+    judged = {"good0": (90.0, 0.0), "good1": (80.0, 75.0), "bad0": (90.0, 60.0)}
+    told = values(judged)
+    for name, value in zip(told, (-0.4, -0.3, 0.02), strict=True):
+        told[name]["weaker"] = value
+    found = calibrate(write_run(tmp_path, told, judged, weaker=0.05), write_labels(tmp_path, judged), 0.0)
+    moved = {one.place: one.then for one in found.limits if one.then != one.now}
+    assert moved == {"judge.faithful": 0, "gate.weaker": 0}
+    assert found.then == Score(2, 1, 2, 0)
+
+
+def test_what_the_judge_has_seen_counts_where_its_limits_do_not(tmp_path: Path) -> None:
+    """As in `harnessir`, whose limits are 0: the bad one is refused for a letter."""
+    judged = {"good0": (90.0, 90.0), "bad0": (90.0, 30.0)}
+    run = write_run(tmp_path, values(judged), judged)
+    table = run / ".ggt-hub/curation/judge/000000.arrow"
+    told = [Kept({"judgement": '{"D": 90, "F": 90}'}), Dropped("judge: text", '{"D": 90, "F": 30}')]
+    write_table(table, [*judged], told, {"judgement": pa.string()})
+    text = (run / "run.yaml").read_text().replace("faithful: 80", "faithful: 0")
+    (run / "run.yaml").write_text(text)
+    found = calibrate(run, write_labels(tmp_path, judged), 0.0)
+    assert found.now == Score(1, 1, 1, 0)
+
+
+def test_only_limits_of_what_was_measured_are_tried(tmp_path: Path) -> None:
+    told = values(("good", "bad"))
+    found = calibrate(write_run(tmp_path, told, {}, dists=0.3), write_labels(tmp_path, told), 0.0)
+    assert "gate.dists" not in {one.place for one in found.limits}
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ('{"id": "good", "label": "keep"}\n{"id": "bad", "label": "maybe"}', "line 2: label: .*not 'maybe'"),
         ('{"id": "good", "label": "keep"}\n{"id": "but", "label": "refuse"}', "but is no candidate of"),
-        ('{"id": "good", "label": "keep"}', "labels of one kind only"),
+        ('{"id": "good", "label": "keep"}', "has 1 candidates that most people keep and 0 that"),
         ("id,label\ngood,keep\n", "line 1: this is no JSON: id,label"),
         ('{"name": "good"}', "there is no field 'name'"),
-        ("", "labels of one kind only"),
+        ("", "has 0 candidates that most people keep and 0 that"),
     ],
 )
 def test_labels_that_say_nothing_are_named(lines: str, message: str, tmp_path: Path) -> None:

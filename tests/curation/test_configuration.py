@@ -71,7 +71,9 @@ def test_what_does_not_fit_is_named(old: str, new: str, message: str, tmp_path: 
 def test_an_unknown_preset_or_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(CurationError, match=r"no configuration genri: .*did you mean 'genir'"):
         load_configuration("genri")
-    with pytest.raises(CurationError, match=r"there is no field 'inspekt'"):
+    with pytest.raises(
+        CurationError, match=r"there is no stage 'inspekt', only gather.*did you mean 'inspect'"
+    ):
         load_configuration("genir", {"inspekt.least": "1"})
     with pytest.raises(CurationError, match=r"--set seed.x: there is no such place"):
         load_configuration("genir", {"seed": "3", "seed.x": "1"})

@@ -108,6 +108,27 @@ def test_a_second_run_asks_nobody(tmp_path):
         assert (len(eyes.requests), len(maker.requests)) == asked
 
 
+def test_a_quota_of_one_model_that_is_used_up_holds_up_no_other(tmp_path):
+    full = google_error(429, "RESOURCE_EXHAUSTED", "quota", headers={"Retry-After": "9000"})
+
+    def answer(request):
+        return full if "gemini-nano" in request["path"] else Step()
+
+    with ChatServer(Eyes()) as eyes, EditorServer(answer) as maker:
+        other = f"  other: {{provider: google, model: gemini-3-pro-image, url: {maker.root}}}\nslice: 4"
+        place = Place(tmp_path, eyes, maker, **{"slice: 4": other})
+        with pytest.warns(UserWarning, match=r"quota: it is asked nothing for 2\.5 hours"):
+            edit = place.run()["edit"]
+        assert (edit.kept, edit.later) == (6, {"banana: its quota is used up": 6})
+        with pytest.warns(UserWarning, match="gemini-nano-banana-2.1 takes no more questions until"):
+            assert place.run()["edit"] == edit
+        assert maker.billed == 6
+        assert sum("gemini-nano" in request["path"] for request in maker.asked) <= 3  # workers
+        place.ledger.close_model("gemini-nano-banana-2.1", 0, "")
+        full.status, full.body = 200, None
+        assert place.run()["edit"].kept == 12
+
+
 def test_the_funnel_counts_what_a_generator_refuses_by_its_own_reasons(tmp_path):
     script = [
         google_reply(reason="IMAGE_SAFETY"),

@@ -1,6 +1,7 @@
 """Presets of pairs from photographs to packed files, with everybody who is asked in this process."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from PIL import Image
 from ggt_hub.curation.askers import estimate
 from ggt_hub.curation.configuration import load_configuration
 from ggt_hub.curation.labels import Label, add_label
+from ggt_hub.curation.takedown import take_down
 from ggt_hub.images.shown import png, shown_rgb
 from ggt_hub.metrics.registry import METRICS
 from ggt_hub.vlm import Reply
 from tests.curation.nearness import nearness
 from tests.curation.pairs import NAMES, Eyes, Maker, Place, digest, is_of, piece, write_photographs
 from tests.curation.planted import graded
+from tests.documents import read
 from tests.tiny_clip import write_tiny_clip
 
 
@@ -172,6 +175,11 @@ def test_wildmoire_packs_each_patch_from_who_draws_it_best(photographs: Path, sc
     assert choice["metric"] == "near" and row["told"]["generator"]["drawn_by"] == "right"
     left, top, right, bottom = choice["place"]
     assert shown_rgb(row["gt"]["bytes"]).shape == (bottom - top, right - left, 3) == (96, 96, 3)
+    # A patch takes its photograph down, also where only what is packed is left.
+    shutil.rmtree(place.output / ".ggt-hub/curation")
+    (gone := place.output.parent / "gone.txt").write_text(row["id"])
+    assert take_down(place.output, gone).ids == {"coffee.png"}
+    assert found.keys() - packed(place).keys() == {name for name in found if name.startswith("coffee.png/")}
 
 
 def test_patches_that_nobody_draws_better_are_packed_as_negatives(photographs: Path, screens: Place) -> None:
@@ -207,3 +215,17 @@ def test_a_preset_says_what_it_would_ask(name: str, asked: list[tuple[str, int]]
     found = estimate(load_configuration(name), str(photographs))
     assert [(one.stage, one.questions) for one in found] == asked
     assert all(one.cost > 0 for one in found if one.model.startswith(("gemini", "gpt")))
+
+
+def test_a_thousand_photographs_cost_what_the_documentation_says(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    for number in range(1000):
+        (tmp_path / f"photographs/{number}.png").hardlink_to(tmp_path / "one.png")
+    found = estimate(
+        load_configuration("ggt", {"models.vision.price": "[0.2, 0.6]"}), str(tmp_path / "photographs")
+    )
+    drawn = sum(one.cost for one in found if one.stage == "edit")
+    looked = sum(one.cost for one in found if one.stage != "edit")
+    page = read("docs/concepts/checked-pairs.md").replace("\n", " ")
+    assert f"cost about {drawn:.0f} dollars for candidates and {looked:.0f} for the model that looks" in page

@@ -1,5 +1,6 @@
 """The report of a run: what it counts is what happened, and it needs no other file."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def test_the_funnel_is_that_of_the_run(page: str) -> None:
     assert rows["gather"] == ["5", "5", "0", "0"]
     assert rows["edit"] == ["5", "9", "1", "0"]
     assert rows["judge"] == ["5", "4", "1", "0"]
+
+
+def test_it_begins_with_how_many_are_kept_and_wait(page: str, tmp_path: Path) -> None:
+    assert "5 came in, 4 are kept after judge." in page
+    run = write_run(tmp_path)
+    ended = {"dropped": {}, "later": {"possibly billed": 2, "in a batch": 1}}
+    (run / "funnel.json").write_text(json.dumps([{"stage": "edit", "rows": 5, "kept": 2, **ended}]))
+    told = report_run(run, tmp_path / "page.html", Ledger(tmp_path / "ledger")).read_text()
+    assert "5 came in, 2 are kept after edit, 3 wait for a later run." in told
 
 
 def test_reasons_are_counted_by_category(page: str) -> None:

@@ -72,6 +72,13 @@ def test_each_is_labelled_by_so_many_as_the_stage_wants_or_by_one_and_some_by_tw
     assert 2 <= sum(count == 2 for count in by.values()) <= 18  # of 40 a quarter; 3 deviations are 8
 
 
+def test_labels_may_be_written_by_editors_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"id": "a", "label": "keep"}\r\n\r\n{"id": "b", "label": "unsure"}'
+    )
+    assert read_labels(tmp_path / "labels.jsonl") == [Label("a", "keep"), Label("b", "unsure")]
+
+
 def test_of_what_has_left_the_run_meanwhile_nothing_is_said(tmp_path: Path) -> None:
     run = write_run(tmp_path, count=2)
     review = Review(run, NONE)

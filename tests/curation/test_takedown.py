@@ -16,10 +16,11 @@ from ggt_hub.curation.decided import read_run
 from ggt_hub.curation.labels import read_labels
 from ggt_hub.curation.report import report_run
 from ggt_hub.curation.takedown import take_down
+from ggt_hub.data.reading.opening import open_splits
 from ggt_hub.data.work.export import check_sums
-from ggt_hub.errors import CurationError
+from ggt_hub.errors import CurationError, DatasetError, NothingLeftError
 from ggt_hub.vlm import Ledger
-from tests.curation.pairs import Place, write_photographs
+from tests.curation.pairs import NAMES, Place, write_photographs
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,15 @@ def test_the_report_beside_a_run_is_written_again_and_the_ledger_is_named(
     assert done.exit_code == 0
     assert f"{report}: written again" in done.output and f"the ledger, {ledger}" in done.output
     assert "chelsea" not in report.read_text() and "coffee.png/0/maker-0" in report.read_text()
+
+
+def test_all_photographs_may_leave(place: Place, tmp_path: Path) -> None:
+    gone = take_down(place.output, listed(tmp_path, *(f"{name}.png" for name in NAMES)))
+    assert len(gone.photographs) == 5 and packed(place) == [] and check_sums(place.output) == []
+    with pytest.raises(DatasetError, match="holds no pairs: there are no rows"):
+        open_splits(str(place.output))
+    with pytest.raises(NothingLeftError):
+        place.run()
 
 
 def test_what_stages_decided_may_be_gone_by_then(place: Place, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class EditorServer:
 
     def handle(self, http: BaseHTTPRequestHandler) -> None:
         body = http.rfile.read(int(http.headers.get("Content-Length") or 0))
-        request = self._read(http.path, http.headers, body)
+        request = self._read(http.path, http.headers, body) | {"connection": http.client_address}
         with self.lock:
             self.requests.append(request)
             step = self._step(request, http.command)

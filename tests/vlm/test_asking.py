@@ -13,7 +13,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import (
+    JudgeError,
+    ModelClosedError,
+    PossiblyBilledError,
+    QuestionRefusedError,
+    RejectedError,
+)
 from ggt_hub.vlm import Asker, Budget, Ledger, Question, Reply, ServerChat, owners
 from ggt_hub.vlm import asking as asking_module
 from ggt_hub.vlm.asking import at_once
@@ -286,9 +292,9 @@ def test_what_is_expected_of_a_price_counts_before_any_is_known(ledger):
 
 def test_a_quota_that_is_used_up_closes_the_model_for_everybody(ledger):
     painter = Painter(RejectedError("429", passes=True, wait=3600), Reply("fine"))
-    with pytest.raises(RejectedError):
+    with pytest.raises(ModelClosedError, match=r"429: it is asked nothing for 1\.0 hours"):
         Asker(painter, ledger).ask(Question("paint"))
-    with pytest.raises(JudgeError, match=r"painter takes no more questions until .*quota is used up"):
+    with pytest.raises(ModelClosedError, match=r"painter takes no more questions until .*quota is used up"):
         Asker(painter, Ledger(ledger.path)).ask(Question("paint"))
     assert painter.calls == 1
     other = Painter(Reply("fine"))

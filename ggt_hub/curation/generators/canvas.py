@@ -53,9 +53,13 @@ def off_canvas(data: bytes, box: Box | None) -> bytes:
     except ImageError:
         return data
     height, width = pixels.shape[:2]
-    rows = slice(round(box.top * height), round(box.bottom * height))
-    columns = slice(round(box.left * width), round(box.right * width))
-    return png(pixels[rows, columns])
+    return png(pixels[_span(box.top, box.bottom, height), _span(box.left, box.right, width)])
+
+
+def _span(begin: float, end: float, length: int) -> slice:
+    """A share of some pixels: one at least, however small a picture came."""
+    first = round(begin * length)
+    return slice(first, max(first + 1, round(end * length)))
 
 
 def nearest_ratio(size: Size, ratios: tuple[str, ...]) -> str:

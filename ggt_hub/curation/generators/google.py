@@ -28,6 +28,7 @@ from ggt_hub.vlm.openai_server import (
     count,
     counted,
     items,
+    making_client,
     masked,
     member,
     name_of,
@@ -105,20 +106,21 @@ class GoogleEditor:
         self.endpoint = public_address(url or "https://generativelanguage.googleapis.com")
         self._key, self._timeout, self._types = checked_key(api_key), timeout, types
         # The client is kept whole: one of which only a part is kept closes itself.
-        self._client = Client(
-            api_key=self._key,
-            vertexai=False,
-            http_options=types.HttpOptions(
-                base_url=url,
-                api_version=api_version,
-                timeout=round(timeout * 1000),
-                retry_options=types.HttpRetryOptions(attempts=1),
-                client_args={
-                    "follow_redirects": False,  # the key would go along
-                    "event_hooks": HOOKS,
-                },
-            ),
-        )
+        with making_client(self._key):
+            self._client = Client(
+                api_key=self._key,
+                vertexai=False,
+                http_options=types.HttpOptions(
+                    base_url=url,
+                    api_version=api_version,
+                    timeout=round(timeout * 1000),
+                    retry_options=types.HttpRetryOptions(attempts=1),
+                    client_args={
+                        "follow_redirects": False,  # the key would go along
+                        "event_hooks": HOOKS,
+                    },
+                ),
+            )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -135,7 +137,9 @@ class GoogleEditor:
         Raises:
             JudgeError: if the server says no; of one that says something else nothing is concluded.
         """
-        found, _ = self._exchange(lambda: self._client.models.get(model=self.model))
+        found, error = self._exchange(lambda: self._client.models.get(model=self.model))
+        if found.status is None and isinstance(error, ValueError):  # the client itself refuses the name
+            raise JudgeError(f"{self.model!r} is no name of a model: {error}")
         if found.status in (401, 403) or "api key" in _message(found.body).lower():
             raise JudgeError(f"{self.endpoint} rejects the key: {self._about(found)}")
         said = member(member(read_json(found.body), "error"), "status")

@@ -16,6 +16,7 @@ from ggt_hub.curation.generators.providers import Price
 from ggt_hub.curation.generators.replies import FORMATS, fault_of
 from ggt_hub.curation.generators.wire import Exchange, exchange, watch
 from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.images.shown import png
 from ggt_hub.vlm import Budget, Question, Reply
 from ggt_hub.vlm.openai_server import (
     PASSING,
@@ -23,6 +24,7 @@ from ggt_hub.vlm.openai_server import (
     check_address,
     checked_key,
     counted,
+    making_client,
     masked,
     never_sent,
     public_address,
@@ -92,15 +94,25 @@ class InferenceEditor:
         return canvas_of_grid(size, _GRID, _STEEPEST)
 
     def check(self) -> None:
-        """Ask the Hub, for nothing, whether the token is taken and the model is there; an endpoint has no question.
+        """Ask the Hub, for nothing, whether the token is taken and the model is there, and of whom it can be had.
 
         Raises:
-            JudgeError: if the Hub says no; of one that says something else nothing is concluded.
+            JudgeError: if the Hub says no, or the client; of one that says something else nothing is concluded.
         """
-        if not self._is_on_the_hub:
-            return
+        with making_client(self._key):
+            watch(get_session())
+        if self._is_on_the_hub:
+            self._check_the_hub()
+        shown = png(Image.new("RGB", (_GRID, _GRID)))
+        found, _, error = self._ask(Question("", pictures=(shown,)), is_rehearsal=True)
+        said_no = found.status is None or found.is_answered  # the client, and not somebody who was asked
+        if said_no and isinstance(error, (ValueError, TypeError, NotImplementedError)):
+            raise JudgeError(
+                masked(f"{self.model} cannot be asked: {' '.join(str(error).split())}", self._key)
+            )
+
+    def _check_the_hub(self) -> None:
         hub = HfApi(token=self._key)
-        watch(get_session())
         for ask in (hub.whoami, lambda: hub.model_info(self.model)):
             found, _, error = exchange(ask, self._key, self._timeout)
             if error is not None and found.status == 404:
@@ -110,17 +122,8 @@ class InferenceEditor:
 
     def send(self, question: Question) -> Reply:
         """One try; see `Service.send`."""
-        width, height = size_of(question.pictures[0])
         watch(get_session())
-        found, drawn, error = exchange(
-            lambda: self._client.image_to_image(
-                question.pictures[0],
-                prompt=question.text,
-                target_size={"width": width, "height": height},  # type: ignore[arg-type]
-            ),
-            self._key,
-            self._timeout,
-        )
+        found, drawn, error = self._ask(question)
         if error is not None:
             raise self._failure(found, error) from None
         if drawn.format not in (*FORMATS, "MPO"):  # as Pillow calls some JPEG
@@ -128,6 +131,21 @@ class InferenceEditor:
         if fault_of(found.content) is None:
             return Reply(pictures=(found.content,), cost=self.price.expected)
         return self._wrapped(drawn)
+
+    def _ask(
+        self, question: Question, *, is_rehearsal: bool = False
+    ) -> tuple[Exchange, Any, Exception | None]:
+        width, height = size_of(question.pictures[0])
+        return exchange(
+            lambda: self._client.image_to_image(
+                question.pictures[0],
+                prompt=question.text,
+                target_size={"width": width, "height": height},  # type: ignore[arg-type]
+            ),
+            self._key,
+            self._timeout,
+            is_rehearsal=is_rehearsal,
+        )
 
     def _wrapped(self, drawn: Image.Image) -> Reply:
         """A picture whose file was in something else."""

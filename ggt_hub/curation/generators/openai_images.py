@@ -17,6 +17,7 @@ from ggt_hub.vlm.openai_server import OpenAIServer, count, counted, member, name
 _ENDPOINT: Literal["/v1/images/edits"] = "/v1/images/edits"
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _OURS = "ggt_hub"
+_FREE_RETRIES = 3
 _GRID = 16
 _FEWEST = 655_360  # pixels that OpenAI draws
 _STEEPEST = 3.0
@@ -62,6 +63,11 @@ class OpenAIEditor:
         self.endpoint = self._server.endpoint
 
     @property
+    def _free(self) -> Any:
+        """The client for what is not billed, and tried again by itself: a batch has a file for each picture."""
+        return self._server.client.with_options(max_retries=_FREE_RETRIES)
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """What else decides the reply."""
         return {} if self.quality is None else {"quality": self.quality}
@@ -96,14 +102,13 @@ class OpenAIEditor:
 
     def submit(self, batch: str, lines: Mapping[str, Question]) -> str:
         """Send a batch, its pictures as files of their own; see `Batching.submit`."""
-        client = self._server.client
         try:
             written = b"".join(self._line(key, question) for key, question in lines.items())
-            sent = client.files.create(file=(f"{batch}.jsonl", written), purpose="batch")
+            sent = self._free.files.create(file=(f"{batch}.jsonl", written), purpose="batch")
         except Exception as error:  # noqa: BLE001  the client lets errors of several libraries through
             raise RejectedError(str(self._server.failure(error, self.model)), passes=True) from None
         try:
-            return client.batches.create(
+            return self._server.client.batches.create(
                 input_file_id=sent.id,
                 endpoint=_ENDPOINT,
                 completion_window="24h",
@@ -118,7 +123,7 @@ class OpenAIEditor:
     def find(self, batch: str) -> str | None:
         """See `Batching.find`."""
         try:
-            for job in self._server.client.batches.list(limit=100):
+            for job in self._free.batches.list(limit=100):
                 if (job.metadata or {}).get(_OURS) == batch:
                     return job.id
         except Exception as error:  # noqa: BLE001
@@ -128,7 +133,7 @@ class OpenAIEditor:
     def collect(self, name: str) -> Collected | None:
         """See `Batching.collect`."""
         try:
-            opened = self._server.client.batches.with_streaming_response.retrieve(name)
+            opened = self._free.batches.with_streaming_response.retrieve(name)
             job = read_json(self._server.read(opened, LONGEST_REPLY)[0])
         except Exception as error:  # noqa: BLE001
             raise self._server.failure(error, self.model) from None
@@ -145,7 +150,7 @@ class OpenAIEditor:
 
     def _results(self, files: Sequence[str]) -> Iterator[Line]:
         """The lines of files, one in memory at a time."""
-        contents = self._server.client.files.with_streaming_response
+        contents = self._free.files.with_streaming_response
         with tempfile.TemporaryDirectory() as folder:
             for file in files:
                 path = Path(folder) / "results.jsonl"
@@ -171,7 +176,7 @@ class OpenAIEditor:
 
     def _line(self, key: str, question: Question) -> bytes:
         pictures = [
-            {"file_id": self._server.client.files.create(file=("picture.png", data), purpose="vision").id}
+            {"file_id": self._free.files.create(file=("picture.png", data), purpose="vision").id}
             for data in question.pictures
         ]
         asked = self.asked_of(question.pictures[0])

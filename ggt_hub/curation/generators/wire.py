@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ggt_hub.curation.generators.replies import LONGEST_REPLY
-from ggt_hub.vlm.openai_server import masked
+from ggt_hub.vlm.openai_server import ONE_EACH, masked
 
 _LONGEST_TRANSFER = 3600.0  # seconds, for what goes into a batch, or came of it, which may be gigabytes
 
@@ -22,6 +22,10 @@ class _RedirectError(Exception):
     """What is asked would go to another address."""
 
 
+class HeldError(Exception):
+    """What asks was about to be sent, in a rehearsal."""
+
+
 @dataclass
 class Exchange:
     """What a call came to, by its last response.
@@ -30,6 +34,7 @@ class Exchange:
         key: which stands in nothing that is kept.
         timeout: seconds that the call may take, until all has come.
         is_download: what comes with status 200 is not read here.
+        is_rehearsal: what asks is not sent.
         was_sent: whether something was sent that asks.
         was_taken: whether that was answered by a status of success, and so is perhaps billed, whatever followed.
         status: None without a response.
@@ -41,6 +46,7 @@ class Exchange:
     key: str
     timeout: float
     is_download: bool = False
+    is_rehearsal: bool = False
     was_sent: bool = False
     was_taken: bool = False
     status: int | None = None
@@ -68,7 +74,13 @@ class Exchange:
 
 
 def exchange(
-    call: Callable[[], Any], key: str, timeout: float, *, transfers: bool = False, is_download: bool = False
+    call: Callable[[], Any],
+    key: str,
+    timeout: float,
+    *,
+    transfers: bool = False,
+    is_download: bool = False,
+    is_rehearsal: bool = False,
 ) -> tuple[Exchange, Any, Exception | None]:
     """What a call of a library came to on the wire, what it gave, and what the library says of it.
 
@@ -78,8 +90,10 @@ def exchange(
         timeout: seconds that the call may take.
         transfers: it sends or fetches a file that may take longer.
         is_download: what comes with status 200 goes into a file of the library's.
+        is_rehearsal: what would be billed is not sent: the error is a `HeldError` where all before went well.
     """
-    found = _here.exchange = Exchange(key, _LONGEST_TRANSFER if transfers else timeout, is_download)
+    seconds = _LONGEST_TRANSFER if transfers else timeout
+    found = _here.exchange = Exchange(key, seconds, is_download, is_rehearsal)
     try:
         return found, call(), None
     except Exception as error:  # noqa: BLE001  the libraries let errors of several others through
@@ -104,8 +118,12 @@ def _note_request(request: Any) -> None:
     # Where a library waits for ever, it waits as long as the call may take.
     least = {name: min(left, waits.get(name) or left) for name in ("connect", "read", "write", "pool")}
     request.extensions = {**request.extensions, "timeout": least}
-    found.was_sent |= _asks(request)
+    request.headers.update(ONE_EACH)
     found.status = None
+    if _asks(request):
+        if found.is_rehearsal:
+            raise HeldError
+        found.was_sent = True
 
 
 def _note_response(response: Any) -> None:

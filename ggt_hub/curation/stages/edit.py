@@ -1,18 +1,20 @@
 """Generators restore photographs: so many candidates each, every one a question of its own."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from ggt_hub.curation.generators.canvas import Box, off_canvas, on_canvas, size_of
 from ggt_hub.curation.marks import mark_of_a_model
 from ggt_hub.curation.stage import Context, Deciding, Dropped, Later, Outcome, Row, Split
 from ggt_hub.curation.stages.asking import unanswered
+from ggt_hub.errors import ModelClosedError
 from ggt_hub.vlm import Asker, Question
 from ggt_hub.vlm.asking import at_once
 
@@ -25,7 +27,7 @@ class Edit(Deciding):
         candidates: of one photograph by one generator.
     """
 
-    candidates: Annotated[int, Ge(1)] = 2
+    candidates: Annotated[int, Ge(1), Le(1000)] = 2
 
     name: ClassVar[str] = "edit"
     needs: ClassVar[tuple[str, ...]] = ("lq", "prompt")
@@ -73,7 +75,11 @@ def drawn(name: str, asker: Asker, row: Row, number: int) -> Mapping[str, Any] |
     """
     service: Any = asker.service
     question, box = asked(row, asker)
-    entry = asker.ask(question, (number, 0))
+    try:
+        entry = asker.ask(question, (number, 0))
+    except ModelClosedError as error:  # the others may go on
+        warnings.warn(str(error), stacklevel=2)
+        return Later(f"{name}: its quota is used up", str(error))
     if entry.state != "answered":
         outcome = unanswered(entry)
         named = re.match(r"[A-Z_]{4,}", entry.reason or "")  # as providers name their reasons

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 from datasets import config as config_datasets
+from pyarrow.parquet import read_metadata
 
 from ggt_hub import hub
 from ggt_hub.data.guard import guard_uploads
@@ -96,10 +97,15 @@ def open_splits(
             if Path(source).is_dir()
             else f"{config_datasets.HF_DATASETS_CACHE}/{source.replace('/', '___')}"
         )
-        files = parquet_files(folder, config).items()
+        files = parquet_files(folder, config)
+        filled = {
+            split: of for split, of in files.items() if any(read_metadata(path).num_rows for path in of)
+        }
+        if not filled:
+            raise DatasetError(f"{source} holds no pairs: there are no rows in its tables")
         return {
             split: Dataset.from_parquet([str(path) for path in paths], cache_dir=cache)
-            for split, paths in files
+            for split, paths in filled.items()
         }
     builder = open_builder(source, revision, data_dir, config, told)
     builder.download_and_prepare()

@@ -88,6 +88,23 @@ def test_a_batch_that_was_never_taken_frees_its_questions(tmp_path, eyes):
         assert place.bills()["rejected"] == (6, 0)
 
 
+def test_a_picture_that_is_not_taken_at_once_is_sent_again_and_not_all_of_the_batch(tmp_path, eyes):
+    with BatchServer() as maker:
+        place = Place(tmp_path, maker, "openai")
+        taken, uploads = maker.other, []
+
+        def other(request, method):
+            uploads.append(request["path"].endswith("/files"))
+            return Step(503, {}) if uploads.count(True) == 4 and uploads[-1] else taken(request, method)
+
+        maker.other = other
+        assert place.run(eyes, batch=True)["edit"].later == {"banana: in a batch": 6}
+        assert (len(maker.batches), uploads.count(True)) == (
+            1,
+            8,
+        )  # six pictures, one of them twice, and the lines
+
+
 def test_one_batch_that_cannot_be_fetched_holds_up_no_other(tmp_path, eyes):
     with BatchServer() as maker:
         place = Place(tmp_path, maker)

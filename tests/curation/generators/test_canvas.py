@@ -58,3 +58,9 @@ def test_what_fills_its_canvas_stays_the_file_that_it_is():
     assert (
         off_canvas(b"no picture", on_canvas(data, (80, 64))[1]) == b"no picture"
     )  # another stage refuses it
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 2)])
+def test_of_the_smallest_picture_one_pixel_comes_off_at_least(size):
+    _, box = on_canvas(picture((640, 64)), (640, 274))
+    assert size_of(off_canvas(picture(size), box)) == (size[0], 1)

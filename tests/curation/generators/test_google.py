@@ -9,8 +9,15 @@ from PIL import Image
 
 from ggt_hub.curation.generators.google import GoogleEditor
 from ggt_hub.curation.generators.inference import InferenceEditor
+from ggt_hub.curation.generators.openai_images import OpenAIEditor
 from ggt_hub.curation.generators.providers import price_of
-from ggt_hub.errors import JudgeError, PossiblyBilledError, QuestionRefusedError, RejectedError
+from ggt_hub.errors import (
+    JudgeError,
+    ModelClosedError,
+    PossiblyBilledError,
+    QuestionRefusedError,
+    RejectedError,
+)
 from ggt_hub.vlm import Asker, Budget, Ledger, Question
 from ggt_hub.vlm.openai_server import OpenAIServer, read_json
 from tests.servers.image_editors import (
@@ -228,9 +235,9 @@ def test_a_quota_of_the_day_closes_the_model_until_midnight_in_the_pacific(tmp_p
     with EditorServer(google_error(429, "RESOURCE_EXHAUSTED", "quota", failure)) as server:
         ledger = Ledger(tmp_path / "ledger.sqlite")
         asker = Asker(editor(server), ledger)
-        with pytest.raises(RejectedError):
+        with pytest.raises(ModelClosedError):
             asker.ask(QUESTION)
-        with pytest.raises(JudgeError, match="takes no more questions until"):
+        with pytest.raises(ModelClosedError, match="takes no more questions until"):
             asker.ask(Question("another", pictures=QUESTION.pictures))
         assert len(server.asked) == 1
 
@@ -343,6 +350,56 @@ def test_the_check_is_free_and_names_a_rejected_key_and_an_unknown_model():
         server.models[MODEL] = Step(404, b"nothing here")  # says nothing of models
         editor(server).check()
         assert server.billed == 0
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "a?b"])
+def test_a_name_that_is_none_is_known_before_anything_is_paid(name):
+    with EditorServer() as server:
+        made = GoogleEditor(name, api_key=KEY, price=PRICE, budget=Budget(), url=server.root)
+        with pytest.raises(JudgeError, match="is no name of a model"):
+            made.check()
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x:99999", "http://x:abc/v1", "http://[::1/v1", "http://a b/v1", "x:9"]
+)
+def test_what_is_no_address_is_one_clear_error(url):
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        editor(SimpleNamespace(root=url))
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        OpenAIServer(url, KEY, 1.0)
+
+
+def test_an_environment_with_which_no_client_can_be_made_is_one_clear_error(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "not an url")
+    with pytest.raises(JudgeError, match="is no address of a server"):
+        OpenAIServer(None, KEY, 1.0)
+    monkeypatch.setenv("ALL_PROXY", "garbage://x")
+    fault = r"no client can be made \(ValueError: Unknown scheme for proxy .*\): look at HTTPS_PROXY"
+    for make in (lambda: editor(SimpleNamespace(root="http://here")), lambda: OpenAIServer(None, KEY, 1.0)):
+        with pytest.raises(JudgeError, match=fault):
+            make()
+
+
+def made_by(provider, server):
+    told = {"api_key": KEY, "price": PRICE, "budget": Budget()}
+    if provider == "openai":
+        return OpenAIEditor("gpt-image-2", url=f"{server.root}/v1", **told)
+    if provider == "hub":
+        return InferenceEditor("a/b", url=f"{server.root}/models/a", **told)
+    return editor(server)
+
+
+@pytest.mark.parametrize("provider", ["google", "openai", "hub"])
+def test_each_question_has_a_connection_of_its_own(provider):
+    """On one that is kept a server may close while we ask, or have sent more than one answer."""
+    with EditorServer() as server:
+        service = made_by(provider, server)
+        service.check()
+        for _ in range(3):
+            service.send(QUESTION)
+        assert len({request["connection"] for request in server.requests}) == len(server.requests) >= 3
 
 
 def test_what_the_library_logs_does_not_hold_the_key(caplog):

@@ -18,6 +18,9 @@ from ggt_hub.vlm import Budget, Question
 from tests.servers.image_editors import KEY, EditorServer, Step, picture
 
 PRICE = Price(flat=1.0)
+MAPPING = InferenceProviderMapping(
+    provider="fal-ai", hf_model_id="some/editor", providerId="editor", status="live", task="image-to-image"
+)
 QUESTION = Question("remove the snow", pictures=(picture((96, 64)),))
 
 
@@ -104,14 +107,7 @@ WAITS, DONE = Step(body={"status": "IN_QUEUE"}), Step(body={"status": "COMPLETED
 
 
 def asked_of_a_queue(server, monkeypatch, timeout=5.0):
-    told = InferenceProviderMapping(
-        provider="fal-ai",
-        hf_model_id="some/editor",
-        providerId="editor",
-        status="live",
-        task="image-to-image",
-    )
-    monkeypatch.setitem(_common.HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"], "some/editor", told)
+    monkeypatch.setitem(_common.HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"], "some/editor", MAPPING)
     monkeypatch.setattr(PROVIDERS["fal-ai"]["image-to-image"], "base_url", server.root)
     monkeypatch.setattr(fal_ai, "_POLLING_INTERVAL", 0.01)
     made = InferenceEditor(
@@ -145,19 +141,43 @@ def test_an_answer_that_the_client_does_not_understand_may_be_billed(monkeypatch
         asked_of_a_queue(server, monkeypatch)
 
 
-def test_a_rejected_token_and_an_unknown_model_are_known_before_anything_is_paid(hub):
+def test_a_rejected_token_and_an_unknown_model_are_known_before_anything_is_paid(hub, monkeypatch):
+    monkeypatch.setitem(_common.HARDCODED_MODEL_INFERENCE_MAPPING["fal-ai"], "tester/editor", MAPPING)
     hub.members.add("hf_member")
     HfApi(token="hf_member").create_repo("tester/editor")
 
     def check(model, token, **more):
         InferenceEditor(model, api_key=token, price=PRICE, budget=Budget(), **more).check()
 
-    check("tester/editor", "hf_member")
+    check("tester/editor", "hf_member", via="fal-ai")
     with pytest.raises(JudgeError, match="rejects the token: set HF_TOKEN anew"):
         check("tester/editor", "hf_stranger")
     with pytest.raises(JudgeError, match="has no model tester/edtor"):
         check("tester/edtor", "hf_member")
     check("tester/edtor", "hf_stranger", url="http://127.0.0.1:9/endpoint")  # has a token of its own, maybe
+
+
+@pytest.mark.parametrize(
+    ("via", "why"),
+    [
+        ("nobody", "Provider 'nobody' not supported"),
+        (None, "No provider mapping found for model tester/editor"),
+        ("groq", "Task 'image-to-image' not supported for provider 'groq'"),
+    ],
+)
+def test_who_does_not_edit_pictures_is_known_before_anything_is_paid(via, why, hub):
+    hub.members.add("hf_member")
+    HfApi(token="hf_member").create_repo("tester/editor")
+    made = InferenceEditor("tester/editor", api_key="hf_member", price=PRICE, budget=Budget(), via=via)
+    with pytest.raises(JudgeError, match=f"tester/editor cannot be asked: {why}"):
+        made.check()
+
+
+def test_the_check_asks_for_no_picture():
+    with EditorServer() as server:
+        url = f"{server.root}/models/a"
+        InferenceEditor("a/b", api_key=KEY, price=PRICE, budget=Budget(), url=url).check()
+        assert server.requests == []
 
 
 def test_a_model_that_is_loaded_says_how_long_that_takes():
