@@ -96,13 +96,14 @@ def align(candidate: Pixels, lq: Pixels, limits: Limits = Limits()) -> Alignment
             nearer = _warped(moved, way)
             if mean * unit > _SURE or _unlikeness(nearer, lq) < _unlikeness(moved, lq):
                 moved, valid = nearer, _warped(valid, way)
-    flow, residual = _residual(brightness(moved), brightness(lq))
+    there, sure, residual = _residual(brightness(moved), brightness(lq))
     statistics |= {name: value / unit for name, value in residual.items()}
     statistics["is_known"] = float(way is not None)
     median, most = statistics["median"], statistics["most"]
     if median > limits.median or most > limits.most:
         return Alignment(None, None, "bent too far", statistics)
     if median > max(limits.still, _FOLLOWED / (unit * _flow_scale(lq))):
+        flow = _spread(there, sure, lq)
         nearer = _bent(moved, flow)
         if _unlikeness(nearer, lq) < _LIKER * _unlikeness(moved, lq):
             moved, valid = nearer, _bent(valid, flow)
@@ -216,8 +217,11 @@ def _warped(picture: Pixels, way: NDArray[np.float64]) -> Pixels:
     return cv2.warpPerspective(picture, way, picture.shape[1::-1], flags=flags)
 
 
-def _residual(moved: Pixels, fixed: Pixels) -> tuple[Plane, dict[str, float]]:
-    """The way from each place of the fixed picture to the moved one, in pixels; and its length where it is sure."""
+def _residual(moved: Pixels, fixed: Pixels) -> tuple[Plane, NDArray[np.bool_], dict[str, float]]:
+    """The way from each place of the fixed picture to the moved one, where it is sure, and its length there.
+
+    The way is in pixels of the pictures in which it is followed, the length in those of the fixed picture.
+    """
     scale = _flow_scale(fixed)
     size = round(fixed.shape[1] * scale), round(fixed.shape[0] * scale)
     small = [_evened(cv2.resize(plane, size, interpolation=cv2.INTER_AREA)) for plane in (fixed, moved)]
@@ -232,10 +236,14 @@ def _residual(moved: Pixels, fixed: Pixels) -> tuple[Plane, dict[str, float]]:
     told = {"median": 0.0, "most": 0.0}
     if sure.mean() > 0.01:
         told = {"median": float(np.median(lengths)), "most": float(np.percentile(lengths, 95))}
-    # Of places that are not sure their neighbours know more.
+    return there, sure, told
+
+
+def _spread(there: Plane, sure: NDArray[np.bool_], fixed: Pixels) -> Plane:
+    """The way from each pixel of the fixed picture: of places that are not sure their neighbours know more."""
     weight = cv2.GaussianBlur(sure.astype(np.float32), (0, 0), 8)[..., None]
     smooth = cv2.GaussianBlur(there * sure[..., None], (0, 0), 8) / np.maximum(weight, 1e-3)
-    return cv2.resize(smooth, fixed.shape[::-1]) / scale, told
+    return cv2.resize(smooth, fixed.shape[1::-1]) / _flow_scale(fixed)
 
 
 def _flow_scale(fixed: Pixels) -> float:

@@ -81,6 +81,7 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
     matched = _with_histogram(grey_gt, grey)
     structure = _ssim(grey, matched)
     planes = grey.astype(np.float32), grey_gt.astype(np.float32)
+    noise, noise_gt = map(noise_of, planes)
     weaker, sharper = strengths(*planes)
     little = small(lq), small(gt)
     others, other_place = recoloured(*little)
@@ -88,11 +89,11 @@ def _measured(lq: Pixels, gt: Pixels) -> dict[str, float]:
         "bar": _bar(matched, grey),
         "structure": structure,
         "mirrored": _ssim(grey, matched[:, ::-1]) - structure,
-        "repainted": repainted(*planes),
-        "replaced": replaced(*planes),
+        "repainted": repainted(*planes, noise),
+        "replaced": replaced(*planes, noise),
         "weaker": weaker,
         "sharper": sharper,
-        "noisier": noise_of(planes[1]) - noise_of(planes[0]),
+        "noisier": noise_gt - noise,
         "cast": cast(*little),
         "recoloured": others,
         "recoloured_place": other_place,

@@ -36,7 +36,7 @@ def noise_of(plane: Plane) -> float:
     return float(np.median(np.abs(cv2.filter2D(plane, -1, _NOISE))) / 0.6745 / 6)
 
 
-def repainted(photograph: Plane, candidate: Plane) -> float:
+def repainted(photograph: Plane, candidate: Plane, noise: float) -> float:
     """How far the place stands out that has lost most of what the photograph shows.
 
     In windows of a thirteenth and a fourteenth of the side, on grids of 64 and 128 cells: the variance of the
@@ -47,8 +47,8 @@ def repainted(photograph: Plane, candidate: Plane) -> float:
     Args:
         photograph: brightness, 0..255.
         candidate: likewise, of the same size.
+        noise: of the photograph, see `noise_of`.
     """
-    noise = noise_of(photograph)
     return max(_repainted(photograph, candidate, noise, *grid) for grid in _GRIDS)
 
 
@@ -67,7 +67,7 @@ def _repainted(x: Plane, y: Plane, noise: float, cells: int, window: int) -> flo
     return worst / (_QUIET + min(third, _HIDDEN))
 
 
-def replaced(photograph: Plane, candidate: Plane) -> float:
+def replaced(photograph: Plane, candidate: Plane, noise: float) -> float:
     """How far the place stands out of which most, and not some, shows something else than the photograph.
 
     Flakes cover less than half of a place of a ninth of the side, a painter all of it. So in each cell of a 64th:
@@ -78,10 +78,11 @@ def replaced(photograph: Plane, candidate: Plane) -> float:
     Args:
         photograph: brightness, 0..255.
         candidate: likewise, of the same size.
+        noise: of the photograph, see `noise_of`.
     """
     cells, window = _GRIDS[0]
     x, y, sigma = _cells(photograph, candidate, cells)
-    noise = noise_of(photograph) ** 2 / (4 * np.pi * sigma**2)
+    left = noise**2 / (4 * np.pi * sigma**2)
     weight, apart = np.ones_like(x), x
     for _ in range(_FITS):
         total = _mean(weight, _AROUND)
@@ -92,7 +93,7 @@ def replaced(photograph: Plane, candidate: Plane) -> float:
         weight = 1 / (1 + (apart / (1.5 * np.median(apart) + 1)) ** 2)
     most = cv2.medianBlur(np.clip(2 * apart, 0, 255).astype(np.uint8), _MOST).astype(np.float32) / 2
     shown = np.maximum(_mean(x * x, window) - _mean(x, window) ** 2, 0)
-    worst, third = _worst((most**2 - noise) / (float(shown.mean()) + _FLAT + 4 * noise))
+    worst, third = _worst((most**2 - left) / (float(shown.mean()) + _FLAT + 4 * left))
     return worst / (_QUIET + min(third, _HIDDEN))
 
 
