@@ -11,6 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -152,6 +153,10 @@ def _begin_worker() -> None:
     """
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
+    if (
+        torch := sys.modules.get("torch")
+    ) is not None:  # the program that has started us imports it at its head
+        torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

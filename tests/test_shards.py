@@ -63,6 +63,23 @@ def test_each_process_keeps_to_one_core(tmp_path, monkeypatch):
     assert {(report["threads"], report["of_torch"]) for report in reports} == {(1, "1")}
 
 
+HEAVY = """
+import torch
+from ggt_hub.shards import processes
+if __name__ == "__main__":
+    with processes(1) as pool:
+        print(torch.get_num_threads(), pool.submit(torch.get_num_threads).result())
+"""
+
+
+def test_also_where_the_program_has_imported_torch_before(tmp_path):
+    """Two workers of two threads each, which wait for each other in loops, took more than three times as long."""
+    (tmp_path / "heavy.py").write_text(HEAVY)
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path.cwd())}
+    said = subprocess.check_output([sys.executable, tmp_path / "heavy.py"], text=True, env=environment)
+    assert said.split() == ["2", "1"]
+
+
 def write_process(number: int, path: Path) -> dict:
     path.write_text(str(number))
     return {"process": os.getpid()}
