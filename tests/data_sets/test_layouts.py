@@ -112,6 +112,37 @@ def test_what_has_left_the_source_leaves_the_pictures_of_an_export_too(layout, s
     assert names[0] not in lists and ids[0].replace("/", "_") in lists
 
 
+@pytest.mark.parametrize("layout", ["basicsr", "diffsynth", "jsonl"])
+def test_a_picture_that_lay_there_before_an_export_stays_though_it_is_the_same(layout, splits, tmp_path):
+    write_layout(splits, tmp_path / "first", layout)
+    mine, *_ = sorted((tmp_path / "first/train/gt").iterdir())
+    ours = tmp_path / "out/train/gt" / mine.name
+    ours.parent.mkdir(parents=True)
+    ours.write_bytes(mine.read_bytes())
+    write_layout(splits, tmp_path / "out", layout)
+    keys = splits["train"]["id"][:]
+    kept = [n for n, key in enumerate(keys) if mine.stem != key.replace("/", "_")]
+    assert len(kept) == COUNT - 1
+    write_layout({"train": splits["train"].select(kept), "test": splits["test"]}, tmp_path / "out", layout)
+    assert len([*(tmp_path / "out/train/lq").iterdir()]) == COUNT - 1
+    assert ours.read_bytes() == mine.read_bytes()
+
+
+@pytest.mark.parametrize("layout", ["basicsr", "diffsynth", "jsonl"])
+def test_what_a_killed_export_wrote_is_known_to_the_next(layout, splits, tmp_path, monkeypatch):
+    def killed(work, shards, *_arguments, **_options):
+        work(*shards[0].arguments, tmp_path / "list")  # all pictures, and the list has no report yet
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr("ggt_hub.data.work.layouts.run_shards", killed)
+        write_layout(splits, tmp_path / "out", layout)
+    fewer = {"train": splits["train"].select([1, 2]), "test": splits["test"]}
+    assert len([*(tmp_path / "out/train/lq").iterdir()]) == COUNT
+    write_layout(fewer, tmp_path / "out", layout)
+    assert len([*(tmp_path / "out/train/lq").iterdir()]) == 2
+
+
 def test_several_layouts_in_one_folder_leave_each_other_alone(splits, tmp_path):
     fewer = {"train": splits["train"].select([0, 1]), "test": splits["test"]}
     write_layout(splits, tmp_path / "out", "basicsr")

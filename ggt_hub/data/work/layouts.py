@@ -20,7 +20,16 @@ from typing import Any, Self
 
 from datasets import Dataset, Features, Image, Value
 
-from ggt_hub.commit import RECORDS, commit_bytes, commit_json, committed_folder, file_sha256, locked
+from ggt_hub.commit import (
+    RECORDS,
+    commit_bytes,
+    commit_json,
+    commit_text,
+    committed_folder,
+    file_sha256,
+    locked,
+    whole_lines,
+)
 from ggt_hub.data.pairs import PICTURES
 from ggt_hub.data.reading.iterate import Undecoded
 from ggt_hub.data.reading.parts import SHARD_BYTES, Part, dataset_parts, rows_of
@@ -41,6 +50,7 @@ from ggt_hub.shards import Shard, Work, read_report, remove_result, results, run
 Splits = Mapping[str, Dataset]
 Instruct = Callable[[str], str]
 
+_WRITTEN = Path(RECORDS) / "pictures.jsonl"
 _LONGEST = 200  # bytes of a name, beside its hash and its ending
 
 IP2P_FEATURES = Features({"input_image": Image(), "edit_prompt": Value("string"), "edited_image": Image()})
@@ -173,12 +183,13 @@ def _basicsr(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: In
 
 
 def _write_folders(part: Part, folder: Path, names: _Names, path: Path) -> dict[str, Any]:
-    lines, files = [], {}
+    lines, files = [], list[str]()
     for item in rows_of(part):
         row = _whole(item)
         name = f"{names.of(row['id'])}.{file_ending(row['gt']['bytes'])}"
         for side in PICTURES:
-            files[f"{side}/{name}"] = _write_once(folder / side / name, row[side]["bytes"])
+            files.append(f"{side}/{name}")
+            _write_once(folder.parent, f"{folder.name}/{side}/{name}", row[side]["bytes"])
         width, height = read_image(row["gt"]["bytes"], name=name).size
         lines.append(f"{name} ({height},{width},3)\n")
     path.write_text("".join(lines), encoding="utf-8")
@@ -186,12 +197,13 @@ def _write_folders(part: Part, folder: Path, names: _Names, path: Path) -> dict[
 
 
 def _with_pictures(work: Work, shards: Sequence[Shard], folder: Path, workers: int, ending: str) -> int:
-    """Make lists of pictures that lie beside them as files, and remove those that an earlier export had besides.
+    """Make lists of pictures that lie beside them as files, and remove those that exports wrote and no list names.
 
-    What it had is noted until they are gone, for the reports that name them are replaced.
+    Which these are is in a record of the folder, from before they are there: what lay there before is somebody's,
+    also where it is the same picture.
 
     Args:
-        work: makes a list; its report names `files`, from the folder of the list, by their SHA-256.
+        work: makes a list; its report names `files`, from the folder of the list.
         shards: the lists.
         folder: of the export.
         workers: processes.
@@ -200,40 +212,49 @@ def _with_pictures(work: Work, shards: Sequence[Shard], folder: Path, workers: i
     Returns:
         How many pairs.
     """
-    note = folder / RECORDS / f"before{ending}"
-    before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    earlier = [name for name in results(folder, "") if name.endswith(ending)]
-    for name in earlier:
-        before |= _files(read_report(folder, name))
-    commit_json(note, before)
+    earlier = {name for name in results(folder, "") if name.endswith(ending)}
     reports = run_shards(work, shards, folder, settings=code_hash(), workers=workers, title="Exporting")
-    for name in {*earlier} - {shard.name for shard in shards}:
+    for name in earlier - {shard.name for shard in shards}:
         remove_result(folder, name)
-    there = {file for name in results(folder, "") for file in _files(read_report(folder, name))}
-    for name in before.keys() - there:
-        if (folder / name).is_file() and file_sha256(folder / name) == before[name]:
+    listed = {file for name in results(folder, "") for file in _files(read_report(folder, name))}
+    ours = _written(folder)
+    for name in ours.keys() - listed:
+        if (folder / name).is_file() and file_sha256(folder / name) == ours[name]:
             (folder / name).unlink()
-    note.unlink()
+    left = [_line(name, sha256) for name, sha256 in sorted(ours.items()) if name in listed]
+    commit_text(folder / _WRITTEN, "".join(left))
     return sum(report["rows"] for report in reports)
 
 
-def _files(report: Mapping[str, Any] | None) -> dict[str, str]:
+def _files(report: Mapping[str, Any] | None) -> set[str]:
     """The files of a report, from the folder of the export."""
     if report is None:
-        return {}
-    folder = PurePosixPath(report["name"]).parent
-    return {(folder / name).as_posix(): sha256 for name, sha256 in report.get("files", {}).items()}
+        return set()
+    return {(PurePosixPath(report["name"]).parent / name).as_posix() for name in report.get("files", ())}
 
 
-def _write_once(target: Path, data: bytes) -> str:
-    """Write a file unless it is there, and return its SHA-256; another one of that name is somebody else's."""
+def _written(folder: Path) -> dict[str, str]:
+    """The pictures that exports wrote, from their folder, by their SHA-256."""
+    path = folder / _WRITTEN
+    lines = whole_lines(path.read_bytes()).splitlines() if path.is_file() else []
+    return dict(json.loads(line) for line in lines)
+
+
+def _line(name: str, sha256: str) -> str:
+    return json.dumps([name, sha256]) + "\n"
+
+
+def _write_once(folder: Path, name: str, data: bytes) -> None:
+    """Write a file of an export unless it is there; another one of that name is somebody else's."""
+    target = folder / name
     if os.path.lexists(target):
         if target.is_symlink() or target.read_bytes() != data:
             raise DatasetError(f"{target} is there and is another picture: choose an empty folder")
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(target, data)
-    return hashlib.sha256(data).hexdigest()
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (folder / _WRITTEN).open("a", encoding="utf-8") as record:  # a line is one write, whole or not there
+        record.write(_line(name, hashlib.sha256(data).hexdigest()))
+    commit_bytes(target, data)
 
 
 def _lmdb(splits: Splits, folder: Path, workers: int, shard_bytes: int, _: Instruct) -> int:
@@ -285,15 +306,14 @@ def _jsonl(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instru
 def _write_lines(
     part: Part, split: str, folder: Path, names: _Names, instruct: Instruct, path: Path
 ) -> dict[str, Any]:
-    rows, files = 0, dict[str, str]()
+    files: list[str] = []
     with path.open("w", encoding="utf-8") as file:
-        for row, (lq, gt), written in _side_by_side(part, folder / split, names):
-            files |= {f"{split}/{name}": sha256 for name, sha256 in written.items()}
+        for row, lq, gt in _side_by_side(part, folder / split, names):
             line = {"lq": f"{split}/{lq}", "gt": f"{split}/{gt}", "type": row["task"] or ""}
             line["prompt"] = row["prompt"] or instruct(row["task"] or "general")
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            rows += 1
-    return {"rows": rows, "files": files}
+            files += [line["lq"], line["gt"]]
+    return {"rows": len(files) // 2, "files": files}
 
 
 def _diffsynth(splits: Splits, folder: Path, workers: int, _shard_bytes: int, instruct: Instruct) -> int:
@@ -304,15 +324,14 @@ def _diffsynth(splits: Splits, folder: Path, workers: int, _shard_bytes: int, in
 def _write_metadata(
     part: Part, split: str, folder: Path, names: _Names, instruct: Instruct, path: Path
 ) -> dict[str, Any]:
-    rows, files = 0, dict[str, str]()
+    files: list[str] = []
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["image", "prompt", "edit_image"])
-        for row, (lq, gt), written in _side_by_side(part, folder / split, names):
-            files |= written
+        for row, lq, gt in _side_by_side(part, folder / split, names):
             table.writerow([gt, row["prompt"] or instruct(row["task"] or "general"), lq])
-            rows += 1
-    return {"rows": rows, "files": files}
+            files += [lq, gt]
+    return {"rows": len(files) // 2, "files": files}
 
 
 def _listed(
@@ -333,18 +352,14 @@ def _listed(
     return _with_pictures(write, shards, folder, workers, name.rpartition("{}")[2].lstrip("/"))
 
 
-def _side_by_side(
-    part: Part, folder: Path, names: _Names
-) -> Iterator[tuple[dict[str, Any], tuple[str, str], dict[str, str]]]:
-    """Each row, the names of its two pictures, each with the ending of its own format, and their SHA-256."""
+def _side_by_side(part: Part, folder: Path, names: _Names) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Each row, and where its two pictures now lie in the folder, each with the ending of its own format."""
     for item in rows_of(part):
         row = _whole(item)
         lq, gt = (f"{side}/{names.of(row['id'])}.{file_ending(row[side]['bytes'])}" for side in PICTURES)
-        written = {
-            name: _write_once(folder / name, row[side]["bytes"])
-            for side, name in zip(PICTURES, (lq, gt), strict=True)
-        }
-        yield row, (lq, gt), written
+        for side, name in zip(PICTURES, (lq, gt), strict=True):
+            _write_once(folder.parent, f"{folder.name}/{name}", row[side]["bytes"])
+        yield row, lq, gt
 
 
 def _instructpix2pix(splits: Splits, folder: Path, workers: int, shard_bytes: int, instruct: Instruct) -> int:
