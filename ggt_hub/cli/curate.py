@@ -219,6 +219,7 @@ def compare(
     engine: Engine = "local",
 ) -> None:
     """Compare the generators of PRESET, with fixed and adaptive prompts. Exit code 1 if some candidates wait."""
+    from ggt_hub.commit import check_results
     from ggt_hub.curation.askers import bill, check_askers, open_askers
     from ggt_hub.curation.comparing import asking, entrants, estimate_entrants, run_entrants
     from ggt_hub.curation.comparison import REPORT, write_comparison
@@ -233,6 +234,7 @@ def compare(
     found = entrants(configuration, output)
     check_engine(engine)
     check_apart(output, source)
+    check_results(output, [REPORT])
     if dry_run:
         _show_estimates(estimate_entrants(found, source, batch=batch))
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from ggt_hub.commit import commit_json
+from ggt_hub.commit import commit_json, committed_result
 from ggt_hub.curation.comparing import Entrant
 from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.figures import Figures, Passed, candidates_of, figures_of, pictures_of
@@ -40,7 +40,7 @@ def write_comparison(
         ledger: through which.
 
     Raises:
-        WriteError: if a file cannot be written.
+        WriteError: if a file cannot be written, or the page was changed since.
     """
     figures = [figures_of(entrant, askers, ledger) for entrant in found]
     told = {
@@ -52,21 +52,22 @@ def write_comparison(
     }
     commit_json(output / COMPARISON, told)
     known = [(one.label, *one.df) for one in figures if one.df and one.judged > 1]
-    write_report(
-        output / REPORT,
-        title="Generators, compared",
-        summary=_summary(figures),
-        tables=[
-            _checks(figures),
-            _verdicts(figures),
-            *_categories(figures),
-            *_voted(output),
-            _refusals(figures),
-        ],
-        figures=[interval_plot(known, "DF, with 95 % intervals")] if known else [],
-        items=[*_shown(found)],
-        max_side=384,
-    )
+    with committed_result(output, REPORT) as page:
+        write_report(
+            page,
+            title="Generators, compared",
+            summary=_summary(figures),
+            tables=[
+                _checks(figures),
+                _verdicts(figures),
+                *_categories(figures),
+                *_voted(output),
+                _refusals(figures),
+            ],
+            figures=[interval_plot(known, "DF, with 95 % intervals")] if known else [],
+            items=[*_shown(found)],
+            max_side=384,
+        )
     return figures
 
 

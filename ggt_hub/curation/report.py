@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ggt_hub.commit import check_results, committed_result
 from ggt_hub.curation.decided import Decided, read_run
 from ggt_hub.curation.labels import LABELS, agreements, read_labels
 from ggt_hub.curation.stage import Row
@@ -35,21 +36,24 @@ def report_run(folder: Path, path: Path, ledger: Ledger) -> Path:
 
     Raises:
         CurationError: if the folder is of no run.
-        WriteError: if the file cannot be written.
+        WriteError: if the file cannot be written, or one lies there that is none of ours, or was changed since.
     """
+    check_results(path.parent, [path.name])
     run = read_run(folder)
     sheets, items = _pictures(run)
     tables = [_funnel(run), _reasons(run), _costs(folder, ledger), *_audit(run), *_people(folder)]
-    return write_report(
-        path,
-        title=f"Curation of {Path(run.told['source']).name}",
-        summary=_summary(run),
-        tables=[table for table in tables if table.rows],
-        figures=[*_gate_plots(run), *_judge_plots(run)],
-        sheets=sheets,
-        items=items,
-        max_side=384,
-    )
+    with committed_result(path.parent, path.name) as place:
+        write_report(
+            place,
+            title=f"Curation of {Path(run.told['source']).name}",
+            summary=_summary(run),
+            tables=[table for table in tables if table.rows],
+            figures=[*_gate_plots(run), *_judge_plots(run)],
+            sheets=sheets,
+            items=items,
+            max_side=384,
+        )
+    return path
 
 
 def _summary(run: Decided) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from ggt_hub.commit import RECORDS, commit_json, keep_json_lines, locked
+from ggt_hub.commit import RECORDS, check_results, commit_json, keep_json_lines, locked
 from ggt_hub.curation.comparison import COMPARISON, REPORT
 from ggt_hub.curation.decided import read_run
 from ggt_hub.curation.ids import hash_of, hidden, is_of, roots
@@ -67,11 +67,13 @@ def take_down(output: Path, listed: Path) -> Gone:
     Raises:
         CurationError: if the file cannot be read or lists nothing, or the folder is of no run, or of one whose
             pictures are not made of photographs.
+        WriteError: if the page of the comparison was changed since.
         BusyError: if the run goes on.
     """
     names = _listed(listed)
     if not (output / COMPARISON).is_file():
         return _leave(output, names)
+    check_results(output, [REPORT])
     runs = sorted(path.parent for path in (output / RUNS).glob(f"*/{RUN}"))
     ids = {name for run in runs for name in _find(run, names).ids}
     if (output / VOTES).is_file():

@@ -196,7 +196,14 @@ def test_a_photograph_leaves_all_runs_the_votes_and_the_page(place: Place, tmp_p
         assert duel.picture in ("astronaut.png/0", "china.png/0", "coffee.png/0")
     (tmp_path / "gone.txt").write_text("coffee.png/0\ndog.png\n")
     call = ["curate", "compare", "ggt", str(tmp_path), "--output", str(output), "--takedown"]
-    done = CliRunner().invoke(app, [*call, str(tmp_path / "gone.txt"), "--ledger", str(tmp_path / "own")])
+    call += [str(tmp_path / "gone.txt"), "--ledger", str(tmp_path / "own")]
+    page = (output / "report.html").read_bytes()
+    (output / "report.html").write_bytes(page + b"a remark of mine")
+    refused = CliRunner().invoke(app, call)
+    assert "or was changed since, so it is not replaced" in str(refused.exception)
+    assert (output / "report.html").read_bytes() == page + b"a remark of mine"
+    (output / "report.html").write_bytes(page)
+    done = CliRunner().invoke(app, call)
     assert done.exit_code == 1 and "dog.png: nothing of this run" in done.output
     assert "coffee.png" not in done.output and "1 photographs and 0 pairs" in done.output
     assert not [path for path in output.rglob("*") if path.is_file() and b"coffee" in path.read_bytes()]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ggt_hub.cli import app
 from ggt_hub.curation.report import report_run
-from ggt_hub.errors import CurationError
+from ggt_hub.errors import CurationError, WriteError
 from ggt_hub.vlm import Budget, Ledger
 from ggt_hub.vlm.ledger import Receipt
 from tests.curation.pairs import Place, write_photographs
@@ -48,6 +48,21 @@ def test_it_begins_with_how_many_are_kept_and_wait(page: str, tmp_path: Path) ->
     (run / "funnel.json").write_text(json.dumps([{"stage": "edit", "rows": 5, "kept": 2, **ended}]))
     told = report_run(run, tmp_path / "page.html", Ledger(tmp_path / "ledger")).read_text()
     assert "5 came in, 2 are kept after edit, 3 wait for a later run." in told
+
+
+def test_a_file_that_is_no_report_of_ours_or_was_changed_stays(tmp_path: Path) -> None:
+    run, path, ledger = write_run(tmp_path), tmp_path / "page.html", Ledger(tmp_path / "ledger")
+    path.write_text("mine")
+    with pytest.raises(WriteError, match=r"page\.html is not a result of ggt-hub, or was changed since"):
+        report_run(run, path, ledger)
+    assert path.read_text() == "mine"
+    path.unlink()
+    report_run(run, path, ledger)
+    (run / "funnel.json").write_text("[]")
+    assert "Nothing is decided yet." in report_run(run, path, ledger).read_text()  # it replaces its own
+    path.write_text(path.read_text() + "mine")
+    with pytest.raises(WriteError, match="was changed since"):
+        report_run(run, path, ledger)
 
 
 def test_reasons_are_counted_by_category(page: str) -> None:
