@@ -160,9 +160,8 @@ def check_askers(askers: Mapping[str, Asker]) -> None:
         JudgeError: if one says no: its key is rejected, it knows no such model, it takes no instruction.
     """
     services = {(one.endpoint, one.model): one for one in (asker.service for asker in askers.values())}
-    for service in sorted(
-        services.values(), key=lambda one: one.endpoint is None
-    ):  # what is loaded here is last
+    # What runs here is loaded by its check, so it is the last.
+    for service in sorted(services.values(), key=lambda one: one.endpoint is None):
         service.check()
 
 
